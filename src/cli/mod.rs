@@ -1,0 +1,8 @@
+//! Floor 6: the commands.
+
+use std::process::ExitCode;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,61 @@
+//! Where the next hop is: routes and neighbours, compiled for the packet path.
+//!
+//! The [`Rib`] is what somebody knows of the network around the director: the kernel, followed over netlink, or
+//! the configuration of a replay. It is plain data.
+
+use crate::net::{InterfaceId, Mac, Prefix};
+use std::net::IpAddr;
+
+/// What is known of the network around the director. Order does not matter.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rib {
+    /// The interfaces that lvx works on, by [`InterfaceId`].
+    pub links: Vec<Link>,
+    /// All routes of the main table, those through other interfaces included, so that the longest prefix wins
+    /// as it does in the kernel. Connected routes are among them.
+    pub routes: Vec<Route>,
+    /// Neighbours whose MAC is known, on the interfaces that lvx works on.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// An interface that lvx works on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// The kernel's name of it.
+    pub name: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// IP bytes that fit a frame.
+    pub mtu_bytes: u16,
+    /// Its addresses with their prefixes, VIPs included.
+    pub addresses: Vec<Prefix>,
+    /// Whether it can carry packets now (administratively up, with carrier).
+    pub up: bool,
+}
+
+/// A route to a prefix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// The destinations.
+    pub to: Prefix,
+    /// The gateway; `None` means that the destinations are on the interface's own link.
+    pub via: Option<IpAddr>,
+    /// Where it leads out; `None` for an interface that lvx does not work on, and for blackhole, unreachable
+    /// and prohibit routes.
+    pub interface: Option<InterfaceId>,
+    /// The preferred source address, for packets of the director's own.
+    pub source: Option<IpAddr>,
+    /// Of two routes to one prefix, the lower metric wins.
+    pub metric: u32,
+}
+
+/// A neighbour whose MAC is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbour {
+    /// On which link.
+    pub interface: InterfaceId,
+    /// Its IP address.
+    pub address: IpAddr,
+    /// Its MAC.
+    pub mac: Mac,
+}

@@ -1,0 +1,90 @@
+//! What becomes of a packet. Every outcome has a name, and every name is counted.
+
+use crate::net::InterfaceId;
+use serde::Serialize;
+
+/// What the pipeline says of one frame; the port that lent the frame carries it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send the frame, as it now is, out of this interface.
+    Forward(InterfaceId),
+    /// Not ours: the kernel gets the frame untouched.
+    ToHost(HostReason),
+    /// Dropped and counted.
+    Drop(DropReason),
+}
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* #[serde(rename = $text)] $variant,)* }
+
+        impl $name {
+            /// Every reason, in the order of the discriminants.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// The name in reports, metrics and logs.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    DropReason {
+        /// The frame ends before its headers do.
+        Truncated = "truncated",
+        /// An IP version field that is neither 4 nor what the Ethernet type announced.
+        BadVersion = "bad_version",
+        /// An IPv4 header length below 20 bytes, or a TCP data offset below 20 or beyond the segment.
+        BadHeaderLength = "bad_header_length",
+        /// A total or UDP length that does not fit the frame or its own header.
+        BadLength = "bad_length",
+        /// The IPv4 header checksum is wrong.
+        BadChecksum = "bad_checksum",
+        /// The packet may not travel another hop.
+        TtlExpired = "ttl_expired",
+        /// The service has no server that may take a new connection.
+        NoRealServer = "no_real_server",
+        /// `max_connections` connections exist already.
+        TableFull = "table_full",
+        /// No route leads to the next hop, or it leads out of an interface that lvx does not work on.
+        NoRoute = "no_route",
+        /// The next hop's MAC is not known yet; the kernel has been asked for it.
+        NoNeighbour = "no_neighbour",
+        /// The packet, with its outer header if there is one, does not fit the egress interface's MTU.
+        TooBig = "too_big",
+        /// The frame has no room in front for an outer header.
+        NoHeadroom = "no_headroom",
+        /// The egress interface's transmit ring is full.
+        TxRingFull = "tx_ring_full",
+        /// A frame for the host that could not be handed over.
+        HostUnreachable = "host_unreachable",
+    }
+}
+
+reasons! {
+    /// Why a packet belongs to the kernel.
+    HostReason {
+        /// ARP, LLDP, VLAN-tagged, or anything else that is not a plain IPv4 or IPv6 frame.
+        NotIp = "not_ip",
+        /// Neither TCP nor UDP: ICMP echo to the VIP, VRRP and so on.
+        OtherProtocol = "other_protocol",
+        /// A fragment: its ports are not in every piece.
+        Fragment = "fragment",
+        /// Addressed to no virtual service of ours, and a reply of no connection.
+        NotOurs = "not_ours",
+        /// Addressed to a service, but of no connection and not opening one; the kernel answers with RST.
+        NoConnection = "no_connection",
+    }
+}

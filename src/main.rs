@@ -1,0 +1,5 @@
+//! The door: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    lvx::cli::main()
+}

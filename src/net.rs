@@ -1,0 +1,474 @@
+//! Floor 0: the vocabulary of the field, as plain values. Imports nothing but `std`.
+//!
+//! Everything here holds IPv4 and IPv6 alike. Addresses and ports are in host order; only `wire` knows
+//! network order.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// An Ethernet address, in the order it has on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The address of nobody: what an interface without a link layer has.
+    pub const ZERO: Mac = Mac([0; 6]);
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Mac {
+    type Err = ParseMacError;
+
+    fn from_str(text: &str) -> Result<Mac, ParseMacError> {
+        let mut octets = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for octet in &mut octets {
+            let part = parts.next().filter(|p| p.len() == 2).ok_or(ParseMacError)?;
+            *octet = u8::from_str_radix(part, 16).map_err(|_| ParseMacError)?;
+        }
+        if parts.next().is_some() { Err(ParseMacError) } else { Ok(Mac(octets)) }
+    }
+}
+
+/// A text that is not six pairs of hexadecimal digits between colons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseMacError;
+
+impl fmt::Display for ParseMacError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a MAC address is written as six pairs of hexadecimal digits, such as 02:00:00:00:00:01")
+    }
+}
+
+impl std::error::Error for ParseMacError {}
+
+/// A transport protocol that lvx balances, by its IP protocol number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Proto {
+    /// TCP, RFC 9293.
+    Tcp = 6,
+    /// UDP, RFC 768.
+    Udp = 17,
+}
+
+impl Proto {
+    /// The protocol of an IP header's protocol field, if lvx balances it.
+    pub const fn from_number(number: u8) -> Option<Proto> {
+        match number {
+            6 => Some(Proto::Tcp),
+            17 => Some(Proto::Udp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Proto::Tcp => "TCP",
+            Proto::Udp => "UDP",
+        })
+    }
+}
+
+/// An address and a port: one end of a connection. CIP:cport, VIP:vport and RIP:rport are endpoints.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// IPv4 or IPv6 address.
+    pub addr: IpAddr,
+    /// Port, host order.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// An endpoint of either family.
+    pub const fn new(addr: IpAddr, port: u16) -> Endpoint {
+        Endpoint { addr, port }
+    }
+
+    /// An IPv4 endpoint.
+    pub const fn v4(addr: Ipv4Addr, port: u16) -> Endpoint {
+        Endpoint { addr: IpAddr::V4(addr), port }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(addr: SocketAddr) -> Endpoint {
+        Endpoint::new(addr.ip(), addr.port())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = std::net::AddrParseError;
+
+    /// `192.0.2.1:80` or `[2001:db8::1]:80`.
+    fn from_str(text: &str) -> Result<Endpoint, Self::Err> {
+        text.parse::<SocketAddr>().map(Endpoint::from)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&SocketAddr::new(self.addr, self.port).to_string())
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The directed five-tuple of a packet: who sent it, to whom, over which protocol. 40 bytes.
+///
+/// ```text
+/// words   IPv4: [src << 32 | dst, 0, 0, 0]      IPv6: [src high, src low, dst high, dst low]
+/// tail    src port << 48 | dst port << 32 | protocol << 8 | family (4 or 6)
+/// ```
+///
+/// The layout is chosen for the connection table: an IPv4 key differs from another only in the first
+/// word and the tail, so that comparing and hashing it costs two words; the family in the tail keeps
+/// the two kinds apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    words: [u64; 4],
+    tail: u64,
+}
+
+impl FlowKey {
+    /// The key of a packet from `src` to `dst`. Both must be of one family: the family of `src` counts,
+    /// and an IPv4 `dst` beside an IPv6 `src` is taken as its mapped form.
+    pub fn new(proto: Proto, src: Endpoint, dst: Endpoint) -> FlowKey {
+        match (src.addr, dst.addr) {
+            (IpAddr::V4(s), IpAddr::V4(d)) => {
+                FlowKey::v4(proto, s.to_bits(), d.to_bits(), src.port, dst.port)
+            }
+            (s, d) => FlowKey::v6(proto, to_v6(s).to_bits(), to_v6(d).to_bits(), src.port, dst.port),
+        }
+    }
+
+    /// The key of an IPv4 packet, all in host order.
+    #[inline]
+    pub const fn v4(proto: Proto, src: u32, dst: u32, sport: u16, dport: u16) -> FlowKey {
+        FlowKey { words: [(src as u64) << 32 | dst as u64, 0, 0, 0], tail: tail(proto, sport, dport, 4) }
+    }
+
+    /// The key of an IPv6 packet, all in host order.
+    #[inline]
+    pub const fn v6(proto: Proto, src: u128, dst: u128, sport: u16, dport: u16) -> FlowKey {
+        let words = [(src >> 64) as u64, src as u64, (dst >> 64) as u64, dst as u64];
+        FlowKey { words, tail: tail(proto, sport, dport, 6) }
+    }
+
+    /// The key whose words these are, as [`FlowKey::words`] and [`FlowKey::tail`] gave them; `None` if
+    /// the tail names no protocol or family of ours.
+    pub const fn from_words(words: [u64; 4], tail: u64) -> Option<FlowKey> {
+        match (Proto::from_number((tail >> 8) as u8), tail as u8) {
+            (Some(_), 4 | 6) => Some(FlowKey { words, tail }),
+            _ => None,
+        }
+    }
+
+    /// The four address words.
+    #[inline]
+    pub const fn words(&self) -> &[u64; 4] {
+        &self.words
+    }
+
+    /// Ports, protocol and family.
+    #[inline]
+    pub const fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Whether this is an IPv4 key.
+    #[inline]
+    pub const fn is_v4(&self) -> bool {
+        self.tail as u8 == 4
+    }
+
+    /// The transport protocol.
+    #[inline]
+    pub const fn proto(&self) -> Proto {
+        if (self.tail >> 8) as u8 == Proto::Tcp as u8 { Proto::Tcp } else { Proto::Udp }
+    }
+
+    /// The sender's end.
+    pub fn src(&self) -> Endpoint {
+        let [a, b, ..] = self.words;
+        let addr = if self.is_v4() { v4((a >> 32) as u32) } else { v6(a, b) };
+        Endpoint::new(addr, (self.tail >> 48) as u16)
+    }
+
+    /// The addressee's end.
+    pub fn dst(&self) -> Endpoint {
+        let [a, _, c, d] = self.words;
+        let addr = if self.is_v4() { v4(a as u32) } else { v6(c, d) };
+        Endpoint::new(addr, (self.tail >> 32) as u16)
+    }
+
+    /// The key of a packet in the other direction between the same two ends.
+    pub const fn reversed(&self) -> FlowKey {
+        let [a, b, c, d] = self.words;
+        let words = if self.is_v4() { [a.rotate_left(32), 0, 0, 0] } else { [c, d, a, b] };
+        let ports = (self.tail >> 32) as u32;
+        FlowKey { words, tail: (ports.rotate_left(16) as u64) << 32 | (self.tail & 0xffff_ffff) }
+    }
+}
+
+const fn tail(proto: Proto, sport: u16, dport: u16, family: u8) -> u64 {
+    (sport as u64) << 48 | (dport as u64) << 32 | (proto as u64) << 8 | family as u64
+}
+
+fn v4(bits: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(bits))
+}
+
+fn v6(high: u64, low: u64) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from_bits((high as u128) << 64 | low as u128))
+}
+
+fn to_v6(addr: IpAddr) -> Ipv6Addr {
+    match addr {
+        IpAddr::V4(a) => a.to_ipv6_mapped(),
+        IpAddr::V6(a) => a,
+    }
+}
+
+impl fmt::Display for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} > {}", self.proto(), self.src(), self.dst())
+    }
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which way a packet of a connection goes, as the director sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the virtual service (IPVS: input).
+    Original,
+    /// From the real server back to the client (IPVS: output). Seen in NAT only.
+    Reply,
+}
+
+/// The flags of a TCP segment, as byte 13 of its header holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// No more data from the sender.
+    pub const FIN: TcpFlags = TcpFlags(0x01);
+    /// Synchronise sequence numbers.
+    pub const SYN: TcpFlags = TcpFlags(0x02);
+    /// Reset the connection.
+    pub const RST: TcpFlags = TcpFlags(0x04);
+    /// Push.
+    pub const PSH: TcpFlags = TcpFlags(0x08);
+    /// The acknowledgement field is significant.
+    pub const ACK: TcpFlags = TcpFlags(0x10);
+
+    /// Whether every flag of `other` is set.
+    #[inline]
+    pub const fn has(self, other: TcpFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for TcpFlags {
+    type Output = TcpFlags;
+
+    fn bitor(self, other: TcpFlags) -> TcpFlags {
+        TcpFlags(self.0 | other.0)
+    }
+}
+
+/// A moment, in steps of 10 ms since the director's start (or since the first packet of a replay).
+/// Wraps after 497 days; two ticks compare rightly while they are less than half of that apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// Ticks in a second.
+    pub const PER_SECOND: u32 = 100;
+
+    /// The tick that lies `since_start` after tick 0.
+    #[inline]
+    pub const fn from_duration(since_start: Duration) -> Tick {
+        Tick((since_start.as_millis() / 10) as u32)
+    }
+
+    /// How many ticks a span lasts, rounded up and at most half the range.
+    pub const fn span(span: Duration) -> u32 {
+        let ticks = span.as_millis().div_ceil(10);
+        if ticks > (u32::MAX / 2) as u128 { u32::MAX / 2 } else { ticks as u32 }
+    }
+
+    /// Ticks from `earlier` to `self`; 0 if `earlier` is later.
+    #[inline]
+    pub const fn since(self, earlier: Tick) -> u32 {
+        let gone = self.0.wrapping_sub(earlier.0);
+        if gone > u32::MAX / 2 { 0 } else { gone }
+    }
+}
+
+/// An interface that lvx works on: its place in the configuration's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub u16);
+
+impl InterfaceId {
+    /// The place in the list.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An address with a prefix length, as `192.0.2.0/24`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    /// The address as written: host bits are kept (an interface's address is one of these).
+    pub addr: IpAddr,
+    /// 0..=32 or 0..=128.
+    pub len: u8,
+}
+
+impl Prefix {
+    /// A prefix, unless `len` is longer than the family's addresses.
+    pub fn new(addr: IpAddr, len: u8) -> Option<Prefix> {
+        (len <= if addr.is_ipv4() { 32 } else { 128 }).then_some(Prefix { addr, len })
+    }
+
+    /// The prefix that holds just `addr`.
+    pub const fn host(addr: IpAddr) -> Prefix {
+        Prefix { addr, len: if addr.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// The first address of the prefix.
+    pub fn network(&self) -> IpAddr {
+        mask(self.addr, self.len)
+    }
+
+    /// Whether `addr` lies in the prefix.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        addr.is_ipv4() == self.addr.is_ipv4() && mask(addr, self.len) == self.network()
+    }
+}
+
+/// `addr` with all but its first `len` bits cleared.
+pub fn mask(addr: IpAddr, len: u8) -> IpAddr {
+    match addr {
+        IpAddr::V4(a) => {
+            IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & u32::MAX.checked_shl(32 - len as u32).unwrap_or(0)))
+        }
+        IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from_bits(
+            a.to_bits() & u128::MAX.checked_shl(128 - len as u32).unwrap_or(0),
+        )),
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = ParsePrefixError;
+
+    /// `192.0.2.1/24`; without a slash, the host's own prefix.
+    fn from_str(text: &str) -> Result<Prefix, ParsePrefixError> {
+        let (addr, len) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
+        let addr: IpAddr = addr.parse().map_err(|_| ParsePrefixError)?;
+        match len {
+            None => Ok(Prefix::host(addr)),
+            Some(len) => len.parse().ok().and_then(|len| Prefix::new(addr, len)).ok_or(ParsePrefixError),
+        }
+    }
+}
+
+/// A text that is not an address with a prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParsePrefixError;
+
+impl fmt::Display for ParsePrefixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a prefix is written as address/length, such as 192.0.2.0/24 or 2001:db8::/32")
+    }
+}
+
+impl std::error::Error for ParsePrefixError {}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.len)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(text: &str) -> Endpoint {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_gives_back_the_ends_it_was_made_of_in_both_families() {
+        for (a, b) in [("192.0.2.1:40000", "10.0.0.1:80"), ("[2001:db8::1]:40000", "[2001:db8::2]:80")] {
+            let key = FlowKey::new(Proto::Udp, end(a), end(b));
+            assert_eq!((key.proto(), key.src(), key.dst()), (Proto::Udp, end(a), end(b)));
+            assert_eq!(key.reversed(), FlowKey::new(Proto::Udp, end(b), end(a)));
+            assert_eq!(FlowKey::from_words(*key.words(), key.tail()), Some(key));
+        }
+    }
+
+    #[test]
+    fn keys_of_two_protocols_or_families_differ() {
+        let (a, b) = (end("0.0.0.1:1"), end("0.0.0.2:2"));
+        assert_ne!(FlowKey::new(Proto::Tcp, a, b), FlowKey::new(Proto::Udp, a, b));
+        let (a6, b6) = (end("[::1]:1"), end("[::2]:2"));
+        assert_ne!(FlowKey::new(Proto::Tcp, a, b), FlowKey::new(Proto::Tcp, a6, b6));
+    }
+
+    #[test]
+    fn a_later_tick_is_later_across_the_wrap() {
+        assert_eq!(Tick(5).since(Tick(u32::MAX - 4)), 10);
+        assert_eq!(Tick(3).since(Tick(5)), 0);
+    }
+
+    #[test]
+    fn a_prefix_holds_its_addresses_and_no_others() {
+        let net: Prefix = "10.1.2.3/16".parse().unwrap();
+        assert!(net.contains("10.1.255.1".parse().unwrap()) && !net.contains("10.2.0.1".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Prefix>().unwrap().contains("192.0.2.1".parse().unwrap()));
+        assert!(!"0.0.0.0/0".parse::<Prefix>().unwrap().contains("::1".parse().unwrap()));
+        assert!("10.0.0.0/33".parse::<Prefix>().is_err());
+    }
+
+    #[test]
+    fn a_mac_is_read_as_it_is_written_and_nothing_else_is() {
+        assert_eq!("02:00:00:00:0a:ff".parse::<Mac>().unwrap().to_string(), "02:00:00:00:0a:ff");
+        for bad in ["", "02:00:00:00:00", "02:00:00:00:00:00:00", "0200:00:00:00:00", "g2:00:00:00:00:00"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A real server's live connection counts, kept as IPVS keeps them (`ActiveConn`, `InActConn`).
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Whether a connection counts as active: TCP in ESTABLISHED, SYN_SENT, SYN_RECV or SYNACK. Everything else,
+/// UDP always, is inactive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Counted in `ActiveConn`.
+    Active,
+    /// Counted in `InActConn`.
+    Inactive,
+}
+
+/// Connections of one real server, exact across workers: every change is one atomic addition, made when a
+/// connection opens, changes its standing, or ends; never per packet.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Live {
+    active: AtomicU32,
+    inactive: AtomicU32,
+}
+
+impl Live {
+    fn count(&self, standing: Standing) -> &AtomicU32 {
+        match standing {
+            Standing::Active => &self.active,
+            Standing::Inactive => &self.inactive,
+        }
+    }
+
+    /// A connection with this standing was bound to the server.
+    #[inline]
+    pub fn opened(&self, standing: Standing) {
+        self.count(standing).fetch_add(1, Relaxed);
+    }
+
+    /// A connection with this standing ended.
+    #[inline]
+    pub fn closed(&self, standing: Standing) {
+        self.count(standing).fetch_sub(1, Relaxed);
+    }
+
+    /// A connection's standing changed from one to the other; nothing happens if they are the same.
+    #[inline]
+    pub fn moved(&self, from: Standing, to: Standing) {
+        if from != to {
+            self.closed(from);
+            self.opened(to);
+        }
+    }
+
+    /// Active connections now.
+    #[inline]
+    pub fn active(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// Inactive connections now.
+    #[inline]
+    pub fn inactive(&self) -> u32 {
+        self.inactive.load(Relaxed)
+    }
+
+    /// The load that lc and wlc compare: an active connection weighs as much as 256 inactive ones
+    /// (reference: IPVS's `ip_vs_dest_conn_overhead`).
+    #[inline]
+    pub fn overhead(&self) -> u64 {
+        ((self.active() as u64) << 8) + self.inactive() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_active_connection_weighs_as_much_as_256_inactive_ones() {
+        let live = Live::default();
+        live.opened(Standing::Inactive);
+        assert_eq!(live.overhead(), 1);
+        live.moved(Standing::Inactive, Standing::Active);
+        assert_eq!((live.active(), live.inactive(), live.overhead()), (1, 0, 256));
+        live.closed(Standing::Active);
+        assert_eq!(live.overhead(), 0);
+    }
+}

@@ -1,0 +1,140 @@
+//! Floor 1: the nouns of load balancing: virtual services, real servers, and the table that finds a service.
+//!
+//! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
+
+mod live;
+mod table;
+
+pub use live::{Live, Standing};
+pub use table::ServiceTable;
+
+use crate::net::{Endpoint, Proto};
+use std::fmt;
+use std::sync::Arc;
+
+/// How packets reach a real server; ipvsadm's forwarding methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Method {
+    /// Masquerading (`-m`): the destination is rewritten, replies pass through the director.
+    Nat = 0,
+    /// Direct routing (`-g`): only the destination MAC changes, replies go straight to the client.
+    Dr = 1,
+    /// IP-in-IP (`-i`): the packet travels in an outer packet, replies go straight to the client.
+    Tun = 2,
+}
+
+impl Method {
+    /// Every method, in the order of the discriminants.
+    pub const ALL: [Method; 3] = [Method::Nat, Method::Dr, Method::Tun];
+
+    /// The name used in configuration and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Nat => "nat",
+            Method::Dr => "dr",
+            Method::Tun => "tun",
+        }
+    }
+
+    /// Whether the servers' replies pass through the director.
+    pub const fn sees_replies(self) -> bool {
+        matches!(self, Method::Nat)
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A scheduler's name as `ipvsadm -s` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SchedulerName {
+    /// Round robin.
+    Rr,
+    /// Weighted round robin.
+    Wrr,
+    /// Least connections.
+    Lc,
+    /// Weighted least connections, the default as with ipvsadm.
+    Wlc,
+}
+
+impl SchedulerName {
+    /// Every scheduler that there is.
+    pub const ALL: [SchedulerName; 4] =
+        [SchedulerName::Rr, SchedulerName::Wrr, SchedulerName::Lc, SchedulerName::Wlc];
+
+    /// The name as ipvsadm spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SchedulerName::Rr => "rr",
+            SchedulerName::Wrr => "wrr",
+            SchedulerName::Lc => "lc",
+            SchedulerName::Wlc => "wlc",
+        }
+    }
+}
+
+impl fmt::Display for SchedulerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A real server's place in every table that is indexed by server: decisions, counters, the connection
+/// table's endpoints. Given out by the publisher, below [`RealId::LIMIT`], and not given to another server
+/// while a connection still names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RealId(pub u32);
+
+impl RealId {
+    /// How many real servers, those with remaining connections included, a director holds at most.
+    pub const LIMIT: usize = 1 << 17;
+
+    /// The place in a table.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A real server of one virtual service.
+#[derive(Debug, Clone)]
+pub struct RealServer {
+    /// Its place in the tables.
+    pub id: RealId,
+    /// RIP:rport. In DR and TUN the port is the service's.
+    pub endpoint: Endpoint,
+    /// 0..=65535; 0 is quiesced: no new connections, those that exist go on (ipvsadm(8), `-w`).
+    pub weight: u16,
+    /// How packets reach it.
+    pub method: Method,
+    /// Its connections, counted as IPVS counts them.
+    pub live: Arc<Live>,
+}
+
+impl RealServer {
+    /// Whether new connections may be sent to it.
+    #[inline]
+    pub fn is_eligible(&self) -> bool {
+        self.weight > 0
+    }
+}
+
+/// A virtual service: what clients address, and the servers behind it in the order the operator gave.
+#[derive(Debug, Clone)]
+pub struct VirtualService {
+    /// The operator's name for it.
+    pub name: Arc<str>,
+    /// TCP or UDP.
+    pub proto: Proto,
+    /// VIP:vport.
+    pub endpoint: Endpoint,
+    /// Which scheduler chooses for new connections.
+    pub scheduler: SchedulerName,
+    /// In the operator's order, which is the order schedulers use.
+    pub reals: Vec<RealServer>,
+}
