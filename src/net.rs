@@ -208,6 +208,18 @@ impl FlowKey {
         if (self.tail >> 8) as u8 == Proto::Tcp as u8 { Proto::Tcp } else { Proto::Udp }
     }
 
+    /// The addressee's end of an IPv4 key, as plain numbers.
+    #[inline]
+    pub const fn dst_v4(&self) -> (u32, u16) {
+        (self.words[0] as u32, (self.tail >> 32) as u16)
+    }
+
+    /// The sender's end of an IPv4 key, as plain numbers.
+    #[inline]
+    pub const fn src_v4(&self) -> (u32, u16) {
+        ((self.words[0] >> 32) as u32, (self.tail >> 48) as u16)
+    }
+
     /// The sender's end.
     pub fn src(&self) -> Endpoint {
         let [a, b, ..] = self.words;
