@@ -5,7 +5,7 @@
 
 use super::state::State;
 use super::state::State::{
-    Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA, Listen as LI, None as NO,
+    Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA, Listen as LI,
     SynRecv as SR, SynSent as SS, TimeWait as TW,
 };
 use crate::net::{Direction, TcpFlags};
@@ -84,6 +84,7 @@ mod tests {
             .collect()
     }
 
+    const NO: State = State::None;
     const SYN: TcpFlags = TcpFlags::SYN;
     const ACK: TcpFlags = TcpFlags::ACK;
     const FIN: TcpFlags = TcpFlags(0x11);

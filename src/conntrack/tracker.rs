@@ -178,10 +178,9 @@ impl Tracker {
     fn sweep_slot(&mut self, slot: u32, now: Tick, timeouts: &Timeouts, ended: &mut impl FnMut(Ended)) {
         let Some(entry) = self.table.slab.get(slot as usize) else { return };
         let meta = entry.meta();
-        if meta.is_live() && now.since(entry.seen()) > timeouts.of(meta.state()) {
-            if let Some(gone) = self.end_slot(slot, meta) {
-                ended(gone);
-            }
+        let silent = meta.is_live() && now.since(entry.seen()) > timeouts.of(meta.state());
+        if let Some(gone) = silent.then(|| self.end_slot(slot, meta)).flatten() {
+            ended(gone);
         }
     }
 

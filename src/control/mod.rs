@@ -1,1 +1,3 @@
-//! (under construction)
+//! Floor 5: the desired state, and the only writer of what workers read.
+
+pub mod publish;
