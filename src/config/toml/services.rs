@@ -55,23 +55,23 @@ impl Reader {
         if let Some(name) = &name {
             section.entitle(&format!("virtual service {}", quoted(name.get_ref())));
         }
-        let proto = section.optional("protocol", one_of(&PROTOCOLS)).map_or(Proto::Tcp, Spanned::into_inner);
         let written = section.required("address", address_and_port);
         let endpoint = written.as_ref().and_then(|written| vip(section, written));
-        let service_name = match (&name, endpoint) {
-            (Some(name), _) => name.get_ref().clone(),
-            (None, Some(endpoint)) => default_name(proto, endpoint),
-            (None, None) => String::new(),
-        };
-        if name.is_none() && endpoint.is_some() {
-            section.entitle(&format!("virtual service {}", quoted(&service_name)));
+        if let (None, Some(endpoint)) = (&name, endpoint) {
+            section.entitle(&format!("virtual service {endpoint}"));
         }
+        let proto = section.optional("protocol", one_of(&PROTOCOLS)).map_or(Proto::Tcp, Spanned::into_inner);
 
         let address_at = written.map_or(section.at(), |written| written.span().start);
         let twin = endpoint.and_then(|endpoint| self.addresses.before((proto, endpoint), address_at));
         if let Some(first) = twin {
             section.error_again(address_at, first, "address", "one service per protocol, address and port");
         }
+        let service_name = match (&name, endpoint) {
+            (Some(name), _) => name.get_ref().clone(),
+            (None, Some(endpoint)) => default_name(proto, endpoint),
+            (None, None) => String::new(),
+        };
         // Services of one address and no name have one name, which the operator did not write.
         if name.is_some() || (endpoint.is_some() && twin.is_none()) {
             let at = name.as_ref().map_or(address_at, |name| name.span().start);
