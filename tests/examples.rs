@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 /// Every file of `examples/`, with the configuration in it.
 fn examples() -> Vec<(PathBuf, Config)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut paths: Vec<PathBuf> =
-        folder.read_dir().expect("examples/ exists").map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = folder
+        .read_dir()
+        .expect("examples/ exists")
+        .map(|entry| entry.expect("a readable entry").path())
+        .collect();
     paths.sort();
     paths
         .into_iter()
