@@ -1,5 +1,7 @@
 //! Floor 6: the commands.
 
+pub mod check;
+
 use std::process::ExitCode;
 
 /// Runs the command line.
