@@ -1,8 +1,29 @@
 //! Floor 6: the commands.
 
+#[cfg(target_os = "linux")]
+pub mod lab;
+
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+
+/// A Linux Virtual Server director in userspace.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[cfg(target_os = "linux")]
+    Lab(lab::LabArgs),
+}
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        #[cfg(target_os = "linux")]
+        Command::Lab(args) => lab::run(args),
+    }
 }
