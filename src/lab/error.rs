@@ -30,9 +30,9 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// Something that should have come true in time did not.
+    /// A process of the lab ended, or was not ready in time.
     NotReady {
-        /// What was waited for.
+        /// What it is, and what it did.
         what: String,
         /// The end of the log that may tell why.
         log: String,
@@ -72,8 +72,8 @@ impl fmt::Display for Error {
             }
             Error::Command { command, said } => write!(f, "{command}: {said}"),
             Error::Io { tried, source } => write!(f, "{tried}: {source}"),
-            Error::NotReady { what, log } if log.is_empty() => write!(f, "{what}: not in time"),
-            Error::NotReady { what, log } => write!(f, "{what}: not in time; its log ends with:\n{log}"),
+            Error::NotReady { what, log } if log.is_empty() => write!(f, "{what}"),
+            Error::NotReady { what, log } => write!(f, "{what}; its log ends with:\n{log}"),
             Error::Refused(why) => f.write_str(why),
             Error::Interrupted => f.write_str("interrupted"),
         }

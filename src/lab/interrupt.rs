@@ -48,11 +48,14 @@ impl Interrupt {
         while !is_true() {
             self.check()?;
             if let Some(status) = process.exit_status() {
-                let what = format!("{what}: {} ended with {status}", process.command());
+                let what = format!("no {what}: {} ended with {status}", process.command());
                 return Err(Error::NotReady { what, log: process.log_tail() });
             }
             if Instant::now() > deadline {
-                return Err(Error::NotReady { what: what.to_owned(), log: process.log_tail() });
+                return Err(Error::NotReady {
+                    what: format!("no {what} within 10 s"),
+                    log: process.log_tail(),
+                });
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -104,7 +104,10 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.kill();
-        Err(Error::NotReady { what: format!("end of {} after SIGTERM", self.command), log: self.log_tail() })
+        Err(Error::NotReady {
+            what: format!("{} did not end after SIGTERM and was killed", self.command),
+            log: self.log_tail(),
+        })
     }
 
     /// SIGKILL, and reaps it.

@@ -4,7 +4,7 @@ use super::namespace::run;
 use super::plan::Server;
 use super::{Error, Interrupt, Namespace, Process};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,22 +25,12 @@ pub struct LargeFile {
 }
 
 impl LargeFile {
-    /// Writes `bytes` pseudo-random bytes (never the same 64 KiB twice, so that a lost or doubled segment shows).
+    /// Writes `bytes` random bytes, so that a lost, doubled or misplaced segment shows.
     pub(super) fn generate(path: PathBuf, bytes: u64) -> Result<LargeFile, Error> {
         let tried = || Error::io(format!("write {}", path.display()));
-        let mut file = BufWriter::with_capacity(1 << 16, File::create(&path).map_err(tried())?);
-        let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut left = bytes;
-        while left > 0 {
-            // xorshift64, Marsaglia 2003.
-            word ^= word << 13;
-            word ^= word >> 7;
-            word ^= word << 17;
-            let chunk = left.min(8);
-            file.write_all(&word.to_le_bytes()[..chunk as usize]).map_err(tried())?;
-            left -= chunk;
-        }
-        file.into_inner().map_err(|error| tried()(error.into_error()))?;
+        let random = File::open("/dev/urandom").map_err(Error::io("open /dev/urandom"))?;
+        let mut file = File::create(&path).map_err(tried())?;
+        io::copy(&mut random.take(bytes), &mut file).map_err(tried())?;
         let output = run(Command::new("sha256sum").arg(&path))?;
         let sha256 = String::from_utf8_lossy(&output.stdout).chars().take(64).collect();
         Ok(LargeFile { path, bytes, sha256 })
@@ -157,13 +147,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_large_file_is_as_long_as_asked_and_always_the_same() {
+    fn the_large_file_is_as_long_as_asked_and_its_hash_is_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let first = LargeFile::generate(dir.path().join("a"), 100_003).unwrap();
         let second = LargeFile::generate(dir.path().join("b"), 100_003).unwrap();
         assert_eq!(fs::metadata(&first.path).unwrap().len(), 100_003);
-        assert_eq!(first.sha256, second.sha256);
-        assert_eq!(first.sha256.len(), 64);
+        assert_ne!(first.sha256, second.sha256);
+        assert!(first.sha256.len() == 64 && first.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
     #[test]
