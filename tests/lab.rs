@@ -229,7 +229,7 @@ fn in_dr_a_server_takes_packets_for_the_vip_and_replies_past_the_director() {
     let answer = lab.ask_echo(b"hello", Duration::from_secs(2)).unwrap();
     assert_eq!(answer, b"server 2 hello");
     // Of all who hold the VIP, only the director answers ARP for it.
-    lab.exec(Node::Router, &["ip", "neigh", "flush", "dev", "eth1"]).unwrap();
+    lab.exec(Node::Router, &["ip", "neigh", "del", "10.20.0.100", "dev", "eth1"]).unwrap();
     assert_eq!(lab.load_http(5, |_| ()).unwrap().failed, 5);
 }
 
