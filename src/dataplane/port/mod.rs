@@ -3,6 +3,19 @@
 //! A port owns its frames for ever. It lends a batch for the length of one call, reads the verdicts when the
 //! call returns, and sends, frees or hands on each frame itself. So a frame can neither leak nor be sent twice.
 
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod bpf;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod device;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod host;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod ledger;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod steer;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod xdp;
+
 use super::verdict::{DropReason, Verdict};
 use crate::net::InterfaceId;
 use std::io;
