@@ -20,6 +20,7 @@ pub mod config;
 pub mod conntrack;
 pub mod control;
 pub mod dataplane;
+#[cfg(target_os = "linux")]
 pub mod lab;
 pub mod net;
 pub mod sched;

@@ -1,10 +1,37 @@
 //! Floor 6: the commands.
 
 pub mod check;
+#[cfg(target_os = "linux")]
+pub mod lab;
 
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// A Linux Virtual Server director in userspace.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration file and say everything that is wrong with it
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+    #[cfg(target_os = "linux")]
+    Lab(lab::LabArgs),
+}
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Check { file } => check::run(&file),
+        #[cfg(target_os = "linux")]
+        Command::Lab(args) => lab::run(args),
+    }
 }

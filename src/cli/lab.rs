@@ -1,0 +1,189 @@
+//! `lvx lab`: networks of namespaces in which the director is tried.
+
+use crate::lab::{self, Error, Interrupt, Layout, MAX_SERVERS, Node, Options, State, Topology};
+use clap::{Args, Subcommand};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// Builds networks of namespaces and veth pairs, with real servers and a client, to try the director in. Needs
+/// root. Nothing of the host's own network is touched.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Builds a lab that stays until `down`.
+    Up {
+        /// nat, dr, tun or mixed.
+        layout: Layout,
+        /// Its name: lower case letters, digits and underscores.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Real servers.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_SERVERS)))]
+        servers: u8,
+        /// Queues of the director's links.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+        queues: u16,
+        /// Without `lvx run` in the director: for one that you start yourself.
+        #[arg(long)]
+        no_director: bool,
+    },
+    /// Removes a lab, whatever state it is in. That there is none is no error.
+    Down {
+        /// Which.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Every lab there is.
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Runs a command on a node: client, router, switch, director, server1, server2 …
+    Exec {
+        /// Of which lab.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Where.
+        node: Node,
+        /// What.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Tells which labs there are, and what runs in them.
+    Status,
+    /// Answers UDP datagrams with a name and the datagram.
+    #[command(hide = true)]
+    UdpEcho {
+        /// Where to listen.
+        address: SocketAddr,
+        /// The name.
+        name: String,
+    },
+    /// Takes IP-in-IP packets that arrive on an interface apart, until it is killed.
+    #[command(hide = true)]
+    Decap {
+        /// The interface.
+        interface: String,
+    },
+}
+
+/// Runs `lvx lab`.
+pub fn run(args: LabArgs) -> ExitCode {
+    let result = match args.command {
+        LabCommand::Up { layout, name, servers, queues, no_director } => {
+            up(layout, &name, Options { servers, queues, ..Options::default() }, no_director)
+        }
+        LabCommand::Down { name, all } => down(if all { lab::labs() } else { vec![name] }),
+        LabCommand::Exec { name, node, command } => exec(&name, node, &command),
+        LabCommand::Status => status(),
+        LabCommand::UdpEcho { address, name } => lab::udp_echo(address, &name)
+            .map_err(|source| Error::Io { tried: format!("listen on {address}"), source }),
+        LabCommand::Decap { interface } => decap(&interface),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lvx lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn up(layout: Layout, name: &str, options: Options, no_director: bool) -> Result<(), Error> {
+    let interrupt = on_signals()?;
+    let mut topology = Topology::new(name, layout, Options { interrupt: interrupt.clone(), ..options })?;
+    topology.start_servers()?;
+    let director = if no_director {
+        None
+    } else {
+        let weights = vec![1; topology.plan.servers.len()];
+        let services = [
+            lab::LabService::http(crate::service::SchedulerName::Wlc, &weights),
+            lab::LabService::echo(crate::service::SchedulerName::Wlc, &weights),
+        ];
+        Some(topology.start_director(&topology.director_config(&services))?)
+    };
+    interrupt.check()?;
+    let (plan, dir) = (topology.plan.clone(), topology.dir());
+    topology.leave_running()?;
+    director.into_iter().for_each(lab::Director::leave_running);
+    println!("lab {name} ({layout}) is up; its files are in {}", dir.display());
+    print_plan(&plan);
+    println!("try   lvx lab exec --name {name} client curl -s http://{}/", plan.http());
+    println!("      lvx lab exec --name {name} client ping -c 3 {}", plan.vip);
+    println!("end   lvx lab down --name {name}");
+    Ok(())
+}
+
+fn print_plan(plan: &lab::Plan) {
+    println!("  {:<10} {}", "client", plan.client);
+    println!("  {:<10} {} on {}, VIP {}", "director", plan.dip, plan.interfaces.join(" and "), plan.vip);
+    for server in &plan.servers {
+        let (node, rip, method, http) = (server.node(), server.rip, server.method, server.http);
+        println!("  {node:<10} {rip}, {method}, HTTP at {http}, UDP echo at {}", server.echo);
+    }
+}
+
+fn down(names: Vec<String>) -> Result<(), Error> {
+    for name in names {
+        lab::down(&name)?;
+        println!("lab {name} is down");
+    }
+    Ok(())
+}
+
+fn exec(name: &str, node: Node, command: &[String]) -> Result<(), Error> {
+    let namespace = lab::namespace_name(name, node);
+    // In place of this process: the terminal, signals and the exit code are the command's.
+    let source = Command::new("ip").args(["netns", "exec", &namespace]).args(command).exec();
+    Err(Error::Io { tried: format!("ip netns exec {namespace}"), source })
+}
+
+fn status() -> Result<(), Error> {
+    let names = lab::labs();
+    if names.is_empty() {
+        println!("no lab is up");
+    }
+    for name in names {
+        let Some(state) = State::load(&name)? else {
+            println!("lab {name}: only namespaces are left; `lvx lab down --name {name}` removes them");
+            continue;
+        };
+        let State { layout, servers, ref dir, .. } = state;
+        let standing = match (state.owner, state.is_abandoned()) {
+            (None, _) => "up".to_owned(),
+            (Some(_), true) => format!("abandoned; `lvx lab down --name {name}` removes it"),
+            (Some(owner), false) => format!("in use by process {}", owner.pid),
+        };
+        println!(
+            "lab {name} ({layout}, {servers} real servers) is {standing}; its files are in {}",
+            dir.display()
+        );
+        print_plan(&layout.plan(servers));
+        for process in &state.processes {
+            let life = if process.id.is_alive() { "runs" } else { "has ended" };
+            println!("  {:<10} {:>7} {life}: {}", process.node, process.id.pid, process.command);
+        }
+        if let Ok(report) = state.report() {
+            let (packets, forwarded, current) =
+                (report.packets, report.forwarded, report.connections.current);
+            println!("  director: {packets} packets, {forwarded} forwarded, {current} connections");
+        }
+    }
+    Ok(())
+}
+
+fn decap(_interface: &str) -> Result<(), Error> {
+    Err(Error::Refused(
+        "this kernel has no ipip device, and this lvx is built without the feature xdp, which has a decapsulator"
+            .into(),
+    ))
+}
+
+fn on_signals() -> Result<Interrupt, Error> {
+    Interrupt::on_signals().map_err(|source| Error::Io { tried: "catch signals".into(), source })
+}

@@ -1,0 +1,122 @@
+//! The director's report: what `lvx run --report` writes each second and at its end, as JSON.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The whole report. Counters start at 0 with the director.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Packets received: `forwarded + to_host + dropped`.
+    pub packets: u64,
+    /// Sent on to a real server or back to a client.
+    pub forwarded: u64,
+    /// Handed to the kernel.
+    pub to_host: u64,
+    /// The same by reason; adds up to `to_host`.
+    pub to_host_by_reason: BTreeMap<String, u64>,
+    /// Dropped.
+    pub dropped: u64,
+    /// The same by reason; adds up to `dropped`.
+    pub dropped_by_reason: BTreeMap<String, u64>,
+    /// The connection table.
+    pub connections: Connections,
+    /// The virtual services, in the configuration's order.
+    pub services: Vec<Service>,
+}
+
+/// The connection table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connections {
+    /// Entries now.
+    pub current: u64,
+    /// Entries at most: `max_connections`.
+    pub limit: u64,
+    /// Connections that found the table full.
+    pub refused: u64,
+    /// Bytes of memory per connection when the table is full.
+    pub bytes_each: f64,
+}
+
+/// A virtual service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// The operator's name.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// VIP:vport.
+    pub address: String,
+    /// As ipvsadm spells it.
+    pub scheduler: String,
+    /// What its servers have counted together, servers since removed included.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// In the configuration's order; then those that were removed and still have connections.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// A real server of a virtual service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RealServer {
+    /// RIP:rport.
+    pub address: String,
+    /// `nat`, `dr` or `tun`.
+    pub forward: String,
+    /// 0 is quiesced.
+    pub weight: u16,
+    /// Active connections now, as IPVS counts them.
+    pub active: u64,
+    /// Inactive connections now.
+    pub inactive: u64,
+    /// What it has counted.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// What has passed since the director's start, as `ipvsadm -L --stats` shows it. Bytes are those of IP packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    /// Connections given to it.
+    pub connections: u64,
+    /// Packets from clients.
+    pub in_packets: u64,
+    /// Bytes from clients.
+    pub in_bytes: u64,
+    /// Packets to clients that the director saw (NAT).
+    pub out_packets: u64,
+    /// Bytes to clients that the director saw (NAT).
+    pub out_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_stand_beside_the_names_in_the_json_and_come_back() {
+        let server = RealServer {
+            address: "10.30.0.11:8080".into(),
+            forward: "nat".into(),
+            weight: 4,
+            traffic: Traffic { connections: 9, ..Traffic::default() },
+            ..RealServer::default()
+        };
+        let service = Service { name: "http".into(), real_servers: vec![server], ..Service::default() };
+        let report = Report { packets: 12, services: vec![service], ..Report::default() };
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["services"][0]["real_servers"][0]["connections"], 9);
+        assert_eq!(json["connections"]["current"], 0);
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+    }
+
+    #[test]
+    fn a_report_of_another_version_is_read_as_far_as_it_goes() {
+        let report: Report = serde_json::from_str(r#"{"packets": 3, "to_come": {}}"#).unwrap();
+        assert_eq!(report, Report { packets: 3, ..Report::default() });
+    }
+}

@@ -1,0 +1,265 @@
+//! The lab itself: what it builds works, and nothing of it stays. Needs root.
+
+#![cfg(target_os = "linux")]
+
+use lvx::lab::{self, Error, Layout, Node, Options, ProcessId, Topology};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+const LVX: &str = env!("CARGO_BIN_EXE_lvx");
+
+/// A name that no other test has, also in another run of the tests at the same time.
+fn name(test: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}_{}_{test}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Small, so that tests are quick.
+fn options() -> Options {
+    Options { lvx: LVX.into(), large_file_bytes: 2_000_000, ..Options::default() }
+}
+
+/// A lab of this layout, or one clear line that says why there is none.
+fn topology(name: &str, layout: Layout, options: Options) -> Topology {
+    Topology::new(name, layout, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn lvx(args: &[&str]) -> Output {
+    Command::new(LVX).args(args).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Fails the test without root, where `lvx` in a child process would fail less clearly.
+fn need_root() {
+    assert!(ProcessId::own().is_some() && is_root(), "{}", Error::NotRoot);
+}
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0")
+}
+
+/// What there is of a lab: namespaces, its file, its directory, its processes.
+fn traces(name: &str) -> Vec<String> {
+    let entries = |dir: &str| -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path().display().to_string()).collect()
+    };
+    let mut found: Vec<String> = entries("/run/netns");
+    found.extend(entries("/run/lvx-lab"));
+    found.extend(entries(&std::env::temp_dir().to_string_lossy()));
+    // A command line that names the lab's namespace or directory, but for the tests' own children that tell
+    // about it.
+    for process in entries("/proc") {
+        let command = fs::read(Path::new(&process).join("cmdline")).unwrap_or_default();
+        found.push(format!("{process} {}", String::from_utf8_lossy(&command).replace('\0', " ")));
+    }
+    found.retain(|trace| {
+        trace.contains(&format!("lvx-{name}-"))
+            || trace.contains(&format!("lab-{name}-"))
+            || trace.contains(&format!("/{name}.json"))
+    });
+    found
+}
+
+fn assert_no_traces(name: &str) {
+    assert_eq!(traces(name), Vec::<String>::new());
+}
+
+#[test]
+fn a_lab_is_up_until_it_is_down_and_then_nothing_is_left() {
+    need_root();
+    let name = name("updown");
+    let up = lvx(&["lab", "up", "dr", "--name", &name, "--servers", "2", "--no-director"]);
+    assert!(up.status.success(), "{}", text(&up));
+    let ping = lvx(&["lab", "exec", "--name", &name, "client", "ping", "-c", "1", "10.20.0.100"]);
+    assert!(ping.status.success(), "{}", text(&ping));
+    let status = text(&lvx(&["lab", "status"]));
+    assert!(status.contains(&format!("lab {name} (dr, 2 real servers) is up")), "{status}");
+    let again = lvx(&["lab", "up", "nat", "--name", &name]);
+    assert!(!again.status.success() && text(&again).contains("is up already"), "{}", text(&again));
+    for _ in 0..2 {
+        let down = lvx(&["lab", "down", "--name", &name]);
+        assert!(down.status.success(), "{}", text(&down));
+        assert_no_traces(&name);
+    }
+}
+
+#[test]
+fn a_command_on_a_node_gives_its_own_exit_code() {
+    let name = name("exec");
+    let _lab = topology(&name, Layout::Dr, options());
+    let exec = |argv: &[&str]| lvx(&[&["lab", "exec", "--name", &name], argv].concat()).status.code();
+    assert_eq!(exec(&["server1", "sh", "-c", "exit 7"]), Some(7));
+    assert_ne!(exec(&["server9", "true"]), Some(0));
+}
+
+#[test]
+fn a_dropped_lab_leaves_nothing_behind() {
+    let name = name("drop");
+    let mut lab = topology(&name, Layout::Nat, options());
+    lab.start_servers().unwrap();
+    assert!(traces(&name).len() > 10, "the lab is there: {:?}", traces(&name));
+    drop(lab);
+    assert_no_traces(&name);
+}
+
+#[test]
+fn a_panic_leaves_nothing_behind() {
+    need_root();
+    let name = name("panic");
+    let result = std::panic::catch_unwind(|| {
+        let mut lab = topology(&name, Layout::Dr, options());
+        lab.start_http().unwrap();
+        panic!("as a failing test does");
+    });
+    assert!(result.is_err());
+    assert_no_traces(&name);
+}
+
+#[test]
+fn a_lab_that_cannot_be_finished_leaves_nothing_behind() {
+    need_root();
+    let name = name("unfinished");
+    // No kernel gives a veth so many queues.
+    let error = Topology::new(&name, Layout::Dr, Options { queues: 60_000, ..options() }).unwrap_err();
+    assert!(error.to_string().contains("numtxqueues 60000"), "{error}");
+    assert_no_traces(&name);
+}
+
+#[test]
+fn what_a_killed_process_left_is_found_and_removed_by_down() {
+    need_root();
+    for signal in ["-KILL", "-TERM"] {
+        let name = name("killed");
+        let mut up =
+            Command::new(LVX).args(["lab", "up", "nat", "--name", &name, "--no-director"]).spawn().unwrap();
+        while !Path::new(&format!("/run/netns/lvx-{name}-server2")).exists() {
+            assert!(up.try_wait().unwrap().is_none(), "the lab was built before it could be interrupted");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args([signal, &up.id().to_string()]).status().unwrap().success());
+        assert!(!up.wait().unwrap().success());
+        if signal == "-KILL" {
+            assert!(!traces(&name).is_empty());
+            assert!(
+                text(&lvx(&["lab", "status"]))
+                    .contains(&format!("lab {name} (nat, 3 real servers) is abandoned"))
+            );
+            let down = lvx(&["lab", "down", "--name", &name]);
+            assert!(down.status.success(), "{}", text(&down));
+        }
+        assert_no_traces(&name);
+    }
+}
+
+#[test]
+fn an_abandoned_lab_gives_way_to_a_new_one_of_its_name() {
+    need_root();
+    let name = name("abandoned");
+    let mut up =
+        Command::new(LVX).args(["lab", "up", "dr", "--name", &name, "--no-director"]).spawn().unwrap();
+    while !Path::new(&format!("/run/netns/lvx-{name}-server1")).exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    up.kill().unwrap();
+    up.wait().unwrap();
+    drop(topology(&name, Layout::Nat, options()));
+    assert_no_traces(&name);
+}
+
+#[test]
+fn two_labs_stand_side_by_side() {
+    let (one, two) = (name("one"), name("two"));
+    let mut first = topology(&one, Layout::Nat, options());
+    let second = topology(&two, Layout::Dr, options());
+    drop(second);
+    first.start_http().unwrap();
+    first.exec(Node::Director, &["curl", "-sS", "--max-time", "5", "http://10.30.0.13:8080/health"]).unwrap();
+    assert_no_traces(&two);
+}
+
+#[test]
+fn the_directors_kernel_answers_ping_for_the_vip_in_every_layout() {
+    for layout in Layout::ALL {
+        let lab = topology(&name("ping"), layout, options());
+        let vip = lab.plan.vip.to_string();
+        lab.exec(Node::Client, &["ping", "-c", "1", "-W", "2", &vip]).unwrap();
+        for server in &lab.plan.servers {
+            lab.exec(Node::Director, &["ping", "-c", "1", "-W", "2", &server.rip.to_string()]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn in_nat_the_kernel_can_forward_by_weight_and_the_download_is_whole() {
+    let mut lab = topology(&name("kernel"), Layout::Nat, options());
+    lab.start_http().unwrap();
+    lab.start_kernel_forwarding(&[4, 3, 2]).unwrap();
+    let mut shown = 0;
+    let tally = lab.load_http(90, |_| shown += 1).unwrap();
+    assert_eq!((tally.done, tally.failed), (90, 0), "{:?}", tally.complaints);
+    let shares = [("server 1", 40), ("server 2", 30), ("server 3", 20)];
+    assert_eq!(tally.answers, BTreeMap::from(shares.map(|(server, count)| (server.to_owned(), count))));
+    assert!(shown > 0);
+    let (download, large) = (lab.download().unwrap(), lab.large_file().unwrap());
+    assert_eq!((download.bytes, &download.sha256), (large.bytes, &large.sha256));
+    lab.stop_kernel_forwarding().unwrap();
+    // The director's kernel refuses at once: nothing listens at the VIP itself.
+    assert_eq!(lab.load_http(5, |_| ()).unwrap().failed, 5);
+}
+
+/// The way that a packet takes which the director has given the server's MAC.
+#[test]
+fn in_dr_a_server_takes_packets_for_the_vip_and_replies_past_the_director() {
+    let mut lab = topology(&name("dr"), Layout::Dr, options());
+    lab.start_servers().unwrap();
+    let mac = lab.exec(Node::Server(2), &["cat", "/sys/class/net/eth0/address"]).unwrap();
+    let mac = String::from_utf8(mac.stdout).unwrap();
+    lab.exec(Node::Router, &["ip", "neigh", "replace", "10.20.0.100", "lladdr", mac.trim(), "dev", "eth1"])
+        .unwrap();
+    let tally = lab.load_http(20, |_| ()).unwrap();
+    assert_eq!(tally.answers, BTreeMap::from([("server 2".to_owned(), 20)]), "{:?}", tally.complaints);
+    let answer = lab.ask_echo(b"hello", Duration::from_secs(2)).unwrap();
+    assert_eq!(answer, b"server 2 hello");
+    // Of all who hold the VIP, only the director answers ARP for it.
+    lab.exec(Node::Router, &["ip", "neigh", "del", "10.20.0.100", "dev", "eth1"]).unwrap();
+    assert_eq!(lab.load_http(5, |_| ()).unwrap().failed, 5);
+}
+
+#[test]
+fn checksum_offload_is_as_asked() {
+    for (checksum_offload, state) in [(true, "tx-checksumming: on"), (false, "tx-checksumming: off")] {
+        let lab = topology(&name("offload"), Layout::Nat, Options { checksum_offload, ..options() });
+        for (node, interface) in [(Node::Router, "eth1"), (Node::Switch, "director-br0")] {
+            let said = lab.exec(node, &["ethtool", "-k", interface]).unwrap();
+            assert!(text(&said).contains(state), "{node} {interface}");
+        }
+    }
+}
+
+#[test]
+fn the_directors_links_have_the_queues_that_were_asked_for() {
+    let lab = topology(&name("queues"), Layout::Nat, Options { queues: 2, ..options() });
+    for interface in &lab.plan.interfaces {
+        let queues =
+            lab.exec(Node::Director, &["ls", &format!("/sys/class/net/{interface}/queues")]).unwrap();
+        assert_eq!(text(&queues), "rx-0\nrx-1\ntx-0\ntx-1\n");
+    }
+}
+
+#[test]
+fn a_name_that_would_reach_into_another_lab_is_refused() {
+    need_root();
+    for bad in ["a-b", "", "A", "../x", "a name"] {
+        let refused = Topology::new(bad, Layout::Dr, options());
+        assert!(matches!(refused, Err(Error::Refused(_))), "{bad:?}");
+        assert!(matches!(lab::down(bad), Err(Error::Refused(_))), "{bad:?}");
+    }
+}
