@@ -1,1 +1,4 @@
-//! (under construction)
+//! Floor 5: the desired state, and the only writer of what workers read.
+
+#[cfg(target_os = "linux")]
+pub mod kernel;
