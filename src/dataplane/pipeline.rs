@@ -274,11 +274,11 @@ impl Pipeline {
         std::mem::take(&mut self.wanted).into_iter()
     }
 
-    /// Forgets silent connections, looking at `most` places of the table.
-    pub fn sweep(&mut self, now: Tick, most: u32) {
+    /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
+    pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
         let (snapshot, counters) = (&*self.snapshot, &*self.counters);
-        self.tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended));
+        self.tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
     }
 
     /// Forgets every silent connection at once.
