@@ -9,6 +9,7 @@
 
 #![cfg(all(feature = "xdp", target_os = "linux"))]
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
 use lvx::dataplane::port::bpf::Hook;
 use lvx::dataplane::port::device;
