@@ -414,6 +414,26 @@ fn a_packet_with_an_outer_header_leaves_as_the_road_made_it() {
 }
 
 #[test]
+fn a_frame_for_another_mac_that_a_switch_flooded_is_not_forwarded() {
+    let lab = Lab::new(1);
+    lab.on("d", || {
+        let steering = steered("d0", 1, AttachMode::Auto, &udp(&[SERVICE]));
+        let mut port = open(&steering, 0, 64);
+        with_worker(&mut port, &mut echo, || {
+            assert_eq!(ask(&lab, SERVICE, b"q").unwrap(), b"q");
+            ip(&format!("-n {} neigh replace 10.1.0.1 lladdr 02:00:00:00:00:99 dev c0", lab.node("c")));
+            lab.on("c", || {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                socket.send_to(b"for a real server", SERVICE).unwrap();
+                assert!(socket.recv(&mut [0; 64]).is_err());
+            });
+        });
+        assert_eq!(port.counters().received.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
 fn two_queues_have_a_worker_each() {
     let lab = Lab::new(2);
     lab.on("d", || {
