@@ -1,6 +1,8 @@
 //! Floor 6: the commands.
 
 #[cfg(target_os = "linux")]
+mod demo;
+#[cfg(target_os = "linux")]
 pub mod lab;
 
 use clap::{Parser, Subcommand};
