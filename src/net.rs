@@ -208,6 +208,18 @@ impl FlowKey {
         if (self.tail >> 8) as u8 == Proto::Tcp as u8 { Proto::Tcp } else { Proto::Udp }
     }
 
+    /// The addressee's end of an IPv4 key, as plain numbers.
+    #[inline]
+    pub const fn dst_v4(&self) -> (u32, u16) {
+        (self.words[0] as u32, (self.tail >> 32) as u16)
+    }
+
+    /// The sender's end of an IPv4 key, as plain numbers.
+    #[inline]
+    pub const fn src_v4(&self) -> (u32, u16) {
+        ((self.words[0] >> 32) as u32, (self.tail >> 48) as u16)
+    }
+
     /// The sender's end.
     pub fn src(&self) -> Endpoint {
         let [a, b, ..] = self.words;
@@ -373,14 +385,14 @@ impl Prefix {
     }
 }
 
-/// `addr` with all but its first `len` bits cleared.
+/// `addr` with all but its first `len` bits cleared; a length beyond the family's clears nothing.
 pub fn mask(addr: IpAddr, len: u8) -> IpAddr {
     match addr {
-        IpAddr::V4(a) => {
-            IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & u32::MAX.checked_shl(32 - len as u32).unwrap_or(0)))
-        }
+        IpAddr::V4(a) => IpAddr::V4(Ipv4Addr::from_bits(
+            a.to_bits() & u32::MAX.checked_shl(32u32.saturating_sub(len as u32)).unwrap_or(0),
+        )),
         IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from_bits(
-            a.to_bits() & u128::MAX.checked_shl(128 - len as u32).unwrap_or(0),
+            a.to_bits() & u128::MAX.checked_shl(128u32.saturating_sub(len as u32)).unwrap_or(0),
         )),
     }
 }

@@ -1,11 +1,13 @@
 //! Floor 6: the commands.
 
+pub mod check;
 #[cfg(target_os = "linux")]
 mod demo;
 #[cfg(target_os = "linux")]
 pub mod lab;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A Linux Virtual Server director in userspace.
@@ -18,6 +20,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check a configuration file and say everything that is wrong with it
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
     #[cfg(target_os = "linux")]
     Lab(lab::LabArgs),
 }
@@ -25,6 +32,7 @@ enum Command {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Check { file } => check::run(&file),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab::run(args),
     }

@@ -1,9 +1,14 @@
 //! Floor 4: what the operator wrote, read, typed and checked. Every error names file, line and column.
 //!
-//! `toml` turns the text into the types below and finds all errors of a file at once; nothing here touches the
-//! system, so that `lvx check` works anywhere.
+//! `toml` turns the text into the types below and finds all errors of a file at once; nothing here asks the
+//! system about itself, so that `lvx check` works anywhere.
 
+mod errors;
+mod rib;
 mod toml;
+
+pub use errors::{ConfigError, ConfigErrors, Position};
+pub use toml::{parse, read};
 
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
 use crate::service::{Method, SchedulerName};

@@ -1,3 +1,6 @@
-//! (under construction)
+//! Floor 5: the desired state, and the only writer of what workers read.
 
+#[cfg(target_os = "linux")]
+pub mod kernel;
+pub mod publish;
 pub mod report;

@@ -1,6 +1,13 @@
-//! Floor 3: the packet's road. Frames come from a [`port`], pass the pipeline in batches, and go back with a
+//! Floor 3: the packet's road. Frames come from a [`port`], pass the [`pipeline`] in batches, and go back with a
 //! verdict each.
+//!
+//! The rooms above use the [`snapshot`], [`counters`], [`nexthop`], the worker's handle and the ports'
+//! constructors, nothing else.
 
+pub mod counters;
+mod forward;
 pub mod nexthop;
+pub mod pipeline;
 pub mod port;
+pub mod snapshot;
 pub mod verdict;

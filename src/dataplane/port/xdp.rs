@@ -362,8 +362,10 @@ impl XdpPort {
         Ok(())
     }
 
+    /// What need not be known at every turn: the kernel's counters, and whether the interfaces are still there.
     #[cold]
-    fn read_statistics(&self) {
+    fn look_around(&self) -> io::Result<()> {
+        self.arms.iter().try_for_each(Arm::check)?;
         let (mut dropped, mut ring_full, mut fill_empty) = (0, 0, 0);
         for statistics in self.arms.iter().filter_map(|arm| arm.rx.fd().xdp_statistics().ok()) {
             dropped += statistics.rx_dropped();
@@ -373,6 +375,7 @@ impl XdpPort {
         self.counters.rx_dropped.store(dropped, Ordering::Relaxed);
         self.counters.rx_ring_full.store(ring_full, Ordering::Relaxed);
         self.counters.fill_ring_empty.store(fill_empty, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -382,7 +385,7 @@ impl Port for XdpPort {
         self.tend()?;
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(4096) {
-            self.read_statistics();
+            self.look_around()?;
         }
         let mut received = [FrameDesc::default(); BATCH];
         for _ in 0..self.arms.len() {
@@ -407,12 +410,12 @@ impl Port for XdpPort {
         loop {
             self.beat();
             self.tend()?;
+            self.look_around()?;
             let left = until.saturating_duration_since(Instant::now());
             if poll(&self.arms, left.min(BEAT_EVERY))? || left <= BEAT_EVERY {
                 self.beat();
                 return Ok(());
             }
-            self.read_statistics();
         }
     }
 }
@@ -458,6 +461,15 @@ impl Arm {
 
     fn fd(&self) -> RawFd {
         self.rx.fd().as_raw_fd()
+    }
+
+    /// The kernel leaves word with the socket when it takes it off an interface that is removed; poll(2) is silent.
+    fn check(&self) -> io::Result<()> {
+        let (mut code, mut bytes) = (0i32, 4);
+        let at = (&raw mut code).cast();
+        // SAFETY: writes one int.
+        unsafe { libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_ERROR, at, &mut bytes) };
+        if code == 0 { Ok(()) } else { Err(gone(&self.name, io::Error::from_raw_os_error(code))) }
     }
 
     /// Takes back the frames that were sent.
@@ -573,7 +585,7 @@ fn absent() -> io::Error {
 
 #[cold]
 fn gone(interface: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{interface}: the interface is gone or its socket broken: {error}"))
+    io::Error::new(error.kind(), format!("{interface}: the interface is gone: {error}"))
 }
 
 fn monotonic_ns() -> u64 {

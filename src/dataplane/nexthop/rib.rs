@@ -1,7 +1,5 @@
-//! Where the next hop is: routes and neighbours, compiled for the packet path.
-//!
-//! The [`Rib`] is what somebody knows of the network around the director: the kernel, followed over netlink, or
-//! the configuration of a replay. It is plain data.
+//! The [`Rib`]: what somebody knows of the network around the director. Plain data: the kernel's word, followed
+//! over netlink, or the configuration's in a replay.
 
 use crate::net::{InterfaceId, Mac, Prefix};
 use std::net::IpAddr;

@@ -1,0 +1,73 @@
+//! `[director]`.
+
+use super::section::Section;
+use super::value::{boolean, duration, integer, one_of, power_of_two};
+use crate::config::{Director, Poll, Timeouts, XdpMode};
+use ::toml::Spanned;
+use std::collections::HashSet;
+
+/// What `[director]` says; defaults for what it does not.
+pub(super) fn director(root: &mut Section<'_>) -> Director {
+    let default = Director::default();
+    let Some(mut section) = root.table("director") else { return default };
+
+    let workers = section.optional("workers", integer(1..=256)).map(Spanned::into_inner);
+    let cores = section.list("cores", "core numbers", integer(0..=8191));
+    check_cores(&section, workers, &cores);
+    let director = Director {
+        workers,
+        cores: cores.into_iter().map(Spanned::into_inner).collect(),
+        poll: section
+            .optional("poll", one_of(&[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)]))
+            .map_or(default.poll, Spanned::into_inner),
+        max_connections: section
+            .optional("max_connections", integer(1..=200_000_000))
+            .map_or(default.max_connections, Spanned::into_inner),
+        xdp_mode: section
+            .optional(
+                "xdp_mode",
+                one_of(&[
+                    ("auto", XdpMode::Auto),
+                    ("native", XdpMode::Native),
+                    ("generic", XdpMode::Generic),
+                ]),
+            )
+            .map_or(default.xdp_mode, Spanned::into_inner),
+        busy_poll: section.optional("busy_poll", boolean).map_or(default.busy_poll, Spanned::into_inner),
+        frames: section
+            .optional("frames", power_of_two(64..=1 << 20))
+            .map_or(default.frames, Spanned::into_inner),
+        timeouts: timeouts(&mut section),
+    };
+    section.finish();
+    director
+}
+
+fn timeouts(director: &mut Section<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    let Some(mut section) = director.table("timeouts") else { return default };
+    let mut timeout = |key, default| section.optional(key, duration).map_or(default, Spanned::into_inner);
+    let timeouts = Timeouts {
+        tcp: timeout("tcp", default.tcp),
+        tcp_fin: timeout("tcp_fin", default.tcp_fin),
+        udp: timeout("udp", default.udp),
+    };
+    section.finish();
+    timeouts
+}
+
+/// Two workers on one core would take turns instead of running.
+fn check_cores(section: &Section<'_>, workers: Option<u16>, cores: &[Spanned<usize>]) {
+    let mut seen = HashSet::new();
+    for core in cores.iter().filter(|core| !seen.insert(*core.get_ref())) {
+        let error = format!("cores names {} twice (allowed: each core once)", core.get_ref());
+        section.error(core.span().start, &error);
+    }
+    if let (Some(workers), Some(first)) = (workers, cores.first())
+        && cores.len() < usize::from(workers)
+    {
+        let found = cores.len();
+        let error = format!("cores names {found} for {workers} workers (allowed: a core for each worker)");
+        section.error(first.span().start, &error);
+    }
+}

@@ -1,0 +1,185 @@
+//! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
+
+use super::findings::FirstSeen;
+use super::section::Section;
+use super::value::{address_and_port, integer, name, one_of, quoted};
+use crate::config::{Real, Service};
+use crate::net::{Endpoint, Proto};
+use crate::service::{Method, RealId, SchedulerName};
+use ::toml::Spanned;
+use std::net::IpAddr;
+
+/// How many virtual services a file holds.
+const MAX_SERVICES: usize = 1 << 17;
+
+/// ipvsadm's words for the methods beside ours.
+const METHODS: [(&str, Method); 6] = [
+    ("nat", Method::Nat),
+    ("dr", Method::Dr),
+    ("tun", Method::Tun),
+    ("masq", Method::Nat),
+    ("gate", Method::Dr),
+    ("ipip", Method::Tun),
+];
+
+const PROTOCOLS: [(&str, Proto); 2] = [("tcp", Proto::Tcp), ("udp", Proto::Udp)];
+
+/// Reads every `[[virtual_service]]`.
+pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
+    let mut reader = Reader { names: FirstSeen::none(), addresses: FirstSeen::none(), reals: 0 };
+    let mut services = Vec::new();
+    for mut section in root.tables("virtual_service", "virtual service", MAX_SERVICES) {
+        services.extend(reader.service(&mut section));
+        section.finish();
+    }
+    services
+}
+
+/// What has to be known of the services read so far.
+struct Reader {
+    names: FirstSeen<String>,
+    addresses: FirstSeen<(Proto, Endpoint)>,
+    /// How many real servers all services have together.
+    reals: usize,
+}
+
+/// What a real server takes from its service. Things that were wrong are `None`.
+struct Outer {
+    endpoint: Option<Endpoint>,
+    method: Method,
+}
+
+impl Reader {
+    fn service(&mut self, section: &mut Section<'_>) -> Option<Service> {
+        let name = section.optional("name", name);
+        if let Some(name) = &name {
+            section.entitle(&format!("virtual service {}", quoted(name.get_ref())));
+        }
+        let written = section.required("address", address_and_port);
+        let endpoint = written.as_ref().and_then(|written| vip(section, written));
+        if let (None, Some(endpoint)) = (&name, endpoint) {
+            section.entitle(&format!("virtual service {endpoint}"));
+        }
+        let proto = section.optional("protocol", one_of(&PROTOCOLS)).map_or(Proto::Tcp, Spanned::into_inner);
+
+        let address_at = written.map_or(section.at(), |written| written.span().start);
+        let twin = endpoint.and_then(|endpoint| self.addresses.before((proto, endpoint), address_at));
+        if let Some(first) = twin {
+            section.error_again(address_at, first, "address", "one service per protocol, address and port");
+        }
+        let service_name = match (&name, endpoint) {
+            (Some(name), _) => name.get_ref().clone(),
+            (None, Some(endpoint)) => default_name(proto, endpoint),
+            (None, None) => String::new(),
+        };
+        // Services of one address and no name have one name, which the operator did not write.
+        if name.is_some() || (endpoint.is_some() && twin.is_none()) {
+            let at = name.as_ref().map_or(address_at, |name| name.span().start);
+            if let Some(first) = self.names.before(service_name.clone(), at) {
+                section.error_again(at, first, "name", "each name once");
+            }
+        }
+
+        let schedulers = SchedulerName::ALL.map(|scheduler| (scheduler.name(), scheduler));
+        let scheduler = section
+            .optional("scheduler", one_of(&schedulers))
+            .map_or(SchedulerName::Wlc, Spanned::into_inner);
+        // As with ipvsadm, direct routing is what one gets without asking.
+        let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
+        let reals = self.reals(section, &Outer { endpoint, method });
+        Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, reals })
+    }
+
+    fn reals(&mut self, service: &mut Section<'_>, outer: &Outer) -> Vec<Real> {
+        let mut endpoints = FirstSeen::none();
+        let mut reals = Vec::new();
+        for mut section in service.tables("real_server", "real server", RealId::LIMIT) {
+            self.reals += 1;
+            if self.reals == RealId::LIMIT + 1 {
+                let error = format!(
+                    "there are {} real servers by here (allowed: {} in all)",
+                    self.reals,
+                    RealId::LIMIT
+                );
+                section.error(section.at(), &error);
+            }
+            reals.extend(real(&mut section, outer, &mut endpoints));
+            section.finish();
+        }
+        reals
+    }
+}
+
+/// The service's address, unless it is one that cannot be served.
+fn vip(section: &Section<'_>, written: &Spanned<(IpAddr, Option<u16>)>) -> Option<Endpoint> {
+    let at = written.span().start;
+    match *written.get_ref() {
+        (IpAddr::V6(addr), _) => {
+            let error = format!("address {addr} is IPv6, and IPv6 comes in a later version (allowed: IPv4)");
+            section.error(at, &error);
+            None
+        }
+        (addr, None) => {
+            section.error(at, &format!("address \"{addr}\" has no port (allowed: such as \"{addr}:80\")"));
+            None
+        }
+        (addr, Some(port)) => Some(Endpoint::new(addr, port)),
+    }
+}
+
+fn default_name(proto: Proto, endpoint: Endpoint) -> String {
+    format!("{} {endpoint}", if proto == Proto::Tcp { "tcp" } else { "udp" })
+}
+
+fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {
+    let address = section.required("address", address_and_port);
+    if let Some(address) = &address {
+        let title = match *address.get_ref() {
+            (addr, Some(port)) => Endpoint::new(addr, port).to_string(),
+            (addr, None) => addr.to_string(),
+        };
+        section.entitle(&format!("real server {title}"));
+    }
+    let weight = section.optional("weight", integer(0..=u16::MAX)).map_or(1, Spanned::into_inner);
+    let method = section.optional("forward", one_of(&METHODS)).map_or(outer.method, Spanned::into_inner);
+
+    let (address, service) = (address?, outer.endpoint?);
+    let at = address.span().start;
+    let (addr, port) = address.into_inner();
+    let endpoint = Endpoint::new(addr, port.unwrap_or(service.port));
+    if let Some(error) = cannot_reach(service, endpoint, method) {
+        section.error(at, &error);
+    }
+    if let Some(first) = endpoints.before(endpoint, at) {
+        section.error_again(at, first, "address", "each server once in a service");
+    }
+    Some(Real { endpoint, weight, method })
+}
+
+/// Why packets to `service` cannot be forwarded to `real` with `method`.
+fn cannot_reach(service: Endpoint, real: Endpoint, method: Method) -> Option<String> {
+    let Endpoint { addr, port } = real;
+    if addr.is_ipv4() != service.addr.is_ipv4() {
+        return Some(match method {
+            // The outer packet may be of another family than the inner one.
+            Method::Tun => format!(
+                "address {addr} is IPv6 behind an IPv4 service, which comes in a later version (allowed: IPv4)"
+            ),
+            Method::Nat | Method::Dr => format!(
+                "address {addr} is IPv6 behind an IPv4 service, which {method} cannot bridge (allowed: IPv4)"
+            ),
+        });
+    }
+    if addr == service.addr {
+        return Some(format!("address {addr} is the service's own (allowed: the server's address)"));
+    }
+    // Neither method touches the transport header, so the server sees the service's port.
+    if port != service.port && method != Method::Nat {
+        return Some(format!(
+            "address has port {port}, and {method} cannot change the port (allowed: {}, the service's port, or \
+             none; or forward = \"nat\")",
+            service.port
+        ));
+    }
+    None
+}

@@ -1,0 +1,215 @@
+//! One connection in the slab: a cache line of atomics, written by whoever opens it and read by anyone.
+//!
+//! ```text
+//!  0  key, 40 bytes: the client's packet, CIP:cport > VIP:vport
+//! 40  meta: state 8 | flags 8 | generation 16 | real server 32
+//! 48  seen, created: ticks
+//! 56  hop: where replies go, as the pipeline noted it
+//! 60  (unused)
+//! ```
+//!
+//! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
+//! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
+
+use super::state::State;
+use crate::net::{FlowKey, Tick};
+use crate::service::RealId;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+/// `Meta` flag: the entry holds a connection.
+const LIVE: u8 = 1;
+/// `Meta` flag: no reply was seen (IPVS: NOOUTPUT).
+const INPUT_ONLY: u8 = 2;
+/// `Meta` flag: replies find the connection too.
+const BOTH_WAYS: u8 = 4;
+
+/// The word that decides: who serves the connection, its state, and which connection of this slot it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meta(u64);
+
+impl Meta {
+    fn new(state: State, flags: u8, generation: u16, real: RealId) -> Meta {
+        Meta(state as u64 | (flags as u64) << 8 | (generation as u64) << 16 | (real.0 as u64) << 32)
+    }
+
+    #[inline]
+    pub(super) fn state(self) -> State {
+        State::from_number(self.0 as u8)
+    }
+
+    #[inline]
+    fn flags(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    #[inline]
+    pub(super) fn is_live(self) -> bool {
+        self.flags() & LIVE != 0
+    }
+
+    #[inline]
+    pub(super) fn is_input_only(self) -> bool {
+        self.flags() & INPUT_ONLY != 0
+    }
+
+    #[inline]
+    pub(super) fn is_both_ways(self) -> bool {
+        self.flags() & BOTH_WAYS != 0
+    }
+
+    #[inline]
+    pub(super) fn generation(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[inline]
+    pub(super) fn real(self) -> RealId {
+        RealId((self.0 >> 32) as u32)
+    }
+
+    /// The same connection in another state; a reply seen ends `INPUT_ONLY` for good.
+    pub(super) fn moved_to(self, state: State, reply_seen: bool) -> Meta {
+        let cleared = if reply_seen { (INPUT_ONLY as u64) << 8 } else { 0 };
+        Meta(((self.0 & !0xff) | state as u64) & !cleared)
+    }
+
+    fn ended(self) -> Meta {
+        Meta::new(State::None, 0, self.generation().wrapping_add(1), self.real())
+    }
+}
+
+/// A slot of the slab.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Entry {
+    words: [AtomicU64; 4],
+    tail: AtomicU64,
+    meta: AtomicU64,
+    seen: AtomicU32,
+    created: AtomicU32,
+    hop: AtomicU32,
+    _unused: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64);
+
+impl Entry {
+    /// Puts a connection into a slot that the caller owns (taken from the free slots).
+    pub(super) fn occupy(
+        &self,
+        key: &FlowKey,
+        real: RealId,
+        state: State,
+        both_ways: bool,
+        now: Tick,
+    ) -> Meta {
+        let old = Meta(self.meta.load(Relaxed));
+        // The slot's last connection was ended with `meta` first: a reader that sees a word of the new key also
+        // sees that.
+        fence(Release);
+        for (word, &value) in self.words.iter().zip(key.words()) {
+            word.store(value, Relaxed);
+        }
+        self.tail.store(key.tail(), Relaxed);
+        self.seen.store(now.0, Relaxed);
+        self.created.store(now.0, Relaxed);
+        self.hop.store(0, Relaxed);
+        let flags = LIVE | if both_ways { BOTH_WAYS } else { INPUT_ONLY };
+        let meta = Meta::new(state, flags, old.generation().wrapping_add(1), real);
+        self.meta.store(meta.0, Release);
+        meta
+    }
+
+    /// Who serves the connection and its state, as of now.
+    #[inline]
+    pub(super) fn meta(&self) -> Meta {
+        Meta(self.meta.load(Acquire))
+    }
+
+    /// `meta`, if nobody has taken the slot over since it was read.
+    #[inline]
+    pub(super) fn still(&self, meta: Meta) -> bool {
+        fence(Acquire);
+        let now = Meta(self.meta.load(Relaxed));
+        now.is_live() && now.generation() == meta.generation()
+    }
+
+    /// Replaces `old` by `new`; gives what stands there now if another worker was quicker.
+    #[inline]
+    pub(super) fn exchange(&self, old: Meta, new: Meta) -> Result<(), Meta> {
+        self.meta.compare_exchange(old.0, new.0, AcqRel, Acquire).map(drop).map_err(Meta)
+    }
+
+    /// Ends the connection that `meta` is of. The last state if it was this call that ended it; the slot is then
+    /// the caller's to free.
+    pub(super) fn end(&self, meta: Meta) -> Option<Meta> {
+        let mut current = meta;
+        loop {
+            match self.exchange(current, current.ended()) {
+                Ok(()) => return Some(current),
+                Err(now) if now.is_live() && now.generation() == meta.generation() => current = now,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The key of the client's packets. Belongs to the `meta` read before only if [`Entry::still`] says so.
+    pub(super) fn key(&self) -> Option<FlowKey> {
+        FlowKey::from_words(std::array::from_fn(|i| self.words[i].load(Relaxed)), self.tail.load(Relaxed))
+    }
+
+    /// Whether the connection's client sends packets of this key.
+    #[inline]
+    pub(super) fn is_of(&self, key: &FlowKey) -> bool {
+        let [w0, rest @ ..] = key.words();
+        self.tail.load(Relaxed) == key.tail()
+            && self.words[0].load(Relaxed) == *w0
+            && (key.is_v4() || rest.iter().zip(&self.words[1..]).all(|(w, own)| own.load(Relaxed) == *w))
+    }
+
+    /// Whether a packet of this key goes to the connection's client (from whatever server).
+    #[inline]
+    pub(super) fn is_to_client_of(&self, key: &FlowKey) -> bool {
+        let (own, tail) = (self.tail.load(Relaxed), key.tail());
+        let [w0, _, w2, w3] = *key.words();
+        own as u16 == tail as u16
+            && (own >> 48) as u16 == (tail >> 32) as u16
+            && if key.is_v4() {
+                self.words[0].load(Relaxed) >> 32 == w0 & 0xffff_ffff
+            } else {
+                self.words[0].load(Relaxed) == w2 && self.words[1].load(Relaxed) == w3
+            }
+    }
+
+    /// When the last packet was seen.
+    #[inline]
+    pub(super) fn seen(&self) -> Tick {
+        Tick(self.seen.load(Relaxed))
+    }
+
+    /// A packet was seen; the line is written once a tick at most.
+    #[inline]
+    pub(super) fn see(&self, now: Tick) {
+        if self.seen.load(Relaxed) != now.0 {
+            self.seen.store(now.0, Relaxed);
+        }
+    }
+
+    /// When the connection was opened.
+    pub(super) fn created(&self) -> Tick {
+        Tick(self.created.load(Relaxed))
+    }
+
+    /// What the pipeline noted about the way to the client; 0 for nothing.
+    #[inline]
+    pub(super) fn hop(&self) -> u32 {
+        self.hop.load(Relaxed)
+    }
+
+    /// Notes something about the way to the client.
+    #[inline]
+    pub(super) fn set_hop(&self, hop: u32) {
+        self.hop.store(hop, Relaxed);
+    }
+}

@@ -1,0 +1,256 @@
+//! Buckets of references, and the shards that guard them.
+//!
+//! ```text
+//! bucket, one cache line: 8 tags of 16 bits | 8 references of 32 | overflow link | (unused)
+//! ```
+//!
+//! A reader takes no lock: it compares tags and then asks the connection itself, so a stale reference costs a
+//! comparison and nothing else. A reader that finds nothing may have overlooked a reference put in meanwhile:
+//! who is about to act on a miss looks again under the shard's lock.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// References in a bucket.
+pub(super) const LANES: usize = 8;
+
+/// A reference to a connection: its slot, and in the top bit whether the packet is a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reference(pub(super) u32);
+
+impl Reference {
+    pub(super) const fn new(slot: u32, reply: bool) -> Reference {
+        Reference(slot | (reply as u32) << 31)
+    }
+
+    #[inline]
+    pub(super) const fn slot(self) -> u32 {
+        self.0 & 0x7fff_ffff
+    }
+
+    #[inline]
+    pub(super) const fn is_reply(self) -> bool {
+        self.0 >> 31 == 1
+    }
+}
+
+/// Eight tags with their references, and a link to eight more.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Bucket {
+    tags: [AtomicU64; 2],
+    references: [AtomicU32; LANES],
+    /// 1 + the number of the bucket that goes on, or 0.
+    overflow: AtomicU32,
+    _unused: [AtomicU32; 3],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// The lanes whose tag this is; 0 asks for the empty ones.
+    #[inline]
+    fn lanes_of(&self, tag: u16) -> Lanes {
+        Lanes::equal([self.tags[0].load(Acquire), self.tags[1].load(Acquire)], tag)
+    }
+
+    /// The references under this tag.
+    #[inline]
+    pub(super) fn under(&self, tag: u16) -> impl Iterator<Item = Reference> + '_ {
+        self.lanes_of(tag).map(|lane| Reference(self.references[lane].load(Relaxed)))
+    }
+
+    /// The number of the bucket that goes on.
+    #[inline]
+    pub(super) fn next(&self) -> Option<u32> {
+        self.overflow.load(Acquire).checked_sub(1)
+    }
+
+    fn set_tag(&self, lane: usize, tag: u16) {
+        let (word, shift) = (&self.tags[lane / 4], lane % 4 * 16);
+        let others = word.load(Relaxed) & !(0xffff << shift);
+        word.store(others | (tag as u64) << shift, Release);
+    }
+
+    fn put(&self, tag: u16, reference: Reference) -> bool {
+        let Some(lane) = self.lanes_of(0).next() else { return false };
+        self.references[lane].store(reference.0, Relaxed);
+        self.set_tag(lane, tag);
+        true
+    }
+
+    fn take(&self, tag: u16, reference: Reference) -> bool {
+        let held = self.lanes_of(tag).find(|&lane| self.references[lane].load(Relaxed) == reference.0);
+        held.inspect(|&lane| self.set_tag(lane, 0)).is_some()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lanes_of(0).count() == LANES
+    }
+}
+
+/// Some of a bucket's lanes.
+///
+/// Lane 4 w + i of word w is bit 16 i + w, so that both words' comparisons lie over each other.
+#[derive(Debug, Clone, Copy)]
+struct Lanes(u64);
+
+impl Lanes {
+    /// The lanes that hold `tag`, compared four at a time within each word.
+    #[inline]
+    fn equal(words: [u64; 2], tag: u16) -> Lanes {
+        const LOW: u64 = 0x7fff_7fff_7fff_7fff;
+        let wanted = tag as u64 * 0x0001_0001_0001_0001;
+        // The top bit of each lane that is all zero: without it the lane's sum with 0x7fff sets the top bit.
+        let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
+        let [first, second] = words.map(|word| zero(word ^ wanted));
+        Lanes(first >> 15 | second >> 14)
+    }
+}
+
+impl Iterator for Lanes {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        // A bucket has eight lanes: the mask shows the compiler that no index is out of bounds.
+        Some((bit / 16 + bit % 16 * 4) & (LANES - 1))
+    }
+}
+
+/// What guards a range of buckets: holding it is the right to change them.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// Numbers of this shard's overflow buckets that no bucket goes on in.
+    free: Mutex<Vec<u32>>,
+}
+
+impl Shard {
+    /// A shard that owns these overflow buckets.
+    pub(super) fn new(overflow: std::ops::Range<u32>) -> Shard {
+        Shard { free: Mutex::new(overflow.collect()) }
+    }
+
+    /// The right to change the shard's buckets.
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
+        // A thread that panicked here left at worst a lost overflow bucket.
+        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Puts a reference into the chain that starts at bucket `first`. `false` if the chain is full and its shard has
+/// no overflow bucket left.
+pub(super) fn put(
+    buckets: &[Bucket],
+    free: &mut Vec<u32>,
+    first: usize,
+    tag: u16,
+    reference: Reference,
+) -> bool {
+    let mut last = first;
+    loop {
+        if buckets[last].put(tag, reference) {
+            return true;
+        }
+        match buckets[last].next() {
+            Some(next) => last = next as usize,
+            None => break,
+        }
+    }
+    let Some(fresh) = free.pop() else { return false };
+    let bucket = &buckets[fresh as usize];
+    bucket.overflow.store(0, Relaxed);
+    bucket.put(tag, reference);
+    buckets[last].overflow.store(fresh + 1, Release);
+    true
+}
+
+/// Takes a reference out of the chain that starts at bucket `first`; an overflow bucket left empty goes back.
+pub(super) fn take(buckets: &[Bucket], free: &mut Vec<u32>, first: usize, tag: u16, reference: Reference) {
+    let (mut before, mut at) = (None::<usize>, first);
+    loop {
+        let bucket = &buckets[at];
+        if bucket.take(tag, reference) {
+            if let Some(before) = before.filter(|_| bucket.is_empty()) {
+                buckets[before].overflow.store(bucket.overflow.load(Relaxed), Release);
+                free.push(at as u32);
+            }
+            return;
+        }
+        let Some(next) = bucket.next() else { return };
+        (before, at) = (Some(at), next as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buckets(n: usize) -> Vec<Bucket> {
+        // SAFETY is not needed: a bucket of zeros is built field by field.
+        let bucket = || Bucket {
+            tags: Default::default(),
+            references: Default::default(),
+            overflow: AtomicU32::new(0),
+            _unused: Default::default(),
+        };
+        (0..n).map(|_| bucket()).collect()
+    }
+
+    fn all(buckets: &[Bucket], tag: u16) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut at = Some(0);
+        while let Some(number) = at {
+            found.extend(buckets[number as usize].under(tag).map(|r| r.0));
+            at = buckets[number as usize].next();
+        }
+        found
+    }
+
+    #[test]
+    fn lanes_are_found_by_their_exact_tag() {
+        for lane in 0..LANES {
+            for tag in [1u16, 0x7fff, 0x8000, 0xffff] {
+                for other in [0, tag ^ 1, tag ^ 0x8000, tag.wrapping_add(1), tag.wrapping_sub(1)] {
+                    let tags: [u16; LANES] = std::array::from_fn(|i| if i == lane { tag } else { other });
+                    let word =
+                        |w: usize| (0..4).fold(0, |word, i| word | (tags[4 * w + i] as u64) << (16 * i));
+                    let found: Vec<usize> = Lanes::equal([word(0), word(1)], tag).collect();
+                    assert_eq!(found, [lane], "tag {tag:#x} among {other:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_chain_grows_into_overflow_buckets_and_gives_them_back() {
+        let (buckets, mut free) = (buckets(4), vec![3, 2, 1]);
+        for slot in 0..32 {
+            assert!(put(&buckets, &mut free, 0, 7, Reference::new(slot, false)));
+        }
+        assert!(!put(&buckets, &mut free, 0, 7, Reference::new(32, false)), "all four are full");
+        assert_eq!(all(&buckets, 7), (0..32).collect::<Vec<_>>());
+        for slot in 8..32 {
+            take(&buckets, &mut free, 0, 7, Reference::new(slot, false));
+        }
+        assert_eq!((all(&buckets, 7), free.len()), ((0..8).collect(), 3));
+        assert!(all(&buckets, 8).is_empty());
+    }
+
+    #[test]
+    fn only_the_exact_reference_is_taken_out() {
+        let (buckets, mut free) = (buckets(1), vec![]);
+        put(&buckets, &mut free, 0, 9, Reference::new(5, false));
+        put(&buckets, &mut free, 0, 9, Reference::new(5, true));
+        take(&buckets, &mut free, 0, 9, Reference::new(5, true));
+        assert_eq!(all(&buckets, 9), [5]);
+        take(&buckets, &mut free, 0, 8, Reference::new(5, false));
+        assert_eq!(all(&buckets, 9), [5]);
+    }
+}

@@ -1,0 +1,395 @@
+//! A worker's hand on the table: opens connections, ends them, and sweeps out the silent ones.
+
+use super::entry::Meta;
+use super::hash::FlowHash;
+use super::shard::Reference;
+use super::state::{State, Timeouts};
+use super::table::{Found, Stop, Table};
+use super::tcp;
+use crate::net::{Direction, FlowKey, Proto, TcpFlags, Tick};
+use crate::service::{RealId, Standing};
+use arrayvec::ArrayVec;
+use std::sync::Arc;
+
+/// Free slots that a worker keeps at hand, at most.
+const AT_HAND: usize = 64;
+
+/// One worker's access to the shared table. Finding needs only the [`Table`]; opening and ending goes through
+/// here, since free slots are taken from the common stock by the handful.
+#[derive(Debug)]
+pub struct Tracker {
+    table: Arc<Table>,
+    at_hand: ArrayVec<u32, AT_HAND>,
+    /// The next slot to sweep, counted within this worker's share.
+    cursor: u32,
+    swept_until: Option<Tick>,
+    worker: u32,
+    workers: u32,
+}
+
+/// What opening a connection led to.
+#[derive(Debug, Clone, Copy)]
+pub enum Opened {
+    /// A new connection.
+    New(Found),
+    /// Another worker had opened it a moment before.
+    Already(Found),
+}
+
+/// Why a connection was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// `max_connections` exist already (or, with several workers, all but those that the others have at hand:
+    /// 64 each at most, and one each when the table is small or nearly full).
+    Full,
+}
+
+/// A connection that is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its server.
+    pub real: RealId,
+    /// How it was counted.
+    pub standing: Standing,
+}
+
+impl Tracker {
+    /// The hand of worker number `worker` of `workers`.
+    pub fn new(table: Arc<Table>, worker: u32, workers: u32) -> Tracker {
+        let workers = workers.max(1);
+        Tracker {
+            table,
+            at_hand: ArrayVec::new(),
+            cursor: 0,
+            swept_until: None,
+            worker: worker % workers,
+            workers,
+        }
+    }
+
+    /// The table.
+    #[inline]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Opens a connection to server `real` on the client's first packet, of this key and these flags. If
+    /// `replies_pass`, its replies will be found too (NAT). The caller counts it with the server, by its state.
+    ///
+    /// # Errors
+    /// [`Refused`] if there is no room; nothing has changed then.
+    pub fn open(
+        &mut self,
+        key: &FlowKey,
+        hash: FlowHash,
+        real: RealId,
+        flags: TcpFlags,
+        replies_pass: bool,
+        now: Tick,
+    ) -> Result<Opened, Refused> {
+        let state = match key.proto() {
+            Proto::Tcp => tcp::next(State::None, Direction::Original, !replies_pass, flags),
+            Proto::Udp => State::Udp,
+        };
+        let slot = self.take_slot().ok_or(Refused::Full)?;
+        let table = &*self.table;
+        let entry = &table.slab[slot as usize];
+        let meta = entry.occupy(key, real, state, replies_pass, now);
+        let found = Found { slot, meta, direction: Direction::Original };
+        match table.refer(hash, key, Reference::new(slot, false)) {
+            Ok(()) => {}
+            Err(stop) => {
+                entry.end(meta);
+                self.give_slot(slot);
+                return match stop {
+                    Stop::Found(other) => Ok(Opened::Already(other)),
+                    Stop::Full => Err(Refused::Full),
+                };
+            }
+        }
+        if replies_pass && !self.refer_replies(key, found) {
+            self.end(&found);
+            return Err(Refused::Full);
+        }
+        Ok(Opened::New(found))
+    }
+
+    /// Lets replies find the connection. Two connections of one client port to one server (through two virtual
+    /// services) have the same replies: these go to the connection that was there first, as with IPVS.
+    fn refer_replies(&self, key: &FlowKey, found: Found) -> bool {
+        let table = &*self.table;
+        let Some(reply) = table.reply_key(key, found.real()) else { return false };
+        match table.refer(table.hash(&reply), &reply, Reference::new(found.slot, true)) {
+            Ok(()) | Err(Stop::Found(_)) => true,
+            Err(Stop::Full) => false,
+        }
+    }
+
+    /// Ends a connection; `None` if another worker did so a moment before.
+    pub fn end(&mut self, found: &Found) -> Option<Ended> {
+        self.end_slot(found.slot, found.meta)
+    }
+
+    fn end_slot(&mut self, slot: u32, meta: Meta) -> Option<Ended> {
+        let table = &*self.table;
+        let entry = table.slab.get(slot as usize)?;
+        let key = entry.key();
+        let last = entry.end(meta)?;
+        // From here on nobody finds the connection, and the slot is ours until it is given back.
+        if let Some(key) = key {
+            table.unrefer(table.hash(&key), Reference::new(slot, false));
+            if let Some(reply) = table.reply_key(&key, last.real()).filter(|_| last.is_both_ways()) {
+                table.unrefer(table.hash(&reply), Reference::new(slot, true));
+            }
+        }
+        self.give_slot(slot);
+        Some(Ended { real: last.real(), standing: last.state().standing() })
+    }
+
+    /// Looks at this worker's share of the slots and ends the connections that were silent for too long: every
+    /// slot once a second, `most` in this call. Each connection ended is told to `ended`.
+    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) {
+        let used = self.table.used();
+        let share = |worker: u32| (used as u64 * worker as u64 / self.workers as u64) as u32;
+        let (from, to) = (share(self.worker), share(self.worker + 1));
+        let before = *self.swept_until.get_or_insert(now);
+        let due = (to - from) as u64 * now.since(before) as u64 / Tick::PER_SECOND as u64;
+        if due == 0 {
+            return;
+        }
+        self.swept_until = Some(now);
+        for _ in 0..due.min(most as u64).min((to - from) as u64) {
+            if self.cursor >= to - from {
+                self.cursor = 0;
+            }
+            self.sweep_slot(from + self.cursor, now, timeouts, &mut ended);
+            self.cursor += 1;
+        }
+    }
+
+    /// Ends every connection that was silent for too long, at once.
+    pub fn sweep_all(&mut self, now: Tick, timeouts: &Timeouts, mut ended: impl FnMut(Ended)) {
+        for slot in 0..self.table.used() {
+            self.sweep_slot(slot, now, timeouts, &mut ended);
+        }
+    }
+
+    #[inline]
+    fn sweep_slot(&mut self, slot: u32, now: Tick, timeouts: &Timeouts, ended: &mut impl FnMut(Ended)) {
+        let Some(entry) = self.table.slab.get(slot as usize) else { return };
+        let meta = entry.meta();
+        let silent = meta.is_live() && now.since(entry.seen()) > timeouts.of(meta.state());
+        if let Some(gone) = silent.then(|| self.end_slot(slot, meta)).flatten() {
+            ended(gone);
+        }
+    }
+
+    fn take_slot(&mut self) -> Option<u32> {
+        if self.at_hand.is_empty() {
+            let at_hand = &mut self.at_hand;
+            self.table.take_slots(AT_HAND / 2, |slot| at_hand.push(slot));
+        }
+        self.at_hand.pop()
+    }
+
+    fn give_slot(&mut self, slot: u32) {
+        // With several workers the last free slots of a small table must not wait in one worker's hand.
+        let keep = (self.table.capacity() as usize / 1024).min(AT_HAND);
+        self.at_hand.push(slot);
+        if self.at_hand.len() >= keep.max(1) {
+            let half = keep / 2;
+            self.table.give_slots(self.at_hand.drain(half..));
+        }
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.table.give_slots(self.at_hand.drain(..));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Seed, Touched};
+    use super::*;
+    use crate::net::Endpoint;
+    use hashbrown::HashMap;
+
+    const SYN: TcpFlags = TcpFlags::SYN;
+    const SERVER: RealId = RealId(7);
+
+    fn table(max: u32) -> Arc<Table> {
+        let table = Table::new(max, Seed::new(1, 2)).unwrap();
+        table.set_endpoint(SERVER, "10.0.0.7:8080".parse().unwrap());
+        table.set_endpoint(RealId(8), "[fd00::8]:8080".parse().unwrap());
+        Arc::new(table)
+    }
+
+    fn client(i: u32) -> FlowKey {
+        FlowKey::v4(Proto::Tcp, 0xc000_0200 + (i >> 16), 0x0a00_0064, i as u16, 80)
+    }
+
+    fn find(table: &Table, key: &FlowKey) -> Option<Found> {
+        let hash = table.hash(key);
+        table.find(table.glance(hash), hash, key)
+    }
+
+    fn open(tracker: &mut Tracker, key: &FlowKey, real: RealId, now: Tick) -> Result<Opened, Refused> {
+        let hash = tracker.table().hash(key);
+        tracker.open(key, hash, real, SYN, true, now)
+    }
+
+    #[test]
+    fn a_nat_connection_is_found_from_both_ends_until_it_ends() {
+        let mut tracker = Tracker::new(table(100), 0, 1);
+        let v6 =
+            FlowKey::new(Proto::Udp, "[2001:db8::1]:9".parse().unwrap(), "[2001:db8::2]:53".parse().unwrap());
+        for (key, real, rip) in [(client(5), SERVER, "10.0.0.7:8080"), (v6, RealId(8), "[fd00::8]:8080")] {
+            let reply = FlowKey::new(key.proto(), rip.parse().unwrap(), key.src());
+            let stranger = FlowKey::new(key.proto(), Endpoint::new(reply.src().addr, 8081), key.src());
+            assert!(find(tracker.table(), &key).is_none());
+            assert!(matches!(open(&mut tracker, &key, real, Tick(0)), Ok(Opened::New(_))));
+            assert!(matches!(open(&mut tracker, &key, real, Tick(0)), Ok(Opened::Already(_))));
+            let there = find(tracker.table(), &key).unwrap();
+            let back = find(tracker.table(), &reply).unwrap();
+            assert_eq!((there.direction, back.direction), (Direction::Original, Direction::Reply));
+            assert_eq!((there.real(), there.slot), (real, back.slot));
+            assert_eq!(tracker.table().key(&back), Some(key));
+            assert!(find(tracker.table(), &stranger).is_none(), "another port of the server");
+            assert!(tracker.end(&back).is_some() && tracker.end(&there).is_none());
+            assert!(find(tracker.table(), &key).is_none() && find(tracker.table(), &reply).is_none());
+        }
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_takes_one_again_when_one_has_ended() {
+        for max in [1, 10, 1000, 100_000] {
+            let mut tracker = Tracker::new(table(max), 0, 1);
+            for i in 0..max {
+                assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok(), "{i} of {max}");
+            }
+            assert_eq!(open(&mut tracker, &client(max), SERVER, Tick(0)).unwrap_err(), Refused::Full);
+            let one = find(tracker.table(), &client(max / 2)).unwrap();
+            tracker.end(&one);
+            assert!(open(&mut tracker, &client(max), SERVER, Tick(0)).is_ok());
+            assert_eq!(tracker.table().connections().count(), max as usize);
+        }
+    }
+
+    #[test]
+    fn a_connection_takes_less_than_96_bytes_all_in() {
+        let table = table(1 << 20);
+        let each = table.bytes() as f64 / table.capacity() as f64;
+        assert!(each <= 96.0, "{each}");
+    }
+
+    #[test]
+    fn silent_connections_are_swept_out_within_a_second_of_their_timeout() {
+        let mut tracker = Tracker::new(table(5000), 0, 1);
+        let timeouts = Timeouts::default();
+        (0..4000).for_each(|i| assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok()));
+        for i in (0..4000).step_by(4) {
+            let found = find(tracker.table(), &client(i)).unwrap();
+            let touched = tracker.table().touch(&found, Proto::Tcp, TcpFlags::ACK, Tick(1), &timeouts);
+            assert_eq!(touched, Touched::Same);
+        }
+        let mut gone = 0;
+        let syn_recv = timeouts.of(State::SynRecv);
+        (0..=syn_recv).for_each(|t| tracker.sweep(Tick(t), &timeouts, 256, |_| gone += 1));
+        assert_eq!(gone, 0);
+        for t in syn_recv + 1..syn_recv + 120 {
+            tracker.sweep(Tick(t), &timeouts, 256, |ended| {
+                assert_eq!(ended, Ended { real: SERVER, standing: Standing::Active });
+                gone += 1;
+            });
+        }
+        assert_eq!((gone, tracker.table().connections().count()), (3000, 1000));
+    }
+
+    #[test]
+    fn a_packet_of_a_connection_silent_for_too_long_finds_it_over() {
+        let mut tracker = Tracker::new(table(10), 0, 1);
+        let timeouts = Timeouts::default();
+        assert!(open(&mut tracker, &client(1), SERVER, Tick(0)).is_ok());
+        let found = find(tracker.table(), &client(1)).unwrap();
+        let after = |seconds| Tick(seconds * Tick::PER_SECOND);
+        let touch = |found, t| tracker.table().touch(found, Proto::Tcp, TcpFlags::ACK, t, &timeouts);
+        assert_eq!(touch(&found, after(60)), Touched::Same, "SYN_RECV allows 60 s, and the ACK establishes");
+        let found = find(tracker.table(), &client(1)).unwrap();
+        assert_eq!(found.state(), State::Established);
+        assert_eq!(touch(&found, after(961)), Touched::Over);
+    }
+
+    /// A generator good enough to shuffle with, and the same on every run.
+    fn random(state: &mut u64) -> u32 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as u32
+    }
+
+    #[test]
+    fn after_two_million_random_operations_the_table_agrees_with_a_plain_map() {
+        let mut tracker = Tracker::new(table(3000), 0, 1);
+        let mut model: HashMap<FlowKey, RealId> = HashMap::new();
+        let mut dice = 42;
+        let key = |i: u32| match i % 3 {
+            0 => client(i),
+            1 => FlowKey::v4(Proto::Udp, i, 2, 3, 4),
+            _ => FlowKey::v6(Proto::Tcp, (i as u128) << 60, 7, 1, 80),
+        };
+        for step in 0..2_000_000u32 {
+            let key = key(random(&mut dice) % 4096);
+            let real = if key.is_v4() { SERVER } else { RealId(8) };
+            let found = find(tracker.table(), &key);
+            assert_eq!(found.map(|f| f.real()), model.get(&key).copied(), "step {step}: {key}");
+            match (random(&mut dice) % 100, found) {
+                (0..45, Some(found)) => {
+                    assert!(tracker.end(&found).is_some());
+                    model.remove(&key);
+                }
+                (0..60, None) => match open(&mut tracker, &key, real, Tick(step)) {
+                    Ok(Opened::New(_)) => drop(model.insert(key, real)),
+                    Ok(Opened::Already(_)) => panic!("step {step}: {key} was not there"),
+                    Err(Refused::Full) => assert_eq!(model.len(), 3000, "step {step}"),
+                },
+                _ => {}
+            }
+        }
+        let listed: HashMap<FlowKey, RealId> =
+            tracker.table().connections().map(|c| (c.key, c.real)).collect();
+        assert_eq!(listed, model);
+    }
+
+    #[test]
+    fn workers_that_open_and_end_the_same_connections_agree_on_each() {
+        let table = table(2000);
+        let counts: Vec<(u32, u32)> = std::thread::scope(|scope| {
+            let worker = |number| {
+                let table = table.clone();
+                scope.spawn(move || {
+                    let mut tracker = Tracker::new(table, number, 2);
+                    let (mut opened, mut ended, mut dice) = (0, 0, number as u64);
+                    for _ in 0..300_000 {
+                        let key = client(random(&mut dice) % 64);
+                        match find(tracker.table(), &key) {
+                            Some(found) => ended += tracker.end(&found).is_some() as u32,
+                            None => match open(&mut tracker, &key, SERVER, Tick(0)) {
+                                Ok(Opened::New(_)) => opened += 1,
+                                Ok(Opened::Already(other)) => assert_eq!(other.real(), SERVER),
+                                Err(Refused::Full) => panic!("64 connections fit"),
+                            },
+                        }
+                    }
+                    (opened, ended)
+                })
+            };
+            let workers: Vec<_> = (0..2).map(worker).collect();
+            workers.into_iter().map(|w| w.join().unwrap()).collect()
+        });
+        let (opened, ended) = counts.iter().fold((0, 0), |(o, e), c| (o + c.0, e + c.1));
+        assert_eq!(table.connections().count() as u32, opened - ended);
+        let keys: std::collections::HashSet<FlowKey> = table.connections().map(|c| c.key).collect();
+        assert_eq!(keys.len() as u32, opened - ended, "no connection is there twice");
+        assert!((0..64).all(|i| find(&table, &client(i)).is_some() == keys.contains(&client(i))));
+    }
+}

@@ -1,0 +1,270 @@
+//! The only writer of snapshots: turns the desired services and the network around into what workers read.
+//!
+//! A real server keeps its [`RealId`] for as long as a connection may name it: a server taken out of its service
+//! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
+
+use crate::config::{Config, Service};
+use crate::conntrack::{Table, Timeouts};
+use crate::dataplane::counters::Counters;
+use crate::dataplane::nexthop::{NextHops, Rib};
+use crate::dataplane::snapshot::{Published, Services, Snapshot};
+use crate::net::{Endpoint, Proto};
+use crate::service::{Live, Method, RealId, RealServer, ServiceTable, VirtualService};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a departed server without connections keeps its id: by then every worker has taken up a snapshot
+/// that does not name it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What makes a server the same server.
+type Identity = (Proto, Endpoint, Endpoint, Method);
+
+/// The writer.
+#[derive(Debug)]
+pub struct Publisher {
+    table: Arc<Table>,
+    published: Arc<Published>,
+    ids: Ids,
+    services: Arc<Services>,
+    hops: Arc<NextHops>,
+    departed: HashMap<Identity, Departed>,
+    timeouts: Timeouts,
+    partial_checksums: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct Departed {
+    real: RealServer,
+    idle_since: Option<Instant>,
+}
+
+/// There are more servers than ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyServers;
+
+impl std::fmt::Display for TooManyServers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "more than {} real servers, those that left but still have connections included",
+            RealId::LIMIT
+        )
+    }
+}
+
+impl std::error::Error for TooManyServers {}
+
+impl Publisher {
+    /// A writer for the workers that read `published` and share `table`; their counters give a reused id its
+    /// starting point. Interfaces that may carry partial checksums are marked in `partial_checksums`.
+    pub fn new(
+        table: Arc<Table>,
+        published: Arc<Published>,
+        counters: Vec<Arc<Counters>>,
+        partial_checksums: Vec<bool>,
+    ) -> Publisher {
+        Publisher {
+            table,
+            published,
+            ids: Ids::new(counters),
+            services: Arc::default(),
+            hops: Arc::default(),
+            departed: HashMap::new(),
+            timeouts: Timeouts::default(),
+            partial_checksums,
+        }
+    }
+
+    /// Makes these services the desired ones, and publishes them.
+    ///
+    /// # Errors
+    /// [`TooManyServers`]; then everything stays as it was.
+    pub fn set_services(&mut self, config: &Config) -> Result<(), TooManyServers> {
+        let mut known = self.known();
+        let fresh = config.services.iter().flat_map(identities).filter(|id| !known.contains_key(id)).count();
+        if fresh > self.ids.available() {
+            return Err(TooManyServers);
+        }
+        let mut service = |service: &Service| VirtualService {
+            name: service.name.as_str().into(),
+            proto: service.proto,
+            endpoint: service.endpoint,
+            scheduler: service.scheduler,
+            reals: service
+                .reals
+                .iter()
+                .zip(identities(service))
+                .map(|(real, identity)| {
+                    let known = known.remove(&identity);
+                    let (id, live) = known.map_or_else(|| self.ids.take(), |real| (real.id, real.live));
+                    self.table.set_endpoint(id, real.endpoint);
+                    RealServer { id, endpoint: real.endpoint, weight: real.weight, method: real.method, live }
+                })
+                .collect(),
+        };
+        let services: Vec<VirtualService> = config.services.iter().map(&mut service).collect();
+        let table = ServiceTable::new(services);
+        self.services = Arc::new(Services::new(table, Some(&self.services)));
+        // Whoever was known and is not named any more departs.
+        let depart = |real| Departed { real, idle_since: None };
+        self.departed = known.into_iter().map(|(identity, real)| (identity, depart(real))).collect();
+        let timeouts = &config.director.timeouts;
+        self.timeouts = Timeouts::new(timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes up what is known of the network now, and publishes it.
+    pub fn set_rib(&mut self, rib: &Rib) {
+        self.hops = Arc::new(NextHops::new(rib, Some(&self.hops)));
+        self.publish();
+    }
+
+    /// Gives back the ids of servers that departed and have had no connection for a while. Call it now and then.
+    pub fn retire(&mut self, now: Instant) {
+        let ids = &mut self.ids;
+        self.departed.retain(|_, departed| {
+            let live = &departed.real.live;
+            if live.active() + live.inactive() > 0 {
+                departed.idle_since = None;
+                return true;
+            }
+            let idle_since = *departed.idle_since.get_or_insert(now);
+            let keep = now.saturating_duration_since(idle_since) < GRACE;
+            if !keep {
+                ids.give(departed.real.id);
+            }
+            keep
+        });
+    }
+
+    /// The services as they are published.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The snapshot as it is published.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.published.current()
+    }
+
+    /// What the counters of an id stood at when its server got it.
+    pub fn baseline(&self, id: RealId) -> Totals {
+        self.ids.baselines.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Every server that has an id, by identity.
+    fn known(&self) -> HashMap<Identity, RealServer> {
+        let current = self.services.table().services().iter().flat_map(|service| {
+            let identity = |real: &RealServer| (service.proto, service.endpoint, real.endpoint, real.method);
+            service.reals.iter().map(move |real| (identity(real), real.clone()))
+        });
+        let departed = self.departed.iter().map(|(identity, departed)| (*identity, departed.real.clone()));
+        departed.chain(current).collect()
+    }
+
+    fn publish(&self) {
+        let departed: Vec<RealServer> =
+            self.departed.values().map(|departed| departed.real.clone()).collect();
+        let (services, hops) = (self.services.clone(), self.hops.clone());
+        let snapshot =
+            Snapshot::new(services, &departed, hops, self.timeouts, self.partial_checksums.clone());
+        self.published.publish(Arc::new(snapshot));
+    }
+}
+
+fn identities(service: &Service) -> impl Iterator<Item = Identity> + '_ {
+    service.reals.iter().map(|real| (service.proto, service.endpoint, real.endpoint, real.method))
+}
+
+/// What passed through one server, all workers together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections opened.
+    pub connections: u64,
+    /// Packets to the server.
+    pub in_packets: u64,
+    /// Bytes to the server.
+    pub in_bytes: u64,
+    /// Packets from the server.
+    pub out_packets: u64,
+    /// Bytes from the server.
+    pub out_bytes: u64,
+}
+
+impl Totals {
+    /// The counts of one id, summed over workers.
+    pub fn of(id: RealId, workers: &[Arc<Counters>]) -> Totals {
+        let mut totals = Totals::default();
+        for counters in workers {
+            let real = counters.real(id);
+            totals.connections += real.connections.get();
+            totals.in_packets += real.in_packets.get();
+            totals.in_bytes += real.in_bytes.get();
+            totals.out_packets += real.out_packets.get();
+            totals.out_bytes += real.out_bytes.get();
+        }
+        totals
+    }
+
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: Totals) -> Totals {
+        Totals {
+            connections: self.connections.saturating_sub(earlier.connections),
+            in_packets: self.in_packets.saturating_sub(earlier.in_packets),
+            in_bytes: self.in_bytes.saturating_sub(earlier.in_bytes),
+            out_packets: self.out_packets.saturating_sub(earlier.out_packets),
+            out_bytes: self.out_bytes.saturating_sub(earlier.out_bytes),
+        }
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: Totals) -> Totals {
+        Totals {
+            connections: self.connections + other.connections,
+            in_packets: self.in_packets + other.in_packets,
+            in_bytes: self.in_bytes + other.in_bytes,
+            out_packets: self.out_packets + other.out_packets,
+            out_bytes: self.out_bytes + other.out_bytes,
+        }
+    }
+}
+
+/// Ids never used, and those given back, the longest ago first.
+#[derive(Debug)]
+struct Ids {
+    unused: u32,
+    free: VecDeque<RealId>,
+    baselines: HashMap<RealId, Totals>,
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Ids {
+    fn new(counters: Vec<Arc<Counters>>) -> Ids {
+        Ids { unused: 0, free: VecDeque::new(), baselines: HashMap::new(), counters }
+    }
+
+    fn available(&self) -> usize {
+        RealId::LIMIT - self.unused as usize + self.free.len()
+    }
+
+    /// An id with fresh live counts; there must be one available.
+    fn take(&mut self) -> (RealId, Arc<Live>) {
+        let id = if (self.unused as usize) < RealId::LIMIT {
+            self.unused += 1;
+            RealId(self.unused - 1)
+        } else {
+            let id = self.free.pop_front().expect("the caller has seen that an id is available");
+            self.baselines.insert(id, Totals::of(id, &self.counters));
+            id
+        };
+        (id, Arc::default())
+    }
+
+    fn give(&mut self, id: RealId) {
+        self.free.push_back(id);
+    }
+}

@@ -1,0 +1,118 @@
+//! What each worker counts: written by the worker alone, read by anyone.
+//!
+//! A counter has one writer, so an addition is a load and a store, no atomic read-modify-write. Sums over workers
+//! are taken by whoever reads.
+
+use super::verdict::{DropReason, HostReason, Verdict};
+use crate::service::RealId;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the counter's writer may.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The count now.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What passed between clients and one real server. Bytes are those of IP packets, as IPVS counts them.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct RealCounters {
+    /// Connections opened.
+    pub connections: Counter,
+    /// Packets to the server.
+    pub in_packets: Counter,
+    /// Bytes to the server.
+    pub in_bytes: Counter,
+    /// Packets from the server (where replies pass).
+    pub out_packets: Counter,
+    /// Bytes from the server.
+    pub out_bytes: Counter,
+}
+
+/// The counts of one worker.
+#[derive(Debug)]
+pub struct Counters {
+    /// Packets sent on.
+    pub forwarded: Counter,
+    to_host: [Counter; HostReason::ALL.len()],
+    dropped: [Counter; DropReason::ALL.len()],
+    /// Connections that ended by silence.
+    pub expired: Counter,
+    /// Partial checksums completed for senders that left them to their card.
+    pub completed_checksums: Counter,
+    reals: Box<[RealCounters]>,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            forwarded: Counter::default(),
+            to_host: Default::default(),
+            dropped: Default::default(),
+            expired: Counter::default(),
+            completed_checksums: Counter::default(),
+            reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts one verdict.
+    #[inline]
+    pub fn count(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Forward(_) => self.forwarded.add(1),
+            Verdict::ToHost(reason) => self.to_host[reason as usize].add(1),
+            Verdict::Drop(reason) => self.dropped[reason as usize].add(1),
+        }
+    }
+
+    /// Packets left to the kernel for this reason.
+    pub fn to_host(&self, reason: HostReason) -> u64 {
+        self.to_host[reason as usize].get()
+    }
+
+    /// Packets dropped for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize].get()
+    }
+
+    /// The counters of one server; those of the last place for an id that is out of bounds.
+    #[inline]
+    pub fn real(&self, real: RealId) -> &RealCounters {
+        &self.reals[real.index().min(RealId::LIMIT - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::InterfaceId;
+
+    #[test]
+    fn every_verdict_is_counted_under_its_own_name_and_nowhere_else() {
+        let counters = Counters::default();
+        counters.count(Verdict::Forward(InterfaceId(3)));
+        for &reason in DropReason::ALL {
+            counters.count(Verdict::Drop(reason));
+        }
+        for &reason in HostReason::ALL {
+            counters.count(Verdict::ToHost(reason));
+        }
+        assert_eq!(counters.forwarded.get(), 1);
+        assert!(DropReason::ALL.iter().all(|&r| counters.dropped(r) == 1));
+        assert!(HostReason::ALL.iter().all(|&r| counters.to_host(r) == 1));
+    }
+}

@@ -1,0 +1,21 @@
+//! Direct routing: the frame goes to the server's MAC, the packet stays what it was but for its TTL.
+
+use super::{admit, without_padding};
+use crate::dataplane::nexthop::Hop;
+use crate::dataplane::port::Frame;
+use crate::dataplane::verdict::Verdict;
+use crate::wire::parse::Packet;
+use crate::wire::rewrite;
+
+/// Hands the packet to the server over their common link.
+#[inline]
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Verdict {
+    if let Err(reason) = admit(packet, hop, 0) {
+        return Verdict::Drop(reason);
+    }
+    without_padding(frame, packet);
+    let data = frame.data_mut();
+    rewrite::macs(data, &hop.macs);
+    rewrite::decrement_ttl(data);
+    Verdict::Forward(hop.interface)
+}

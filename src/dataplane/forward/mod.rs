@@ -1,0 +1,48 @@
+//! Applies a decision to a frame: rewrites it and says where it goes. Decides nothing.
+//!
+//! One file per forwarding method. Every method takes a hop off the TTL, as a router does, and refuses what does
+//! not fit the way: a packet out of hops, or larger than the egress link's MTU.
+
+pub mod dr;
+pub mod nat;
+pub mod tun;
+
+use super::nexthop::Hop;
+use super::port::Frame;
+use super::snapshot::Decision;
+use super::verdict::{DropReason, Verdict};
+use crate::service::Method;
+use crate::wire::ETHERNET;
+use crate::wire::parse::Packet;
+
+/// Sends a client's packet to the server of this decision.
+#[inline]
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, decision: &Decision) -> Verdict {
+    let hop = match &decision.way {
+        Ok(hop) => hop,
+        Err(missing) => return Verdict::Drop((*missing).into()),
+    };
+    match decision.method {
+        Method::Nat => nat::to_server(frame, packet, decision.rip, hop),
+        Method::Dr => dr::to_server(frame, packet, hop),
+        Method::Tun => tun::to_server(frame, packet, decision.source, decision.rip.addr, hop),
+    }
+}
+
+/// Whether a packet may go this way, with `outer` bytes of headers to be added.
+#[inline]
+fn admit(packet: &Packet, hop: &Hop, outer: usize) -> Result<(), DropReason> {
+    if packet.ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    if packet.ip_len as usize + outer > hop.mtu_bytes as usize {
+        return Err(DropReason::TooBig);
+    }
+    Ok(())
+}
+
+/// Cuts off what the Ethernet frame was padded with.
+#[inline]
+fn without_padding(frame: &mut Frame<'_>, packet: &Packet) {
+    frame.truncate(ETHERNET + packet.ip_len as usize);
+}

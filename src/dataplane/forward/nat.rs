@@ -1,0 +1,33 @@
+//! Masquerading: addresses and ports rewritten, in both directions.
+
+use super::{admit, without_padding};
+use crate::dataplane::nexthop::Hop;
+use crate::dataplane::port::Frame;
+use crate::dataplane::verdict::Verdict;
+use crate::wire::parse::Packet;
+use crate::wire::rewrite::{self, End, V4End};
+
+/// The destination becomes RIP:rport.
+#[inline]
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, rip: V4End, hop: &Hop) -> Verdict {
+    translate(frame, packet, End::Dst, rip, hop)
+}
+
+/// The source becomes VIP:vport again.
+#[inline]
+pub fn to_client(frame: &mut Frame<'_>, packet: &Packet, vip: V4End, hop: &Hop) -> Verdict {
+    translate(frame, packet, End::Src, vip, hop)
+}
+
+#[inline]
+fn translate(frame: &mut Frame<'_>, packet: &Packet, end: End, to: V4End, hop: &Hop) -> Verdict {
+    if let Err(reason) = admit(packet, hop, 0) {
+        return Verdict::Drop(reason);
+    }
+    without_padding(frame, packet);
+    let data = frame.data_mut();
+    rewrite::macs(data, &hop.macs);
+    rewrite::decrement_ttl(data);
+    rewrite::nat_v4(data, packet.l4 as usize, packet.key.proto(), end, to);
+    Verdict::Forward(hop.interface)
+}

@@ -1,0 +1,24 @@
+//! Tunnelling: the packet travels to the server inside an outer IPv4 packet.
+
+use super::{admit, without_padding};
+use crate::dataplane::nexthop::Hop;
+use crate::dataplane::port::Frame;
+use crate::dataplane::verdict::{DropReason, Verdict};
+use crate::wire::parse::Packet;
+use crate::wire::{IPV4, encap, rewrite};
+
+/// Wraps the packet for `server`; `source` is the director's address on the way there.
+#[inline]
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, source: u32, server: u32, hop: &Hop) -> Verdict {
+    if let Err(reason) = admit(packet, hop, IPV4) {
+        return Verdict::Drop(reason);
+    }
+    without_padding(frame, packet);
+    rewrite::decrement_ttl(frame.data_mut());
+    if !frame.grow_front(IPV4) {
+        return Verdict::Drop(DropReason::NoHeadroom);
+    }
+    let (cip, cport) = packet.key.src_v4();
+    encap::ipip(frame.data_mut(), &hop.macs, source, server, encap::salt(cip, cport));
+    Verdict::Forward(hop.interface)
+}

@@ -1,0 +1,292 @@
+//! Where the next hop is: routes and neighbours, compiled for the packet path.
+//!
+//! The [`Rib`] is what the kernel (or a replay's configuration) says; [`NextHops`] is that, compiled: the longest
+//! prefix first, every next hop with its MACs in wire order. A hop keeps its number while the routes stay as they
+//! are, so that a connection may remember it.
+
+mod rib;
+
+pub use rib::{Link, Neighbour, Rib, Route};
+
+use crate::net::{InterfaceId, Mac, Prefix, mask};
+use hashbrown::HashMap;
+use std::net::IpAddr;
+
+/// A neighbour on a link, to whom frames are handed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// The link it is on.
+    pub interface: InterfaceId,
+    /// Destination and source MAC, as a frame begins.
+    pub macs: [u8; 12],
+    /// IP bytes that fit a frame on that link.
+    pub mtu_bytes: u16,
+}
+
+/// A hop's number together with the age of the routes it was found by; 0 is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HopNumber(pub u32);
+
+const NUMBER_BITS: u32 = 20;
+const NUMBERS: u32 = 1 << NUMBER_BITS;
+
+/// Why there is no next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// No route, or a route out of an interface that lvx does not work on.
+    Route,
+    /// The neighbour's MAC is not known.
+    Neighbour(InterfaceId, IpAddr),
+}
+
+/// The way to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The next hop.
+    pub hop: Hop,
+    /// Its number, if the destination may be remembered by one.
+    pub number: HopNumber,
+}
+
+/// A route's end: where to, before the neighbour is looked up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Target {
+    interface: Option<InterfaceId>,
+    via: Option<IpAddr>,
+    source: Option<IpAddr>,
+    metric: u32,
+}
+
+/// Routes and next hops as the packet path uses them. Immutable.
+#[derive(Debug, Default)]
+pub struct NextHops {
+    links: Vec<Link>,
+    hops: Vec<Hop>,
+    numbers: HashMap<(InterfaceId, IpAddr), u32>,
+    /// Routes by prefix length, the longest first.
+    routes: Vec<(u8, HashMap<IpAddr, Target>)>,
+    /// 1..=4095, another whenever a remembered number may lead elsewhere.
+    age: u32,
+    /// What `routes` and `links` were made of, to see whether they changed.
+    made_of: (Vec<Link>, Vec<Route>),
+}
+
+impl NextHops {
+    /// Compiles a rib. `before` is what was compiled last: its hop numbers stay good if only neighbours changed.
+    pub fn new(rib: &Rib, before: Option<&NextHops>) -> NextHops {
+        let made_of = (rib.links.clone(), rib.routes.clone());
+        let same = before.filter(|b| b.made_of == made_of && b.hops.len() < NUMBERS as usize / 2);
+        let mut next = NextHops {
+            links: rib.links.clone(),
+            hops: Vec::new(),
+            numbers: HashMap::new(),
+            routes: routes_by_length(&rib.routes),
+            age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age % 4095 + 1 }),
+            made_of,
+        };
+        for neighbour in &rib.neighbours {
+            let known = same.and_then(|b| b.numbers.get(&(neighbour.interface, neighbour.address)));
+            if let Some(&number) = known {
+                next.set_hop(number, neighbour);
+            }
+        }
+        // A number once given is not given to another neighbour while the age stands.
+        next.hops.resize(next.hops.len().max(same.map_or(0, |b| b.hops.len())), NOBODY);
+        for neighbour in &rib.neighbours {
+            if !next.numbers.contains_key(&(neighbour.interface, neighbour.address)) {
+                next.set_hop(next.hops.len() as u32, neighbour);
+            }
+        }
+        next
+    }
+
+    fn set_hop(&mut self, number: u32, neighbour: &Neighbour) {
+        let Some(link) = self.links.get(neighbour.interface.index()) else { return };
+        let hop = Hop {
+            interface: neighbour.interface,
+            macs: frame_start(neighbour.mac, link.mac),
+            mtu_bytes: if link.up { link.mtu_bytes } else { 0 },
+        };
+        if self.hops.len() <= number as usize {
+            self.hops.resize(number as usize + 1, NOBODY);
+        }
+        self.hops[number as usize] = hop;
+        self.numbers.insert((neighbour.interface, neighbour.address), number);
+    }
+
+    /// The interfaces that lvx works on.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The hop of a number given earlier; `None` if the routes have changed since or the neighbour is gone.
+    #[inline]
+    pub fn numbered(&self, number: HopNumber) -> Option<&Hop> {
+        let hop = self.hops.get((number.0 & (NUMBERS - 1)) as usize)?;
+        (number.0 >> NUMBER_BITS == self.age && hop.mtu_bytes > 0).then_some(hop)
+    }
+
+    /// The way to an address.
+    ///
+    /// # Errors
+    /// [`Missing`] says what is not known.
+    pub fn find(&self, to: IpAddr) -> Result<Way, Missing> {
+        let target = self.route(to).ok_or(Missing::Route)?;
+        let interface = target.interface.ok_or(Missing::Route)?;
+        let neighbour = target.via.unwrap_or(to);
+        let missing = Missing::Neighbour(interface, neighbour);
+        let &number = self.numbers.get(&(interface, neighbour)).ok_or(missing)?;
+        let hop = *self.hops.get(number as usize).ok_or(missing)?;
+        if hop.mtu_bytes == 0 {
+            return Err(Missing::Route); // the link is down
+        }
+        Ok(Way { hop, number: HopNumber(self.age << NUMBER_BITS | number) })
+    }
+
+    /// The director's own address for packets to an address: the route's preferred source, or else the first
+    /// address of the interface that shares the next hop's subnet, or else its first address.
+    pub fn source_for(&self, to: IpAddr) -> Option<IpAddr> {
+        let target = self.route(to)?;
+        let link = self.links.get(target.interface?.index())?;
+        let next = target.via.unwrap_or(to);
+        let of_family = || link.addresses.iter().filter(|p| p.addr.is_ipv4() == to.is_ipv4());
+        let near = of_family().find(|p| p.len < Prefix::host(p.addr).len && p.contains(next));
+        target.source.or_else(|| near.or_else(|| of_family().next()).map(|p| p.addr))
+    }
+
+    /// Who has to be known for packets to reach an address: the gateway, or the address itself.
+    pub fn neighbour_towards(&self, to: IpAddr) -> Option<(InterfaceId, IpAddr)> {
+        let target = self.route(to)?;
+        Some((target.interface?, target.via.unwrap_or(to)))
+    }
+
+    fn route(&self, to: IpAddr) -> Option<&Target> {
+        self.routes.iter().find_map(|(len, table)| table.get(&mask(to, *len)))
+    }
+}
+
+/// A neighbour number that nobody has (any more).
+const NOBODY: Hop = Hop { interface: InterfaceId(0), macs: [0; 12], mtu_bytes: 0 };
+
+fn frame_start(dst: Mac, src: Mac) -> [u8; 12] {
+    let mut macs = [0; 12];
+    macs[..6].copy_from_slice(&dst.0);
+    macs[6..].copy_from_slice(&src.0);
+    macs
+}
+
+fn routes_by_length(routes: &[Route]) -> Vec<(u8, HashMap<IpAddr, Target>)> {
+    let mut by_length: Vec<(u8, HashMap<IpAddr, Target>)> = Vec::new();
+    for route in routes {
+        let target =
+            Target { interface: route.interface, via: route.via, source: route.source, metric: route.metric };
+        let at = by_length.iter().position(|(len, _)| *len == route.to.len).unwrap_or_else(|| {
+            by_length.push((route.to.len, HashMap::new()));
+            by_length.len() - 1
+        });
+        let slot = by_length[at].1.entry(route.to.network()).or_insert(target);
+        if target.metric < slot.metric {
+            *slot = target;
+        }
+    }
+    by_length.sort_unstable_by_key(|(len, _)| std::cmp::Reverse(*len));
+    by_length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn route(to: &str, via: Option<&str>, interface: Option<u16>, metric: u32) -> Route {
+        let interface = interface.map(InterfaceId);
+        Route { to: to.parse().unwrap(), via: via.map(ip), interface, source: None, metric }
+    }
+
+    fn neighbour(interface: u16, address: &str, last: u8) -> Neighbour {
+        Neighbour { interface: InterfaceId(interface), address: ip(address), mac: Mac([2, 0, 0, 0, 0, last]) }
+    }
+
+    fn link(name: &str, address: &str, last: u8) -> Link {
+        let addresses = vec!["10.0.0.100/32".parse().unwrap(), address.parse().unwrap()];
+        Link { name: name.into(), mac: Mac([2, 0, 0, 0, 1, last]), mtu_bytes: 1500, addresses, up: true }
+    }
+
+    fn rib() -> Rib {
+        Rib {
+            links: vec![link("out", "10.0.0.1/24", 0), link("in", "10.1.0.1/24", 1)],
+            routes: vec![
+                route("0.0.0.0/0", Some("10.0.0.254"), Some(0), 0),
+                route("10.0.0.0/24", None, Some(0), 0),
+                route("10.1.0.0/24", None, Some(1), 0),
+                route("192.0.2.0/24", Some("10.1.0.9"), Some(1), 100),
+                route("192.0.2.0/24", Some("10.0.0.254"), Some(0), 50),
+                route("198.51.100.0/24", None, None, 0),
+            ],
+            neighbours: vec![neighbour(0, "10.0.0.254", 9), neighbour(1, "10.1.0.11", 11)],
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_then_the_lower_metric() {
+        let hops = NextHops::new(&rib(), None);
+        assert_eq!(hops.neighbour_towards(ip("10.1.0.11")), Some((InterfaceId(1), ip("10.1.0.11"))));
+        assert_eq!(hops.neighbour_towards(ip("192.0.2.5")), Some((InterfaceId(0), ip("10.0.0.254"))));
+        assert_eq!(hops.neighbour_towards(ip("8.8.8.8")), Some((InterfaceId(0), ip("10.0.0.254"))));
+        assert_eq!(hops.neighbour_towards(ip("2001:db8::1")), None);
+    }
+
+    #[test]
+    fn a_way_has_the_macs_as_a_frame_begins_and_says_what_is_missing() {
+        let hops = NextHops::new(&rib(), None);
+        let way = hops.find(ip("10.1.0.11")).unwrap();
+        assert_eq!(way.hop.macs, [2, 0, 0, 0, 0, 11, 2, 0, 0, 0, 1, 1]);
+        assert_eq!(hops.numbered(way.number), Some(&way.hop));
+        assert_eq!(hops.find(ip("10.1.0.12")), Err(Missing::Neighbour(InterfaceId(1), ip("10.1.0.12"))));
+        assert_eq!(
+            hops.find(ip("198.51.100.1")),
+            Err(Missing::Route),
+            "out of an interface that is not ours"
+        );
+    }
+
+    #[test]
+    fn a_number_follows_its_neighbour_and_ends_with_the_routes() {
+        let before = NextHops::new(&rib(), None);
+        let number = before.find(ip("10.1.0.11")).unwrap().number;
+        let mut moved = rib();
+        moved.neighbours = vec![neighbour(1, "10.1.0.10", 10), neighbour(1, "10.1.0.11", 77)];
+        let after = NextHops::new(&moved, Some(&before));
+        assert_eq!(after.numbered(number).unwrap().macs[5], 77, "the same number, the new MAC");
+        assert_ne!(after.find(ip("10.1.0.10")).unwrap().number, number);
+
+        let mut gone = rib();
+        gone.neighbours.clear();
+        let gone = NextHops::new(&gone, Some(&after));
+        assert_eq!(gone.numbered(number), None);
+        let back = NextHops::new(&rib(), Some(&gone));
+        assert_ne!(back.find(ip("10.1.0.11")).unwrap().number, number, "a number is not given twice");
+
+        let mut routed = rib();
+        routed.routes.pop();
+        assert_eq!(NextHops::new(&routed, Some(&before)).numbered(number), None);
+    }
+
+    #[test]
+    fn the_source_is_the_routes_or_the_address_next_to_the_gateway() {
+        let mut rib = rib();
+        assert_eq!(NextHops::new(&rib, None).source_for(ip("8.8.8.8")), Some(ip("10.0.0.1")), "not the VIP");
+        rib.routes[0].source = Some(ip("10.9.9.9"));
+        assert_eq!(NextHops::new(&rib, None).source_for(ip("8.8.8.8")), Some(ip("10.9.9.9")));
+    }
+
+    #[test]
+    fn a_link_that_is_down_leads_nowhere() {
+        let mut rib = rib();
+        rib.links[1].up = false;
+        assert_eq!(NextHops::new(&rib, None).find(ip("10.1.0.11")), Err(Missing::Route));
+    }
+}

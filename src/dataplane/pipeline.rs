@@ -1,0 +1,323 @@
+//! The packet's road: parse, connection, service and scheduler, forward, verdict.
+//!
+//! A batch goes through in three passes, so that the memory each packet needs is on its way while others are
+//! worked on: parse and hash all (the buckets are asked for), compare tags of all (the connections are asked
+//! for), then decide and rewrite one after the other. The third pass is in the order of arrival, misses included:
+//! the outcome is what one packet at a time would have given.
+
+use super::counters::Counters;
+use super::forward;
+use super::nexthop::{HopNumber, Missing};
+use super::port::{BATCH, Frame};
+use super::snapshot::{Decision, Published, Snapshot};
+use super::verdict::{DropReason, HostReason, Verdict};
+use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Touched, Tracker, prefetch};
+use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
+use crate::service::{Method, RealServer};
+use crate::wire::parse::{self, NoFlow, Packet};
+use crate::wire::rewrite::V4End;
+use crate::wire::{ETHERNET, checksum};
+use arrayvec::ArrayVec;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A neighbour whose MAC a packet was missing.
+pub type Wanted = (InterfaceId, IpAddr);
+
+/// How many frames ahead their headers are asked for.
+const AHEAD: usize = 6;
+
+/// One worker's pipeline: its hand on the connection table, its counters, and the snapshot it decides by.
+#[derive(Debug)]
+pub struct Pipeline {
+    tracker: Tracker,
+    counters: Arc<Counters>,
+    published: Arc<Published>,
+    generation: u64,
+    snapshot: Arc<Snapshot>,
+    wanted: ArrayVec<Wanted, 8>,
+}
+
+/// A packet on its way through the passes.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    at: usize,
+    packet: Packet,
+    hash: FlowHash,
+    lookup: Option<Lookup>,
+}
+
+impl Pipeline {
+    /// A pipeline that follows what is published.
+    pub fn new(tracker: Tracker, counters: Arc<Counters>, published: Arc<Published>) -> Pipeline {
+        let generation = published.generation();
+        let snapshot = published.current();
+        Pipeline { tracker, counters, published, generation, snapshot, wanted: ArrayVec::new() }
+    }
+
+    /// Gives every frame its verdict, and rewrites those to be forwarded.
+    pub fn run(&mut self, frames: &mut [Frame<'_>], now: Tick) {
+        self.follow();
+        let snapshot = self.snapshot.clone();
+        for batch in frames.chunks_mut(BATCH) {
+            self.batch(batch, &snapshot, now);
+        }
+    }
+
+    /// Takes up a new snapshot, if there is one.
+    fn follow(&mut self) {
+        let generation = self.published.generation();
+        if generation != self.generation {
+            self.snapshot = self.published.current();
+            self.generation = generation;
+        }
+    }
+
+    fn batch(&mut self, frames: &mut [Frame<'_>], snapshot: &Snapshot, now: Tick) {
+        let table = self.tracker.table();
+        let mut pending: ArrayVec<Pending, BATCH> = ArrayVec::new();
+        for at in 0..frames.len() {
+            if let Some(first) = frames.get(at + AHEAD).and_then(|frame| frame.data().first()) {
+                prefetch(first);
+            }
+            match parse::parse(frames[at].data()) {
+                Ok(packet) => {
+                    let hash = table.hash(&packet.key);
+                    table.prefetch(hash);
+                    pending.push(Pending { at, packet, hash, lookup: None });
+                }
+                Err(no_flow) => frames[at].verdict = no_flow.into(),
+            }
+        }
+        for pending in &mut pending {
+            pending.lookup = Some(table.glance(pending.hash));
+        }
+        for Pending { at, packet, hash, lookup } in &pending {
+            frames[*at].verdict = self.decide(&mut frames[*at], packet, *hash, *lookup, snapshot, now);
+        }
+        for frame in frames {
+            self.counters.count(frame.verdict);
+        }
+    }
+
+    /// What becomes of one packet.
+    #[inline]
+    fn decide(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        lookup: Option<Lookup>,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        let table = self.tracker.table();
+        let Some(found) = lookup.and_then(|lookup| table.find(lookup, hash, &packet.key)) else {
+            return self.miss(frame, packet, hash, snapshot, now);
+        };
+        match table.touch(&found, packet.key.proto(), packet.flags, now, &snapshot.timeouts) {
+            Touched::Same => {}
+            Touched::Moved(from, to) => {
+                if let Some(decision) = decision_for(snapshot, &found) {
+                    decision.live.moved(from, to);
+                }
+            }
+            Touched::Over => {
+                self.end(&found, snapshot);
+                return self.miss(frame, packet, hash, snapshot, now);
+            }
+        }
+        self.forward(frame, packet, &found, snapshot)
+    }
+
+    /// Applies a connection's decision.
+    #[inline]
+    fn forward(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        found: &Found,
+        snapshot: &Snapshot,
+    ) -> Verdict {
+        let Some(decision) = decision_for(snapshot, found) else {
+            return Verdict::Drop(DropReason::NoRealServer);
+        };
+        if snapshot.may_be_partial(frame.ingress()) {
+            self.complete_checksum(frame, packet);
+        }
+        let counters = self.counters.real(found.real());
+        match found.direction {
+            Direction::Original => {
+                let verdict = forward::to_server(frame, packet, decision);
+                match (verdict, &decision.way) {
+                    (Verdict::Forward(_), _) => {
+                        counters.in_packets.add(1);
+                        counters.in_bytes.add(packet.ip_len as u64);
+                    }
+                    (_, Err(missing)) => self.want(*missing),
+                    _ => {}
+                }
+                verdict
+            }
+            Direction::Reply => {
+                let verdict = self.forward_reply(frame, packet, found, snapshot);
+                if let Verdict::Forward(_) = verdict {
+                    let counters = self.counters.real(found.real());
+                    counters.out_packets.add(1);
+                    counters.out_bytes.add(packet.ip_len as u64);
+                }
+                verdict
+            }
+        }
+    }
+
+    /// Sends a server's packet back to the client. The way there is remembered on the connection.
+    #[inline]
+    fn forward_reply(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        found: &Found,
+        snapshot: &Snapshot,
+    ) -> Verdict {
+        let table = self.tracker.table();
+        let Some(key) = table.key(found) else { return Verdict::Drop(DropReason::NoRealServer) };
+        let (addr, port) = key.dst_v4();
+        let vip = V4End { addr, port };
+        if let Some(hop) = snapshot.hops.numbered(HopNumber(table.hop(found))) {
+            return forward::nat::to_client(frame, packet, vip, hop);
+        }
+        match snapshot.hops.find(packet.key.dst().addr) {
+            Ok(way) => {
+                table.set_hop(found, way.number.0);
+                forward::nat::to_client(frame, packet, vip, &way.hop)
+            }
+            Err(missing) => {
+                self.want(missing);
+                Verdict::Drop(missing.into())
+            }
+        }
+    }
+
+    /// A packet of no connection: it opens one, or is not ours.
+    #[cold]
+    fn miss(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        let key = &packet.key;
+        let Some(service) = snapshot.services.table().find(key.proto(), key.dst()) else {
+            return Verdict::ToHost(HostReason::NotOurs);
+        };
+        if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
+            // Another worker opened it between our look and now.
+            return self.forward(frame, packet, &found, snapshot);
+        }
+        // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
+        let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
+        if key.proto() == Proto::Tcp && !opens {
+            return Verdict::ToHost(HostReason::NoConnection);
+        }
+        let Some(real) = snapshot.services.pick(service) else {
+            return Verdict::Drop(DropReason::NoRealServer);
+        };
+        match self.tracker.open(key, hash, real.id, packet.flags, real.method.sees_replies(), now) {
+            Ok(Opened::New(found)) => {
+                self.opened(real, &found, packet, snapshot);
+                self.forward(frame, packet, &found, snapshot)
+            }
+            Ok(Opened::Already(found)) => self.forward(frame, packet, &found, snapshot),
+            Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
+        }
+    }
+
+    /// Counts a new connection, and asks early for the neighbour that its replies will need.
+    fn opened(&mut self, real: &RealServer, found: &Found, packet: &Packet, snapshot: &Snapshot) {
+        real.live.opened(found.state().standing());
+        self.counters.real(real.id).connections.add(1);
+        if real.method == Method::Nat {
+            match snapshot.hops.find(packet.key.src().addr) {
+                Ok(way) => self.tracker.table().set_hop(found, way.number.0),
+                Err(missing) => self.want(missing),
+            }
+        }
+    }
+
+    fn end(&mut self, found: &Found, snapshot: &Snapshot) {
+        if let Some(ended) = self.tracker.end(found) {
+            closed(snapshot, &self.counters, ended);
+        }
+    }
+
+    #[cold]
+    fn complete_checksum(&self, frame: &mut Frame<'_>, packet: &Packet) {
+        frame.truncate(ETHERNET + packet.ip_len as usize);
+        if checksum::complete_partial(frame.data_mut(), packet.l4 as usize, packet.key.proto()) {
+            self.counters.completed_checksums.add(1);
+        }
+    }
+
+    #[cold]
+    fn want(&mut self, missing: Missing) {
+        let Missing::Neighbour(interface, address) = missing else { return };
+        if !self.wanted.is_full() && !self.wanted.contains(&(interface, address)) {
+            self.wanted.push((interface, address));
+        }
+    }
+
+    /// The neighbours that packets were missing since the last call, the first few of them.
+    pub fn take_wanted(&mut self) -> impl Iterator<Item = Wanted> {
+        std::mem::take(&mut self.wanted).into_iter()
+    }
+
+    /// Forgets silent connections, looking at `most` places of the table.
+    pub fn sweep(&mut self, now: Tick, most: u32) {
+        self.follow();
+        let (snapshot, counters) = (&*self.snapshot, &*self.counters);
+        self.tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended));
+    }
+
+    /// Forgets every silent connection at once.
+    pub fn sweep_all(&mut self, now: Tick) {
+        self.follow();
+        let (snapshot, counters) = (&*self.snapshot, &*self.counters);
+        self.tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
+    }
+
+    /// The worker's counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+#[inline]
+fn decision_for<'s>(snapshot: &'s Snapshot, found: &Found) -> Option<&'s Decision> {
+    snapshot.decisions.get(found.real().index())?.as_ref()
+}
+
+/// A connection is no more: its server has one less.
+fn closed(snapshot: &Snapshot, counters: &Counters, ended: crate::conntrack::Ended) {
+    counters.expired.add(1);
+    if let Some(Some(decision)) = snapshot.decisions.get(ended.real.index()) {
+        decision.live.closed(ended.standing);
+    }
+}
+
+impl From<NoFlow> for Verdict {
+    fn from(no_flow: NoFlow) -> Verdict {
+        match no_flow {
+            NoFlow::NotIp => Verdict::ToHost(HostReason::NotIp),
+            NoFlow::OtherProtocol => Verdict::ToHost(HostReason::OtherProtocol),
+            NoFlow::Fragment => Verdict::ToHost(HostReason::Fragment),
+            NoFlow::Truncated => Verdict::Drop(DropReason::Truncated),
+            NoFlow::BadVersion => Verdict::Drop(DropReason::BadVersion),
+            NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),
+            NoFlow::BadLength => Verdict::Drop(DropReason::BadLength),
+            NoFlow::BadChecksum => Verdict::Drop(DropReason::BadChecksum),
+        }
+    }
+}

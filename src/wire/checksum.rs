@@ -1,0 +1,168 @@
+//! The internet checksum: whole (RFC 1071) and by difference (RFC 1624).
+
+use super::{ETHERNET, be16, put16};
+use crate::net::Proto;
+
+/// The ones' complement sum of big-endian 16-bit words, not folded; an odd last byte counts as a high byte.
+#[inline]
+pub fn sum(bytes: &[u8]) -> u32 {
+    // Four bytes at a time into 64 bits: no carry is lost before 2^34 bytes.
+    let mut total = 0u64;
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        total += u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as u64;
+    }
+    let rest = words.remainder();
+    if rest.len() >= 2 {
+        total += be16(rest, 0) as u64;
+    }
+    if rest.len() % 2 == 1 {
+        total += (rest[rest.len() - 1] as u64) << 8;
+    }
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    fold(total as u32) as u32
+}
+
+/// Folds the carries of a sum back into 16 bits.
+#[inline]
+pub const fn fold(sum: u32) -> u16 {
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
+}
+
+/// The checksum of an IPv4 header whose checksum field holds 0, or 0 for a header whose field is right.
+#[inline]
+pub fn of_header(header: &[u8]) -> u16 {
+    !fold(sum(header))
+}
+
+/// The pseudo-header's sum for a segment of `len` bytes between IPv4 addresses (RFC 9293, 3.1).
+#[inline]
+pub fn pseudo_v4(src: u32, dst: u32, proto: Proto, len: u16) -> u32 {
+    (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff) + proto as u32 + len as u32
+}
+
+/// A change to words that a checksum covers, gathered first and then applied to every checksum that covers
+/// them (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change(u32);
+
+impl Change {
+    /// A 16-bit word changes from `old` to `new`.
+    #[inline]
+    pub const fn word(self, old: u16, new: u16) -> Change {
+        Change(self.0 + !old as u32 + new as u32)
+    }
+
+    /// An aligned 32-bit word changes from `old` to `new`.
+    #[inline]
+    pub const fn long(self, old: u32, new: u32) -> Change {
+        self.word((old >> 16) as u16, (new >> 16) as u16).word(old as u16, new as u16)
+    }
+
+    /// The checksum that `checksum` becomes.
+    #[inline]
+    pub const fn applied_to(self, checksum: u16) -> u16 {
+        !fold(self.0 + !checksum as u32)
+    }
+}
+
+/// Where a transport header keeps its checksum, from the header's start.
+#[inline]
+pub const fn offset(proto: Proto) -> usize {
+    match proto {
+        Proto::Tcp => 16,
+        Proto::Udp => 6,
+    }
+}
+
+/// Completes a checksum that the sender left to its network card: the field holds the pseudo-header's sum
+/// alone, uncomplemented, as a kernel sender leaves it on veth or virtio (`CHECKSUM_PARTIAL`). `frame` starts
+/// with its Ethernet header and ends with its IPv4 packet, `l4` is where the segment starts. Returns whether
+/// there was anything to complete.
+///
+/// One segment in 65,536 that is whole looks the same; completing it gives the value it already has.
+pub fn complete_partial(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
+    let Some(segment) = frame.get(l4..) else { return false };
+    let (src, dst) = addresses(frame);
+    let pseudo = pseudo_v4(src, dst, proto, segment.len() as u16);
+    let stored = be16(segment, offset(proto));
+    if stored != fold(pseudo) || (proto == Proto::Udp && stored == 0) {
+        return false;
+    }
+    // The stored sum is the pseudo-header's, so that the segment as it stands sums up the whole.
+    let checksum = match !fold(sum(segment)) {
+        0 if proto == Proto::Udp => 0xffff,
+        checksum => checksum,
+    };
+    put16(frame, l4 + offset(proto), checksum);
+    true
+}
+
+fn addresses(frame: &[u8]) -> (u32, u32) {
+    let at = |at| (be16(frame, at) as u32) << 16 | be16(frame, at + 2) as u32;
+    (at(ETHERNET + 12), at(ETHERNET + 16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071's arithmetic, word by word.
+    fn plain(bytes: &[u8]) -> u16 {
+        let mut total = 0u32;
+        for pair in bytes.chunks(2) {
+            total += (pair[0] as u32) << 8 | *pair.get(1).unwrap_or(&0) as u32;
+            total = (total >> 16) + (total & 0xffff);
+        }
+        total as u16
+    }
+
+    #[test]
+    fn the_sum_is_that_of_rfc_1071s_example() {
+        assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
+    }
+
+    #[test]
+    fn the_difference_is_that_of_rfc_1624s_example() {
+        // HC = 0xdd2f, m = 0x5555, m' = 0x3285: the corner where equation 2 of RFC 1141 gives -0.
+        assert_eq!(Change::default().word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn a_partial_udp_checksum_of_none_stays_none() {
+        let mut frame = vec![0; 14 + 20 + 8];
+        assert!(!complete_partial(&mut frame, 34, Proto::Udp));
+        assert_eq!(frame, vec![0; 42]);
+    }
+
+    proptest! {
+        #[test]
+        fn sums_agree_with_the_plain_arithmetic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert_eq!(fold(sum(&bytes)), plain(&bytes));
+        }
+
+        #[test]
+        fn the_incremental_checksum_is_the_full_one(
+            mut bytes in proptest::collection::vec(any::<u8>(), 20..100),
+            address: u32, port: u16,
+        ) {
+            bytes[0] |= 0x40; // a header is never all zero
+            bytes[10..12].fill(0);
+            let before = of_header(&bytes);
+            let old = u32::from_be_bytes(bytes[12..16].try_into().unwrap());
+            let change = Change::default().long(old, address).word(be16(&bytes, 18), port);
+            bytes[12..16].copy_from_slice(&address.to_be_bytes());
+            bytes[18..20].copy_from_slice(&port.to_be_bytes());
+            prop_assert_eq!(change.applied_to(before), of_header(&bytes));
+        }
+
+        #[test]
+        fn any_bytes_may_claim_a_partial_checksum(mut frame in proptest::collection::vec(any::<u8>(), 0..100), l4 in 0usize..120) {
+            complete_partial(&mut frame, l4, Proto::Tcp);
+            complete_partial(&mut frame, l4, Proto::Udp);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The kernel's links, addresses, routes and neighbours, read and followed in network namespaces of the test's
+//! own. Each test gets a pair of them, joined by a veth pair:
+//!
+//! ```text
+//! lvxk-PID-N-a                          lvxk-PID-N-b
+//!   k0 02:00:00:00:07:01  10.77.0.1/24 ---- k1 02:00:00:00:07:02  10.77.0.2/24
+//!   default via 10.77.0.2
+//! ```
+#![cfg(target_os = "linux")]
+
+use lvx::control::kernel::{Following, Kernel, KernelError};
+use lvx::dataplane::nexthop::{Rib, Route};
+use lvx::net::{InterfaceId, Mac};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const K0: InterfaceId = InterfaceId(0);
+const PEER: &str = "10.77.0.2";
+const PEER_MAC: &str = "02:00:00:00:07:02";
+
+/// Two joined namespaces; gone when dropped.
+struct Pair {
+    a: String,
+    b: String,
+}
+
+impl Pair {
+    /// Builds the pair and moves this thread into its first namespace.
+    fn enter() -> Pair {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "needs root for network namespaces: run 'make test' or 'sudo -E cargo test'"
+        );
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("lvxk-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let pair = Pair { a: format!("{name}-a"), b: format!("{name}-b") };
+        let Pair { a, b } = &pair;
+        for name in [a, b] {
+            ip(&format!("netns add {name}"));
+            ip(&format!("-n {name} link set lo up"));
+        }
+        ip(&format!(
+            "link add k0 netns {a} address 02:00:00:00:07:01 numrxqueues 2 numtxqueues 2 type veth \
+             peer name k1 netns {b} address {PEER_MAC} numrxqueues 2 numtxqueues 2"
+        ));
+        ip(&format!("-n {a} addr add 10.77.0.1/24 dev k0"));
+        ip(&format!("-n {b} addr add {PEER}/24 dev k1"));
+        ip(&format!("-n {b} link set k1 up"));
+        ip(&format!("-n {a} link set k0 up"));
+        ip(&format!("-n {a} route add default via {PEER}"));
+        let namespace = File::open(format!("/run/netns/{a}")).unwrap();
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        pair
+    }
+
+    fn a(&self, command: &str) {
+        ip(&format!("-n {} {command}", self.a));
+    }
+
+    fn b(&self, command: &str) {
+        ip(&format!("-n {} {command}", self.b));
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for name in [&self.a, &self.b] {
+            let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8) is installed");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn open() -> Kernel {
+    Kernel::open(&["k0".to_owned()]).unwrap()
+}
+
+/// Waits until the kernel has told of `what`, a second at most.
+fn within_a_second(kernel: &Kernel, following: &Following, what: &str, there: impl Fn(&Rib) -> bool) {
+    within(Duration::from_secs(1), kernel, following, what, there);
+}
+
+fn within(span: Duration, kernel: &Kernel, following: &Following, what: &str, there: impl Fn(&Rib) -> bool) {
+    let deadline = Instant::now() + span;
+    while !there(&kernel.rib()) {
+        let told = following.changes().recv_deadline(deadline);
+        assert!(told.is_ok(), "{span:?} went by without {what}: {:#?}", kernel.rib());
+    }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn route(rib: &Rib, to: &str) -> Option<Route> {
+    rib.routes.iter().find(|route| route.to.to_string() == to).cloned()
+}
+
+fn mac_of(rib: &Rib, neighbour: &str) -> Option<Mac> {
+    rib.neighbours.iter().find(|n| n.address == address(neighbour)).map(|n| n.mac)
+}
+
+#[test]
+fn the_rib_has_links_addresses_routes_and_neighbours() {
+    let pair = Pair::enter();
+    pair.a("addr add 10.77.0.100/32 dev k0");
+    pair.a("addr add 2001:db8:77::1/64 dev k0 nodad");
+    pair.a("neigh add 10.77.0.9 lladdr 02:00:00:00:07:09 dev k0 nud permanent");
+    pair.a("route add 192.0.2.0/24 via 10.77.0.9 src 10.77.0.100 metric 7");
+    pair.a("route add blackhole 198.51.100.0/24");
+    pair.a("route add 203.0.113.0/24 dev lo");
+    let kernel = open();
+
+    let rib = kernel.rib();
+    let link = &rib.links[0];
+    assert_eq!((link.name.as_str(), link.mtu_bytes, link.up), ("k0", 1500, true));
+    assert_eq!(link.mac.to_string(), "02:00:00:00:07:01");
+    for own in ["10.77.0.1/24", "10.77.0.100/32", "2001:db8:77::1/64"] {
+        assert!(link.addresses.contains(&own.parse().unwrap()), "{own} in {:?}", link.addresses);
+    }
+    assert_eq!(mac_of(&rib, "10.77.0.9"), Some("02:00:00:00:07:09".parse().unwrap()));
+
+    let default = route(&rib, "0.0.0.0/0").unwrap();
+    assert_eq!((default.via, default.interface), (Some(address(PEER)), Some(K0)));
+    let connected = route(&rib, "10.77.0.0/24").unwrap();
+    assert_eq!((connected.via, connected.source), (None, Some(address("10.77.0.1"))));
+    let chosen = route(&rib, "192.0.2.0/24").unwrap();
+    assert_eq!((chosen.source, chosen.metric), (Some(address("10.77.0.100")), 7));
+    assert_eq!(route(&rib, "198.51.100.0/24").unwrap().interface, None, "a black hole leads nowhere");
+    assert_eq!(route(&rib, "203.0.113.0/24").unwrap().interface, None, "lo is none of ours");
+    assert!(route(&rib, "2001:db8:77::/64").is_some_and(|r| r.interface == Some(K0)));
+    assert_eq!(route(&rib, "10.77.0.1/32"), None, "the local table is the kernel's own");
+}
+
+#[test]
+fn changes_are_seen_within_a_second() {
+    let pair = Pair::enter();
+    pair.a("addr add 10.77.0.100/32 dev k0");
+    pair.a("neigh add 10.77.0.9 lladdr 02:00:00:00:07:09 dev k0 nud permanent");
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    let seen = |what: &str, there: &dyn Fn(&Rib) -> bool| within_a_second(&kernel, &following, what, there);
+
+    pair.a("route add 192.0.2.0/24 via 10.77.0.9");
+    seen("the new route", &|rib| route(rib, "192.0.2.0/24").is_some());
+    pair.a("route replace 192.0.2.0/24 via 10.77.0.8");
+    seen("the route's new gateway", &|rib| {
+        route(rib, "192.0.2.0/24").unwrap().via == Some(address("10.77.0.8"))
+    });
+    pair.a("route add 198.18.0.0/24 via 10.77.0.8 src 10.77.0.100");
+    seen("the route with a source", &|rib| route(rib, "198.18.0.0/24").is_some());
+    pair.a("addr del 10.77.0.100/32 dev k0");
+    seen("the address's removal", &|rib| {
+        rib.links[0].addresses.len() <= 2 && !has_address(rib, "10.77.0.100/32")
+    });
+    seen("the removal of the route that it was the source of", &|rib| route(rib, "198.18.0.0/24").is_none());
+    pair.a("neigh replace 10.77.0.9 lladdr 02:00:00:00:07:0a dev k0 nud permanent");
+    seen("the neighbour's new MAC", &|rib| mac_of(rib, "10.77.0.9") == "02:00:00:00:07:0a".parse().ok());
+    pair.b("link set k1 down");
+    seen("the loss of carrier", &|rib| !rib.links[0].up);
+    pair.b("link set k1 up");
+    seen("the carrier's return", &|rib| rib.links[0].up);
+    pair.a("link set k0 down");
+    seen("the link going down with its routes", &|rib| !rib.links[0].up && route(rib, "0.0.0.0/0").is_none());
+    pair.a("link del k0");
+    seen("the link's removal", &|rib| rib.links[0].mac == Mac::ZERO);
+    assert_eq!(kernel.interface(K0), None);
+}
+
+fn has_address(rib: &Rib, text: &str) -> bool {
+    rib.links[0].addresses.contains(&text.parse().unwrap())
+}
+
+#[test]
+fn what_changed_between_opening_and_following_is_not_missed() {
+    let pair = Pair::enter();
+    let kernel = open();
+    pair.a("route add 192.0.2.0/24 via 10.77.0.9");
+    let following = kernel.follow().unwrap();
+    within_a_second(&kernel, &following, "the route", |rib| route(rib, "192.0.2.0/24").is_some());
+    assert!(matches!(kernel.follow(), Err(KernelError::Followed)));
+}
+
+#[test]
+fn a_neighbour_that_is_asked_for_is_resolved() {
+    let _pair = Pair::enter();
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    assert_eq!(mac_of(&kernel.rib(), PEER), None);
+    kernel.ask(K0, address(PEER));
+    within_a_second(&kernel, &following, "the neighbour", |rib| mac_of(rib, PEER) == PEER_MAC.parse().ok());
+}
+
+#[test]
+fn an_ipv6_neighbour_that_is_asked_for_is_resolved() {
+    let pair = Pair::enter();
+    pair.a("addr add 2001:db8:77::1/64 dev k0 nodad");
+    pair.b("addr add 2001:db8:77::2/64 dev k1 nodad");
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    // The kernel solicits from the link-local address, which it first has to find unique.
+    let link_local = |rib: &Rib| rib.links[0].addresses.iter().any(|a| a.to_string().starts_with("fe80:"));
+    within(Duration::from_secs(5), &kernel, &following, "a link-local address", link_local);
+    kernel.ask(K0, address("2001:db8:77::2"));
+    within_a_second(&kernel, &following, "the neighbour", |rib| {
+        mac_of(rib, "2001:db8:77::2") == PEER_MAC.parse().ok()
+    });
+}
+
+#[test]
+fn asking_leaves_a_permanent_neighbour_permanent() {
+    let pair = Pair::enter();
+    pair.a("neigh add 10.77.0.9 lladdr 02:00:00:00:07:09 dev k0 nud permanent");
+    let kernel = open();
+    kernel.ask(K0, address("10.77.0.9"));
+    let shown = Command::new("ip").args(["-n", &pair.a, "neigh", "show", "10.77.0.9"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("PERMANENT"));
+}
+
+#[test]
+fn a_kept_neighbour_is_resolved_anew_when_the_kernel_loses_it() {
+    let pair = Pair::enter();
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    kernel.keep(&[(K0, address(PEER))]);
+    within_a_second(&kernel, &following, "the neighbour", |rib| mac_of(rib, PEER).is_some());
+    pair.b("link set k1 address 02:00:00:00:07:0b");
+    pair.a(&format!("neigh del {PEER} dev k0"));
+    within_a_second(&kernel, &following, "the neighbour's new MAC", |rib| {
+        mac_of(rib, PEER) == "02:00:00:00:07:0b".parse().ok()
+    });
+}
+
+#[test]
+fn events_that_came_too_fast_are_made_up_for() {
+    let pair = Pair::enter();
+    let kernel = open();
+    // Some 250 bytes of route each, and more in the socket's accounts: far more than its buffer may hold.
+    let routes: String = (0..20_000)
+        .map(|n| format!("route add 10.{}.{}.{}/32 via {PEER}\n", 100 + n / 65536, n / 256 % 256, n % 256))
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), routes).unwrap();
+    pair.a(&format!("-batch {}", file.path().display()));
+    let following = kernel.follow().unwrap();
+    within(Duration::from_secs(20), &kernel, &following, "20,000 routes", |rib| rib.routes.len() > 20_000);
+}
+
+#[test]
+fn an_interfaces_facts_are_those_of_its_own_namespace() {
+    let _pair = Pair::enter();
+    let kernel = open();
+    let k0 = kernel.interface(K0).unwrap();
+    assert_eq!((k0.name.as_str(), k0.rx_queues, k0.mtu_bytes), ("k0", 2, 1500));
+    assert!(k0.admin_up && k0.carrier && k0.index > 1);
+}
+
+#[test]
+fn a_missing_interface_is_named_with_those_present() {
+    let _pair = Pair::enter();
+    let error = Kernel::open(&["k0".to_owned(), "kk1".to_owned()]).unwrap_err().to_string();
+    assert!(error.starts_with("interface \"kk1\" does not exist"), "{error}");
+    assert!(error.contains("k0") && error.contains("lo"), "{error}");
+}
