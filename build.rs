@@ -1,19 +1,21 @@
-//! With feature `xdp`: compiles the BPF programs of `src/dataplane/port/bpf` to objects in OUT_DIR, which the port
-//! includes. The sources are self-contained C, so that clang is all it takes: no kernel headers, no bpftool.
+//! With feature `xdp`: compiles the BPF programs of the directories below to objects in OUT_DIR, which the rooms
+//! there include. The sources are self-contained C, so that clang is all it takes: no kernel headers, no bpftool.
 //! Without the feature nothing happens, and no C toolchain is asked for.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const SOURCES: &str = "src/dataplane/port/bpf";
+const SOURCES: [&str; 2] = ["src/dataplane/port/bpf", "src/lab"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={SOURCES}");
+    for directory in SOURCES {
+        println!("cargo::rerun-if-changed={directory}");
+    }
     println!("cargo::rerun-if-env-changed=CLANG");
     let wanted = std::env::var_os("CARGO_FEATURE_XDP").is_some()
         && std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
-    match if wanted { compile_all() } else { Ok(()) } {
+    match if wanted { SOURCES.into_iter().try_for_each(compile_all) } else { Ok(()) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             println!("cargo::error={what}");
@@ -22,11 +24,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn compile_all() -> Result<(), String> {
+fn compile_all(directory: &str) -> Result<(), String> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
-    let entries = std::fs::read_dir(SOURCES).map_err(|e| format!("{SOURCES}: {e}"))?;
+    let entries = std::fs::read_dir(directory).map_err(|e| format!("{directory}: {e}"))?;
     for entry in entries {
-        let source = entry.map_err(|e| format!("{SOURCES}: {e}"))?.path();
+        let source = entry.map_err(|e| format!("{directory}: {e}"))?.path();
         let Some(name) = source.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".bpf.c"))
         else {
             continue;

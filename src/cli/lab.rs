@@ -1,5 +1,6 @@
 //! `lvx lab`: networks of namespaces in which the director is tried.
 
+use crate::lab::demo::Settings;
 use crate::lab::{self, Error, Interrupt, Layout, MAX_SERVERS, Node, Options, State, Topology};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
@@ -55,6 +56,15 @@ enum LabCommand {
     },
     /// Tells which labs there are, and what runs in them.
     Status,
+    /// Shows that every forwarding method works, under real traffic, in under a minute.
+    Demo {
+        /// Requests per method.
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        requests: u32,
+        /// Which methods, in this order.
+        #[arg(long, value_delimiter = ',', default_value = "nat,dr,tun")]
+        methods: Vec<Layout>,
+    },
     /// Answers UDP datagrams with a name and the datagram.
     #[command(hide = true)]
     UdpEcho {
@@ -80,6 +90,10 @@ pub fn run(args: LabArgs) -> ExitCode {
         LabCommand::Down { name, all } => down(if all { lab::labs() } else { vec![name] }),
         LabCommand::Exec { name, node, command } => exec(&name, node, &command),
         LabCommand::Status => status(),
+        LabCommand::Demo { requests, methods } => match demo(requests, &methods) {
+            Ok(false) => return ExitCode::FAILURE,
+            result => result.map(drop),
+        },
         LabCommand::UdpEcho { address, name } => lab::udp_echo(address, &name)
             .map_err(|source| Error::Io { tried: format!("listen on {address}"), source }),
         LabCommand::Decap { interface } => decap(&interface),
@@ -177,11 +191,27 @@ fn status() -> Result<(), Error> {
     Ok(())
 }
 
+/// Holds the decapsulator until a signal comes.
+#[cfg(feature = "xdp")]
+fn decap(interface: &str) -> Result<(), Error> {
+    let interrupt = on_signals()?;
+    let _link = lab::attach_decap(interface)?;
+    println!("ready");
+    while !interrupt.is_raised() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "xdp"))]
 fn decap(_interface: &str) -> Result<(), Error> {
-    Err(Error::Refused(
-        "this kernel has no ipip device, and this lvx is built without the feature xdp, which has a decapsulator"
-            .into(),
-    ))
+    let why = "this kernel has no ipip device, and this lvx was built without feature xdp, which has a decapsulator";
+    Err(Error::Refused(why.into()))
+}
+
+fn demo(requests: u32, methods: &[Layout]) -> Result<bool, Error> {
+    let lvx = Options::default().lvx;
+    super::demo::run(methods, &Settings { requests, lvx, interrupt: on_signals()? })
 }
 
 fn on_signals() -> Result<Interrupt, Error> {

@@ -2,6 +2,8 @@
 
 pub mod check;
 #[cfg(target_os = "linux")]
+mod demo;
+#[cfg(target_os = "linux")]
 pub mod lab;
 
 use clap::{Parser, Subcommand};

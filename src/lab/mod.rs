@@ -5,6 +5,9 @@
 //! namespaces named `lvx-{lab}-{node}`; nothing of the host's own network is touched. Whatever is built is
 //! removed when its value is dropped, and [`down`] removes what a killed process left.
 
+#[cfg(feature = "xdp")]
+mod decap;
+pub mod demo;
 mod director;
 mod error;
 mod interrupt;
@@ -17,6 +20,8 @@ mod servers;
 mod state;
 mod topology;
 
+#[cfg(feature = "xdp")]
+pub use decap::attach_decap;
 pub use director::Director;
 pub use error::Error;
 pub use interrupt::Interrupt;

@@ -1,0 +1,219 @@
+//! `lvx lab demo`: each forwarding method under real traffic, and what may be concluded from it.
+
+use super::load::{Download, Tally};
+use super::topology::{LabService, Options, Topology};
+use super::{Error, Interrupt, Layout};
+use crate::control::report::Report;
+use crate::net::Endpoint;
+use crate::service::SchedulerName;
+use std::path::PathBuf;
+
+/// The servers' weights.
+pub const WEIGHTS: [u16; 3] = [4, 3, 2];
+
+/// How far a server's share may be from its weight's, as a part of all answers. A single wrr is exact to one
+/// connection; several workers each have their own, and reach their last round at different places.
+const SHARE_TOLERANCE: f64 = 0.02;
+
+/// What to try.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Requests per method.
+    pub requests: u32,
+    /// The program under trial.
+    pub lvx: PathBuf,
+    /// What ends it early.
+    pub interrupt: Interrupt,
+}
+
+/// What a trial is doing.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Namespaces, links and servers are being made.
+    Building,
+    /// Requests go through the kernel's own forwarding.
+    Kernel(&'a Tally),
+    /// Requests go through lvx.
+    Director(&'a Tally),
+    /// The long download.
+    Downloading,
+}
+
+/// A server's part in a trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// The server's number.
+    pub number: u8,
+    /// RIP:rport.
+    pub address: Endpoint,
+    /// Its weight.
+    pub weight: u16,
+    /// Connections that the director gave it, by its own count.
+    pub connections: u64,
+    /// Its part of all answers by its weight, 0 to 1.
+    pub wanted: f64,
+    /// Its part of all answers that the client got, 0 to 1.
+    pub got: f64,
+}
+
+/// What came of one forwarding method.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// Which.
+    pub layout: Layout,
+    /// The requests.
+    pub tally: Tally,
+    /// The same requests through the kernel's own forwarding: NAT only.
+    pub kernel: Option<Tally>,
+    /// The servers, in their order.
+    pub shares: Vec<Share>,
+    /// The long download.
+    pub download: Download,
+    /// The SHA-256 that the download should have.
+    pub sha256: String,
+    /// The director's last report.
+    pub report: Report,
+}
+
+impl Trial {
+    /// Builds the lab, starts the director, drives the requests and the download, and takes it all down.
+    ///
+    /// # Errors
+    /// If the lab cannot be built, the director does not run to its end, or on an interrupt. Failed requests are
+    /// no error, but are among the [`Trial::problems`].
+    pub fn run(layout: Layout, settings: &Settings, mut show: impl FnMut(Step<'_>)) -> Result<Trial, Error> {
+        show(Step::Building);
+        let options = Options {
+            servers: WEIGHTS.len() as u8,
+            lvx: settings.lvx.clone(),
+            interrupt: settings.interrupt.clone(),
+            ..Options::default()
+        };
+        let mut topology = Topology::new(&format!("demo_{layout}"), layout, options)?;
+        topology.start_servers()?;
+        let kernel = match layout {
+            Layout::Nat => {
+                topology.start_kernel_forwarding(&WEIGHTS)?;
+                let tally = topology.load_http(settings.requests, |tally| show(Step::Kernel(tally)))?;
+                topology.stop_kernel_forwarding()?;
+                Some(tally)
+            }
+            _ => None,
+        };
+        let services = [LabService::http(SchedulerName::Wrr, &WEIGHTS)];
+        let director = topology.start_director(&topology.director_config(&services))?;
+        let tally = topology.load_http(settings.requests, |tally| show(Step::Director(tally)))?;
+        show(Step::Downloading);
+        let download = topology.download()?;
+        let report = director.stop()?;
+        let shares = shares(&topology, &tally, &report);
+        let sha256 = topology.large_file().map(|large| large.sha256.clone()).unwrap_or_default();
+        Ok(Trial { layout, tally, kernel, shares, download, sha256, report })
+    }
+
+    /// Whether the download was what the server has.
+    pub fn is_whole(&self) -> bool {
+        !self.sha256.is_empty() && self.download.sha256 == self.sha256
+    }
+
+    /// Requests per second through lvx for each one through the kernel.
+    pub fn ratio_to_kernel(&self) -> Option<f64> {
+        self.kernel.as_ref().map(|kernel| self.tally.per_second() / kernel.per_second())
+    }
+
+    /// What is not as it should be; nothing, if the method works.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let tallies = [("", Some(&self.tally)), (" through the kernel", self.kernel.as_ref())];
+        for (way, tally) in tallies.into_iter().filter_map(|(way, tally)| Some((way, tally?))) {
+            if tally.failed > 0 {
+                let said = tally.complaints.join("; ");
+                problems.push(format!("{} of {} requests{way} failed: {said}", tally.failed, tally.wanted));
+            }
+        }
+        for share in &self.shares {
+            if (share.got - share.wanted).abs() > SHARE_TOLERANCE {
+                let (number, got, wanted) = (share.number, share.got * 100.0, share.wanted * 100.0);
+                problems
+                    .push(format!("server {number} got {got:.1} % of the requests instead of {wanted:.1} %"));
+            }
+        }
+        if !self.is_whole() {
+            let bytes = self.download.bytes;
+            problems.push(format!("the download of {bytes} bytes is not what the server has"));
+        }
+        problems
+    }
+}
+
+fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
+    let all: f64 = WEIGHTS.iter().copied().map(f64::from).sum();
+    let reported: Vec<_> = report.services.iter().flat_map(|service| &service.real_servers).collect();
+    let share = |(server, weight): (&super::Server, u16)| {
+        let address = Endpoint::v4(server.rip, server.http.port());
+        let reported = reported.iter().find(|real| real.address == address.to_string());
+        Share {
+            number: server.number,
+            address,
+            weight,
+            connections: reported.map_or(0, |real| real.traffic.connections),
+            wanted: f64::from(weight) / all,
+            got: tally.share(&format!("server {}", server.number)),
+        }
+    };
+    topology.plan.servers.iter().zip(WEIGHTS).map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn good() -> Trial {
+        let share = |number, weight, wanted| Share {
+            number,
+            address: "10.30.0.11:8080".parse().unwrap(),
+            weight,
+            connections: 1,
+            wanted,
+            got: wanted,
+        };
+        Trial {
+            layout: Layout::Nat,
+            tally: Tally { wanted: 9, done: 9, elapsed: Duration::from_secs(3), ..Tally::default() },
+            kernel: Some(Tally { wanted: 9, done: 9, elapsed: Duration::from_secs(1), ..Tally::default() }),
+            shares: vec![share(1, 2, 2.0 / 3.0), share(2, 1, 1.0 / 3.0)],
+            download: Download { bytes: 1, seconds: 1.0, sha256: "ab".into() },
+            sha256: "ab".into(),
+            report: Report::default(),
+        }
+    }
+
+    #[test]
+    fn a_trial_in_which_all_went_well_has_no_problems() {
+        assert_eq!(good().problems(), Vec::<String>::new());
+        assert!((good().ratio_to_kernel().unwrap() - 1.0 / 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn each_thing_that_went_wrong_is_told() {
+        let mut failed = good();
+        failed.tally.failed = 2;
+        failed.tally.complaints = vec!["curl: (28) timed out".into()];
+        assert_eq!(failed.problems(), ["2 of 9 requests failed: curl: (28) timed out"]);
+
+        let mut uneven = good();
+        uneven.shares[1].got = 0.5;
+        assert_eq!(uneven.problems(), ["server 2 got 50.0 % of the requests instead of 33.3 %"]);
+
+        let mut torn = good();
+        torn.download.sha256 = "ac".into();
+        assert_eq!(torn.problems(), ["the download of 1 bytes is not what the server has"]);
+        let unknown = Trial {
+            sha256: String::new(),
+            download: Download { sha256: String::new(), ..torn.download },
+            ..good()
+        };
+        assert_eq!(unknown.problems().len(), 1);
+    }
+}
