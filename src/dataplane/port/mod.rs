@@ -3,6 +3,9 @@
 //! A port owns its frames for ever. It lends a batch for the length of one call, reads the verdicts when the
 //! call returns, and sends, frees or hands on each frame itself. So a frame can neither leak nor be sent twice.
 
+pub mod mem;
+pub mod pcap;
+
 use super::verdict::{DropReason, Verdict};
 use crate::net::InterfaceId;
 use std::io;
