@@ -3,8 +3,6 @@
 //! A port owns its frames for ever. It lends a batch for the length of one call, reads the verdicts when the
 //! call returns, and sends, frees or hands on each frame itself. So a frame can neither leak nor be sent twice.
 
-pub mod mem;
-pub mod pcap;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod bpf;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
@@ -13,6 +11,8 @@ pub mod device;
 pub mod host;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod ledger;
+pub mod mem;
+pub mod pcap;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod steer;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
