@@ -3,7 +3,7 @@
 //! The way in is BPF_PROG_RUN of a program that passes everything, with live frames (Linux 5.18). Unlike a raw
 //! socket it comes out on the receive side of the stack, and unlike a tap device it needs no address of its own. A
 //! call costs 12 to 17 µs (veth, 60 and 1514 bytes alike), so it is for the odd packet, such as a stray segment that
-//! the kernel is to answer with RST; an [`Allowance`] keeps a flood of them from taking the worker's time.
+//! the kernel is to answer with RST; an allowance keeps a flood of them from taking the worker's time.
 //!
 //! What the kernel gets is bytes: a checksum that the sender left partial must be completed before, since the note
 //! that said so was lost on the way in.

@@ -5,18 +5,19 @@
 //! asks for it, and that the steering programs hear of every turn. It does not carry packets in several frames
 //! (jumbo), and it sends nothing of its own.
 //!
-//! This file is the fence around xsk-rs. Its calls ask two things: a descriptor must be of the same UMEM, which
+//! This file and those under `xdp/` are the fence around xsk-rs. Its calls ask two things: a descriptor must be of the same UMEM, which
 //! holds since there is only one here; and the memory of a frame may be touched only while neither ring has it,
 //! which holds since descriptors in the kernel's hands are not kept anywhere.
 
 #![allow(unsafe_code)]
 
+mod arm;
 mod error;
 mod umem;
 
 pub use error::PortError;
 
-use error::source_of;
+use arm::{Arm, poll};
 use umem::{Region, Shares, frame_bytes};
 
 use super::host::{Allowance, HostDoor};
@@ -28,13 +29,12 @@ use crate::net::InterfaceId;
 use arrayvec::ArrayVec;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use xsk_rs::config::{BindFlags, LibxdpFlags, SocketConfig};
+use xsk_rs::Umem;
+use xsk_rs::config::BindFlags;
 use xsk_rs::umem::frame::FrameDesc;
-use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 
 /// After a process ended, the kernel holds its queues for some milliseconds yet.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ pub struct PortCounters {
     /// Frames handed to the host.
     pub to_host: AtomicU64,
     /// Frames freed since the egress interface's transmit ring was full, or no interface of this port is the
-    /// egress.
+    /// egress, or the packet had become longer than a frame holds.
     pub tx_ring_full: AtomicU64,
     /// Frames for the host that could not be handed over, or were more than the host door's allowance.
     pub host_unreachable: AtomicU64,
@@ -103,26 +103,6 @@ pub struct XdpPort {
     counters: Arc<PortCounters>,
     total: usize,
     turns: u32,
-}
-
-/// The port's hold on one interface.
-#[derive(Debug)]
-struct Arm {
-    id: InterfaceId,
-    name: String,
-    tx: TxQueue,
-    rx: RxQueue,
-    fill: FillQueue,
-    completion: CompQueue,
-    heartbeat: Heartbeat,
-    door: HostDoor,
-    /// Frames with the kernel for receiving, now and at most.
-    filling: usize,
-    fill_target: usize,
-    /// Frames with the kernel for sending, now and at most.
-    sending: usize,
-    send_limit: usize,
-    staged: ArrayVec<FrameDesc, BATCH>,
 }
 
 impl XdpPort {
@@ -366,180 +346,6 @@ impl Port for XdpPort {
             }
         }
     }
-}
-
-impl Arm {
-    fn open(
-        id: InterfaceId,
-        name: &str,
-        steering: &Steering,
-        queue: u32,
-        umem: &Umem,
-        shares: &Shares,
-        bind: BindFlags,
-    ) -> Result<Arm, PortError> {
-        let config = SocketConfig::builder()
-            .rx_queue_size(shares.fill_ring)
-            .tx_queue_size(shares.send_ring)
-            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(bind | BindFlags::XDP_USE_NEED_WAKEUP)
-            .build();
-        let interface = name.parse().map_err(|_| PortError::socket(name, queue, absent()))?;
-        // SAFETY: INHIBIT_PROG_LOAD is set, so that libxdp detaches nothing.
-        let (tx, rx, rings) = unsafe { Socket::new(config, umem, &interface, queue) }
-            .map_err(|e| PortError::socket(name, queue, source_of(&e)))?;
-        let (fill, completion) = rings.ok_or_else(|| PortError::Twice { interface: name.to_owned() })?;
-        let door = HostDoor::open(steering, queue).map_err(PortError::Other)?;
-        Ok(Arm {
-            id,
-            name: name.to_owned(),
-            tx,
-            rx,
-            fill,
-            completion,
-            heartbeat: steering.heartbeat(queue),
-            door,
-            filling: 0,
-            fill_target: shares.fill_target,
-            sending: 0,
-            send_limit: shares.send_limit,
-            staged: ArrayVec::new(),
-        })
-    }
-
-    fn fd(&self) -> RawFd {
-        self.rx.fd().as_raw_fd()
-    }
-
-    /// The kernel leaves word with the socket when it takes it off an interface that is removed; poll(2) is silent.
-    fn check(&self) -> io::Result<()> {
-        let (mut code, mut bytes) = (0i32, 4);
-        let at = (&raw mut code).cast();
-        // SAFETY: writes one int.
-        unsafe { libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_ERROR, at, &mut bytes) };
-        if code == 0 { Ok(()) } else { Err(gone(&self.name, io::Error::from_raw_os_error(code))) }
-    }
-
-    /// Takes back the frames that were sent.
-    #[inline]
-    fn reclaim(
-        &mut self,
-        sent: &mut [FrameDesc; BATCH],
-        free: &mut Vec<FrameDesc>,
-        ledger: &mut Ledger,
-        region: &Region,
-    ) {
-        while self.sending > 0 {
-            // SAFETY: the ring's frames are of the only UMEM.
-            let n = unsafe { self.completion.consume(sent) };
-            self.sending -= n;
-            for desc in &sent[..n] {
-                ledger.moved(region.number(desc), Place::Sending, Place::Free);
-            }
-            free.extend_from_slice(&sent[..n]);
-            if n < BATCH {
-                return;
-            }
-        }
-    }
-
-    /// Whether packets stand in the transmit ring that the kernel has not taken yet.
-    #[inline]
-    fn has_unsent(&mut self) -> bool {
-        self.sending > 0 && self.tx.nb_free_exact() < self.send_limit as u32
-    }
-
-    /// Wakes the kernel for what is in the transmit ring: always after new frames, and again while it left some
-    /// (in copy mode it sends a limited number per call, and stops when the device's queue is full).
-    #[inline]
-    fn push(&mut self) -> io::Result<()> {
-        if self.has_unsent() && self.tx.needs_wakeup() {
-            self.tx.wakeup().map_err(|e| gone(&self.name, e))?;
-        }
-        Ok(())
-    }
-
-    /// Gives the kernel frames to receive into, once a batch of them is missing.
-    #[inline]
-    fn refill(&mut self, free: &mut Vec<FrameDesc>, ledger: &mut Ledger, region: &Region) -> io::Result<()> {
-        let missing = self.fill_target - self.filling;
-        // Fewer are not worth the ring's cache line, unless the kernel would soon have none.
-        if missing < BATCH && self.filling >= BATCH {
-            return self.wake_receiver();
-        }
-        let at = free.len() - missing.min(free.len());
-        // SAFETY: free frames of this UMEM.
-        let n = unsafe { self.fill.produce(&free[at..]) };
-        for desc in &free[at..at + n] {
-            ledger.moved(region.number(desc), Place::Free, Place::Fill);
-        }
-        self.filling += n;
-        free.drain(at..at + n);
-        self.wake_receiver()
-    }
-
-    /// A zero-copy driver that ran out of frames sleeps until told.
-    #[inline]
-    fn wake_receiver(&mut self) -> io::Result<()> {
-        if self.fill.needs_wakeup() {
-            self.fill.wakeup(self.rx.fd_mut(), 0).map_err(|e| gone(&self.name, e))?;
-        }
-        Ok(())
-    }
-
-    /// Options of the socket that make it quicker where the kernel knows them.
-    fn tune(&self, busy_poll: bool, send_limit: usize) {
-        // Linux 6.17: how many frames one call sends in copy mode; 32 without.
-        const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
-        const BUSY_POLL_MICROSECONDS: i32 = 20;
-        let set = |level, name, value: i32| {
-            // SAFETY: reads one int.
-            unsafe { libc::setsockopt(self.fd(), level, name, (&raw const value).cast(), 4) == 0 }
-        };
-        if !set(libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, send_limit as i32) {
-            tracing::debug!("{}: the kernel sends 32 frames per call", self.name);
-        }
-        let polled = || {
-            set(libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 1)
-                && set(libc::SOL_SOCKET, libc::SO_BUSY_POLL, BUSY_POLL_MICROSECONDS)
-                && set(libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, BATCH as i32)
-        };
-        if busy_poll && !polled() {
-            let why = io::Error::last_os_error();
-            tracing::warn!("{}: busy polling is refused ({why}): going on without", self.name);
-        }
-    }
-}
-
-/// Sleeps until one of the arms has a packet (`true`) or the time is over.
-fn poll(arms: &[Arm], timeout: Duration) -> io::Result<bool> {
-    let mut fds: ArrayVec<libc::pollfd, 64> = arms
-        .iter()
-        .take(64)
-        .map(|arm| libc::pollfd { fd: arm.fd(), events: libc::POLLIN, revents: 0 })
-        .collect();
-    let milliseconds = timeout.as_micros().div_ceil(1000) as i32;
-    // SAFETY: an array of that many, which the kernel writes within.
-    let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, milliseconds) };
-    if ready < 0 {
-        let error = io::Error::last_os_error();
-        // A signal is a reason to look around.
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(true) } else { Err(error) };
-    }
-    let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
-    match fds.iter().zip(arms).find(|(fd, _)| fd.revents & broken != 0) {
-        Some((_, arm)) => Err(gone(&arm.name, absent())),
-        None => Ok(ready > 0),
-    }
-}
-
-fn absent() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENODEV)
-}
-
-#[cold]
-fn gone(interface: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{interface}: the interface is gone: {error}"))
 }
 
 fn monotonic_ns() -> u64 {

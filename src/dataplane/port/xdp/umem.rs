@@ -23,7 +23,9 @@ const LINK_BYTES: usize = 14;
 pub(super) struct Region {
     umem: Umem,
     base: *mut u8,
+    /// A power of two.
     frame_bytes: usize,
+    frame_shift: u32,
 }
 
 // SAFETY: `base` points into the memory that `umem` owns, which is Send itself.
@@ -33,19 +35,19 @@ impl Region {
     /// The memory of `umem`, whose frames are `frames`, and none of which is in a ring yet.
     pub(super) fn of(umem: Umem, frames: &[FrameDesc], frame_bytes: u32) -> Region {
         let base = base_of(&umem, frames);
-        Region { umem, base, frame_bytes: frame_bytes as usize }
+        Region { umem, base, frame_bytes: frame_bytes as usize, frame_shift: frame_bytes.ilog2() }
     }
 
     /// The number of the frame that `desc` points into.
     #[inline]
     pub(super) fn number(&self, desc: &FrameDesc) -> usize {
-        desc.addr() / self.frame_bytes
+        desc.addr() >> self.frame_shift
     }
 
     /// Where in its frame the packet of `desc` starts.
     #[inline]
     pub(super) fn offset(&self, desc: &FrameDesc) -> usize {
-        desc.addr() % self.frame_bytes
+        desc.addr() & (self.frame_bytes - 1)
     }
 
     /// The whole frame that `desc` points into.
