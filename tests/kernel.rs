@@ -94,7 +94,9 @@ fn within(span: Duration, kernel: &Kernel, following: &Following, what: &str, th
     let deadline = Instant::now() + span;
     while !there(&kernel.rib()) {
         let told = following.changes().recv_deadline(deadline);
-        assert!(told.is_ok(), "{span:?} went by without {what}: {:#?}", kernel.rib());
+        let Rib { links, routes, neighbours } = kernel.rib();
+        let there_is = format!("{} routes, {links:#?}, {neighbours:#?}", routes.len());
+        assert!(told.is_ok(), "{span:?} went by without {what}; there is {there_is}");
     }
 }
 
@@ -187,6 +189,60 @@ fn what_changed_between_opening_and_following_is_not_missed() {
     let following = kernel.follow().unwrap();
     within_a_second(&kernel, &following, "the route", |rib| route(rib, "192.0.2.0/24").is_some());
     assert!(matches!(kernel.follow(), Err(KernelError::Followed)));
+}
+
+/// The messages of such changes do not tell all that follows from them.
+#[test]
+fn what_was_followed_is_in_the_end_what_is_read_anew() {
+    let pair = Pair::enter();
+    let kernel = open();
+    let _following = kernel.follow().unwrap();
+    for change in [
+        "addr add 10.77.0.3/24 dev k0",
+        "addr add 2001:db8:77::1/64 dev k0 nodad",
+        "route add 192.0.2.0/24 via 10.77.0.9",
+        "route append 192.0.2.0/24 via 10.77.0.8",
+        "route prepend 192.0.2.0/24 via 10.77.0.7",
+        "route del 192.0.2.0/24 via 10.77.0.9",
+        "route add 198.18.0.0/24 nexthop via 10.77.0.7 dev k0 nexthop via 10.77.0.8 dev k0",
+        "-6 route add 2001:db8:1::/48 via 2001:db8:77::8 dev k0",
+        "-6 route append 2001:db8:1::/48 via 2001:db8:77::9 dev k0",
+        "-6 route append 2001:db8:1::/48 via 2001:db8:77::a dev k0",
+        "-6 route del 2001:db8:1::/48 via 2001:db8:77::8 dev k0",
+        "-6 route replace 2001:db8:2::/48 via 2001:db8:77::8 dev k0",
+        "nexthop add id 1 via 10.77.0.8 dev k0",
+        "nexthop add id 2 via 10.77.0.7 dev k0",
+        "route add 198.18.1.0/24 nhid 1",
+        "nexthop replace id 1 via 10.77.0.6 dev k0",
+        "nexthop add id 3 group 1/2",
+        "route add 198.18.2.0/24 nhid 3",
+        "nexthop del id 1",
+        "route add 198.18.3.0/24 via 10.77.0.8 src 10.77.0.3",
+        "addr del 10.77.0.3/24 dev k0",
+        "link set k0 mtu 1400",
+        "neigh add 10.77.0.8 lladdr 02:00:00:00:07:08 dev k0 nud stale",
+        "neigh add 10.77.0.7 lladdr 02:00:00:00:07:07 dev k0 nud permanent",
+        "neigh del 10.77.0.7 dev k0",
+        "route replace unreachable 203.0.113.0/24",
+        "link set lo down",
+        "link set k0 address 02:00:00:00:07:0f",
+    ] {
+        pair.a(change);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            let (followed, anew) = (in_order(kernel.rib()), in_order(open().rib()));
+            if followed == anew {
+                break;
+            }
+            assert!(Instant::now() < deadline, "after {change}: followed {followed:#?}, anew {anew:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn in_order(mut rib: Rib) -> Rib {
+    rib.links.iter_mut().for_each(|link| link.addresses.sort());
+    rib
 }
 
 #[test]
