@@ -312,11 +312,16 @@ fn events_that_came_too_fast_are_made_up_for() {
 
 #[test]
 fn an_interfaces_facts_are_those_of_its_own_namespace() {
-    let _pair = Pair::enter();
-    let kernel = open();
+    let pair = Pair::enter();
+    // Without a word on queues, a veth has room for one per core and uses one.
+    pair.a("link add k2 type veth peer name k3");
+    let kernel = Kernel::open(&["k0".to_owned(), "k2".to_owned()]).unwrap();
     let k0 = kernel.interface(K0).unwrap();
     assert_eq!((k0.name.as_str(), k0.rx_queues, k0.mtu_bytes), ("k0", 2, 1500));
     assert!(k0.admin_up && k0.carrier && k0.index > 1);
+    let k2 = kernel.interface(InterfaceId(1)).unwrap();
+    assert_eq!((k2.name.as_str(), k2.rx_queues, k2.admin_up), ("k2", 1, false));
+    assert_eq!(kernel.interface(InterfaceId(2)), None);
 }
 
 #[test]
