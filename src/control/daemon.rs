@@ -8,14 +8,12 @@ use super::kernel::{Following, Kernel, KernelError};
 use super::publish::{Publisher, TooManyServers};
 use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
 use crate::conntrack::{Seed, Table, Tracker};
-use crate::dataplane::affinity;
 use crate::dataplane::counters::Counters;
-use crate::dataplane::pipeline::{Pipeline, Wanted};
 use crate::dataplane::port::device::may_carry_partial_checksums;
 use crate::dataplane::port::steer::{AttachError, AttachMode, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
 use crate::dataplane::snapshot::Published;
-use crate::dataplane::worker::{Idle, Worker};
+use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
 use crate::net::InterfaceId;
 use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded, select, tick};
@@ -74,7 +72,7 @@ impl Director {
             tracing::info!("static routes and neighbours are for lvx replay; the kernel's are used");
         }
         let workers = worker_count(&config, &kernel)?;
-        let cores = cores_for(&config, workers);
+        let on_cores = cores_for(&config, workers);
 
         let table = Table::new(config.director.max_connections, random_seed());
         let table = Arc::new(table.map_err(RunError::io("reserve memory for the connection table"))?);
@@ -88,24 +86,24 @@ impl Director {
 
         let steerings = attach(&config, &kernel, workers)?;
         let (tell, wanted) = bounded(1024);
-        let start = Instant::now();
+        let shift = Shift {
+            core: 0,
+            idle: if config.director.poll == Poll::Busy { Idle::Spin } else { Idle::Sleep },
+            start: Instant::now(),
+            wanted: tell,
+            stop: Arc::default(),
+        };
         let mut ports = Vec::new();
         let mut ready = Vec::new();
-        for (queue, &core) in (0..workers).zip(&cores) {
+        for (queue, &core) in (0..workers).zip(&on_cores) {
             let port = open_port(&config, queue, &steerings)?;
             ports.push(port.counters());
             let tracker = Tracker::new(table.clone(), queue, workers);
-            ready.push(Worker {
-                pipeline: Pipeline::new(tracker, counters[queue as usize].clone(), published.clone()),
-                port: Box::new(port),
-                core,
-                idle: if config.director.poll == Poll::Busy { Idle::Spin } else { Idle::Sleep },
-                start,
-                wanted: tell.clone(),
-                stop: Arc::default(),
-            });
+            let counters = counters[queue as usize].clone();
+            let shift = Shift { core, ..shift.clone() };
+            ready.push(Worker::new(Box::new(port), tracker, counters, published.clone(), shift));
         }
-        let workers = Workers::spawn(ready).map_err(RunError::io("start a worker's thread"))?;
+        let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
         let options = options.clone();
         let mut director = Director {
             config,
@@ -124,8 +122,8 @@ impl Director {
         director.write_report();
         tracing::info!(
             interfaces = names.join(","),
-            workers = cores.len(),
-            ?cores,
+            workers = on_cores.len(),
+            cores = ?on_cores,
             services = director.config.services.len(),
             connections = director.table.capacity(),
             "ready"
@@ -241,12 +239,11 @@ struct Workers {
 }
 
 impl Workers {
-    fn spawn(ready: Vec<Worker>) -> io::Result<Workers> {
+    /// Starts the workers, which end when `stop` is set.
+    fn spawn(ready: Vec<Worker>, stop: Arc<AtomicBool>) -> io::Result<Workers> {
         let (tell, failures) = bounded(ready.len().max(1));
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut workers = Workers { stop: stop.clone(), threads: Vec::new(), failures };
-        for (number, mut worker) in ready.into_iter().enumerate() {
-            worker.stop = stop.clone();
+        let mut workers = Workers { stop, threads: Vec::new(), failures };
+        for (number, worker) in ready.into_iter().enumerate() {
             let tell = tell.clone();
             let body = move || {
                 // A panic drops `tell` unsent: the daemon sees that, too.
@@ -300,7 +297,7 @@ fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
         |(place, _): (usize, _)| kernel.interface(InterfaceId(place as u16)).map(|i| (i.rx_queues, i.name));
     let queues: Vec<(u32, String)> = config.interfaces.iter().enumerate().filter_map(queues_of).collect();
     let fewest = queues.iter().map(|(n, _)| *n).min().unwrap_or(1);
-    let cores = affinity::cores().len().max(1) as u32;
+    let cores = cores().len().max(1) as u32;
     let workers = config.director.workers.map_or(fewest.min(cores), u32::from);
     if let Some((has, interface)) = queues.iter().find(|(n, _)| *n < workers) {
         return Err(RunError::TooFewQueues { interface: interface.clone(), has: *has, workers });
@@ -315,8 +312,7 @@ fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
 }
 
 fn cores_for(config: &Config, workers: u32) -> Vec<usize> {
-    let wanted =
-        if config.director.cores.is_empty() { affinity::cores() } else { config.director.cores.clone() };
+    let wanted = if config.director.cores.is_empty() { cores() } else { config.director.cores.clone() };
     let wanted = if wanted.is_empty() { vec![0] } else { wanted };
     wanted.iter().copied().cycle().take(workers as usize).collect()
 }
