@@ -5,8 +5,11 @@ use super::topology::{LabService, Options, Topology};
 use super::{Error, Interrupt, Layout};
 use crate::control::report::Report;
 use crate::net::Endpoint;
-use crate::service::SchedulerName;
+use crate::sched;
+use crate::service::{Live, Method, RealId, RealServer, SchedulerName, Standing};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The servers' weights.
 pub const WEIGHTS: [u16; 3] = [4, 3, 2];
@@ -164,6 +167,29 @@ fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
     topology.plan.servers.iter().zip(WEIGHTS).map(share).collect()
 }
 
+/// Each scheduler's first `picks` choices among servers A, B and C of [`WEIGHTS`], when every connection becomes
+/// active and stays.
+pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
+    let sequence = |name| {
+        let server = |(id, weight): (u32, u16)| RealServer {
+            id: RealId(id),
+            endpoint: Endpoint::v4(Ipv4Addr::from_bits(id), 80),
+            weight,
+            method: Method::Nat,
+            live: Arc::new(Live::default()),
+        };
+        let reals: Vec<RealServer> = (0..).zip(WEIGHTS).map(server).collect();
+        let scheduler = sched::build(name, &reals);
+        let pick = || {
+            let pick = scheduler.pick(&reals)?;
+            reals[pick].live.opened(Standing::Active);
+            Some(char::from(b'A' + pick as u8))
+        };
+        std::iter::repeat_with(pick).take(picks).map_while(|letter| letter).collect()
+    };
+    SchedulerName::ALL.into_iter().map(|name| (name, sequence(name))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,5 +241,13 @@ mod tests {
             ..good()
         };
         assert_eq!(unknown.problems().len(), 1);
+    }
+
+    #[test]
+    fn the_sequences_are_those_that_the_schedulers_promise() {
+        let sequences: Vec<String> =
+            sequences(9).into_iter().map(|(name, picks)| format!("{name} {picks}")).collect();
+        // wlc: compare a/4, b/3, c/2 after each pick; the earlier server wins a tie.
+        assert_eq!(sequences, ["rr ABCABCABC", "wrr ABCABCABA", "lc ABCABCABC", "wlc ABCABACBA"]);
     }
 }
