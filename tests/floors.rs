@@ -1,5 +1,5 @@
 //! The house's rules, held against the source: which room may import which, where unsafe code may stand, and
-//! which rooms touch nothing of the system. The text is read, not compiled, so that every feature's code counts.
+//! which rooms touch nothing of the system. The text is read, not compiled, so that all features count.
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use std::path::{Path, PathBuf};

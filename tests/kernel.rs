@@ -7,6 +7,7 @@
 //!   default via 10.77.0.2
 //! ```
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test, with functions beside it")]
 
 use lvx::control::kernel::{Following, Kernel, KernelError};
 use lvx::dataplane::nexthop::{Rib, Route};
@@ -159,9 +160,7 @@ fn changes_are_seen_within_a_second() {
     pair.a("route add 198.18.0.0/24 via 10.77.0.8 src 10.77.0.100");
     seen("the route with a source", &|rib| route(rib, "198.18.0.0/24").is_some());
     pair.a("addr del 10.77.0.100/32 dev k0");
-    seen("the address's removal", &|rib| {
-        rib.links[0].addresses.len() <= 2 && !has_address(rib, "10.77.0.100/32")
-    });
+    seen("the address's removal", &|rib| !has_address(rib, "10.77.0.100/32"));
     seen("the removal of the route that it was the source of", &|rib| route(rib, "198.18.0.0/24").is_none());
     pair.a("neigh replace 10.77.0.9 lladdr 02:00:00:00:07:0a dev k0 nud permanent");
     seen("the neighbour's new MAC", &|rib| mac_of(rib, "10.77.0.9") == "02:00:00:00:07:0a".parse().ok());

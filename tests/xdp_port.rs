@@ -9,6 +9,7 @@
 
 #![cfg(all(feature = "xdp", target_os = "linux"))]
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
 use lvx::dataplane::port::bpf::Hook;
 use lvx::dataplane::port::device;
@@ -409,6 +410,26 @@ fn a_packet_with_an_outer_header_leaves_as_the_road_made_it() {
         };
         let answer = with_worker(&mut port, &mut shift, || ask(&lab, SERVICE, b"moved"));
         assert_eq!(answer.unwrap(), b"moved");
+    });
+}
+
+#[test]
+fn a_frame_for_another_mac_that_a_switch_flooded_is_not_forwarded() {
+    let lab = Lab::new(1);
+    lab.on("d", || {
+        let steering = steered("d0", 1, AttachMode::Auto, &udp(&[SERVICE]));
+        let mut port = open(&steering, 0, 64);
+        with_worker(&mut port, &mut echo, || {
+            assert_eq!(ask(&lab, SERVICE, b"q").unwrap(), b"q");
+            ip(&format!("-n {} neigh replace 10.1.0.1 lladdr 02:00:00:00:00:99 dev c0", lab.node("c")));
+            lab.on("c", || {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                socket.send_to(b"for a real server", SERVICE).unwrap();
+                assert!(socket.recv(&mut [0; 64]).is_err());
+            });
+        });
+        assert_eq!(port.counters().received.load(Ordering::Relaxed), 1);
     });
 }
 

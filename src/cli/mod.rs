@@ -5,6 +5,7 @@ pub mod check;
 mod demo;
 #[cfg(target_os = "linux")]
 pub mod lab;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the director until SIGINT or SIGTERM; SIGHUP reads the configuration again
+    Run(run::RunArgs),
     /// Check a configuration file and say everything that is wrong with it
     Check {
         /// The configuration file
@@ -32,6 +35,7 @@ enum Command {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(args) => run::run(args),
         Command::Check { file } => check::run(&file),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab::run(args),

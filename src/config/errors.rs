@@ -14,7 +14,8 @@ pub struct Position {
 /// One error: where it is, what was found there, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file, as the operator named it; `None` when the error is not about a text (see [`super::Config::rib`]).
+    /// The file, as the operator named it; `None` when the error is not about a text
+    /// (see [`super::Config::rib`]).
     pub file: Option<String>,
     /// Where in the file; `None` when the file as a whole is wrong, or could not be read.
     pub position: Option<Position>,

@@ -75,11 +75,11 @@ pub enum XdpMode {
 /// `[director.timeouts]`: how long an idle connection is remembered, as `ipvsadm --set tcp tcpfin udp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP in ESTABLISHED.
+    /// `tcp`: TCP in ESTABLISHED.
     pub tcp: Duration,
-    /// TCP in FIN_WAIT.
+    /// `tcp_fin`: TCP in FIN_WAIT.
     pub tcp_fin: Duration,
-    /// UDP.
+    /// `udp`: UDP.
     pub udp: Duration,
 }
 
@@ -109,13 +109,14 @@ impl Default for Director {
 /// `[[interface]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interface {
-    /// The kernel's name of it; for `lvx replay`, any name.
+    /// `name`: the kernel's name of it; for `lvx replay`, any name.
     pub name: String,
-    /// Its MAC; `lvx run` asks the kernel.
+    /// `mac`: its MAC; `lvx run` asks the kernel.
     pub mac: Option<Mac>,
-    /// Its addresses with their prefixes, which are also its connected routes; `lvx run` asks the kernel.
+    /// `addresses`: its addresses with their prefixes, which are also its connected routes; `lvx run` asks the
+    /// kernel.
     pub addresses: Vec<Prefix>,
-    /// IP bytes that fit a frame; `lvx run` asks the kernel.
+    /// `mtu`: IP bytes that fit a frame; `lvx run` asks the kernel.
     pub mtu_bytes: Option<u16>,
 }
 
@@ -135,9 +136,9 @@ pub struct Route {
 /// `[[neighbour]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbour {
-    /// Whose MAC it is.
+    /// `address`: whose MAC it is.
     pub address: IpAddr,
-    /// The MAC.
+    /// `mac`: the MAC.
     pub mac: Mac,
     /// `interface`: on which link. If absent, the interface whose prefix holds the address.
     pub interface: InterfaceId,

@@ -22,7 +22,9 @@ pub struct Tracker {
     at_hand: ArrayVec<u32, AT_HAND>,
     /// The next slot to sweep, counted within this worker's share.
     cursor: u32,
-    swept_until: Option<Tick>,
+    /// Slots that should have been swept by `counted`, but were not yet.
+    due: u64,
+    counted: Option<Tick>,
     worker: u32,
     workers: u32,
 }
@@ -61,7 +63,8 @@ impl Tracker {
             table,
             at_hand: ArrayVec::new(),
             cursor: 0,
-            swept_until: None,
+            due: 0,
+            counted: None,
             worker: worker % workers,
             workers,
         }
@@ -147,24 +150,31 @@ impl Tracker {
     }
 
     /// Looks at this worker's share of the slots and ends the connections that were silent for too long: every
-    /// slot once a second, `most` in this call. Each connection ended is told to `ended`.
-    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) {
-        let used = self.table.used();
-        let share = |worker: u32| (used as u64 * worker as u64 / self.workers as u64) as u32;
-        let (from, to) = (share(self.worker), share(self.worker + 1));
-        let before = *self.swept_until.get_or_insert(now);
-        let due = (to - from) as u64 * now.since(before) as u64 / Tick::PER_SECOND as u64;
-        if due == 0 {
-            return;
+    /// slot once a second, `most` in this call. Each connection ended is told to `ended`. `true` if the sweep is
+    /// behind: more slots are due than this call was allowed.
+    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) -> bool {
+        let before = *self.counted.get_or_insert(now);
+        let gone = now.since(before);
+        if gone > 0 {
+            self.counted = Some(now);
+        } else if self.due == 0 {
+            return false;
         }
-        self.swept_until = Some(now);
-        for _ in 0..due.min(most as u64).min((to - from) as u64) {
-            if self.cursor >= to - from {
+        let used = self.table.used() as u64;
+        let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
+        let (from, slots) = (share(self.worker), share(self.worker + 1) - share(self.worker));
+        let fresh = (slots as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
+        self.due = (self.due + fresh).min(slots as u64);
+        let now_due = self.due.min(most as u64);
+        for _ in 0..now_due {
+            if self.cursor >= slots {
                 self.cursor = 0;
             }
             self.sweep_slot(from + self.cursor, now, timeouts, &mut ended);
             self.cursor += 1;
         }
+        self.due -= now_due;
+        self.due > 0
     }
 
     /// Ends every connection that was silent for too long, at once.
@@ -296,13 +306,16 @@ mod tests {
         }
         let mut gone = 0;
         let syn_recv = timeouts.of(State::SynRecv);
-        (0..=syn_recv).for_each(|t| tracker.sweep(Tick(t), &timeouts, 256, |_| gone += 1));
+        for t in 0..=syn_recv {
+            tracker.sweep(Tick(t), &timeouts, 256, |_| gone += 1);
+        }
         assert_eq!(gone, 0);
-        for t in syn_recv + 1..syn_recv + 120 {
-            tracker.sweep(Tick(t), &timeouts, 256, |ended| {
+        for t in syn_recv + 2..=syn_recv + 1 + Tick::PER_SECOND {
+            let behind = tracker.sweep(Tick(t), &timeouts, 256, |ended| {
                 assert_eq!(ended, Ended { real: SERVER, standing: Standing::Active });
                 gone += 1;
             });
+            assert!(!behind);
         }
         assert_eq!((gone, tracker.table().connections().count()), (3000, 1000));
     }

@@ -31,6 +31,8 @@ pub struct Publisher {
     services: Arc<Services>,
     hops: Arc<NextHops>,
     departed: HashMap<Identity, Departed>,
+    /// What servers that are gone for good have counted, by service.
+    retired: HashMap<(Proto, Endpoint), Totals>,
     timeouts: Timeouts,
     partial_checksums: Vec<bool>,
 }
@@ -73,6 +75,7 @@ impl Publisher {
             services: Arc::default(),
             hops: Arc::default(),
             departed: HashMap::new(),
+            retired: HashMap::new(),
             timeouts: Timeouts::default(),
             partial_checksums,
         }
@@ -125,8 +128,8 @@ impl Publisher {
 
     /// Gives back the ids of servers that departed and have had no connection for a while. Call it now and then.
     pub fn retire(&mut self, now: Instant) {
-        let ids = &mut self.ids;
-        self.departed.retain(|_, departed| {
+        let (ids, retired) = (&mut self.ids, &mut self.retired);
+        self.departed.retain(|&(proto, vip, ..), departed| {
             let live = &departed.real.live;
             if live.active() + live.inactive() > 0 {
                 departed.idle_since = None;
@@ -135,6 +138,8 @@ impl Publisher {
             let idle_since = *departed.idle_since.get_or_insert(now);
             let keep = now.saturating_duration_since(idle_since) < GRACE;
             if !keep {
+                let sum = retired.entry((proto, vip)).or_default();
+                *sum = sum.plus(ids.totals(departed.real.id));
                 ids.give(departed.real.id);
             }
             keep
@@ -149,6 +154,20 @@ impl Publisher {
     /// The snapshot as it is published.
     pub fn current(&self) -> Arc<Snapshot> {
         self.published.current()
+    }
+
+    /// Servers taken out of a service that still have an id.
+    pub fn departed_from(&self, proto: Proto, vip: Endpoint) -> impl Iterator<Item = &RealServer> {
+        let of_service = move |identity: &Identity| (identity.0, identity.1) == (proto, vip);
+        self.departed
+            .iter()
+            .filter(move |(identity, _)| of_service(identity))
+            .map(|(_, departed)| &departed.real)
+    }
+
+    /// What servers of a service counted that are gone for good.
+    pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Totals {
+        self.retired.get(&(proto, vip)).copied().unwrap_or_default()
     }
 
     /// What the counters of an id stood at when its server got it.
@@ -262,6 +281,10 @@ impl Ids {
             id
         };
         (id, Arc::default())
+    }
+
+    fn totals(&self, id: RealId) -> Totals {
+        Totals::of(id, &self.counters).since(self.baselines.get(&id).copied().unwrap_or_default())
     }
 
     fn give(&mut self, id: RealId) {

@@ -4,6 +4,7 @@
 //! The rooms above use the [`snapshot`], [`counters`], [`nexthop`], the worker's handle and the ports'
 //! constructors, nothing else.
 
+pub mod affinity;
 pub mod counters;
 mod forward;
 pub mod nexthop;
@@ -11,3 +12,4 @@ pub mod pipeline;
 pub mod port;
 pub mod snapshot;
 pub mod verdict;
+pub mod worker;

@@ -111,6 +111,10 @@ impl Pipeline {
         snapshot: &Snapshot,
         now: Tick,
     ) -> Verdict {
+        if snapshot.may_be_partial(frame.ingress()) {
+            // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
+            self.complete_checksum(frame, packet);
+        }
         let table = self.tracker.table();
         let Some(found) = lookup.and_then(|lookup| table.find(lookup, hash, &packet.key)) else {
             return self.miss(frame, packet, hash, snapshot, now);
@@ -142,9 +146,6 @@ impl Pipeline {
         let Some(decision) = decision_for(snapshot, found) else {
             return Verdict::Drop(DropReason::NoRealServer);
         };
-        if snapshot.may_be_partial(frame.ingress()) {
-            self.complete_checksum(frame, packet);
-        }
         let counters = self.counters.real(found.real());
         match found.direction {
             Direction::Original => {
@@ -274,11 +275,11 @@ impl Pipeline {
         std::mem::take(&mut self.wanted).into_iter()
     }
 
-    /// Forgets silent connections, looking at `most` places of the table.
-    pub fn sweep(&mut self, now: Tick, most: u32) {
+    /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
+    pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
         let (snapshot, counters) = (&*self.snapshot, &*self.counters);
-        self.tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended));
+        self.tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
     }
 
     /// Forgets every silent connection at once.

@@ -242,7 +242,7 @@ impl Program {
     /// `ifindex`; what the program then says (pass, redirect) is carried out.
     ///
     /// # Errors
-    /// As bpf(2): EINVAL for a frame shorter than an Ethernet header or longer than about 3,500 bytes, or for a
+    /// As bpf(2): EINVAL for a frame shorter than an Ethernet header or longer than about 3,300 bytes, or for a
     /// kernel before 5.18; ENODEV without such an interface.
     pub fn run_live(&self, frame: &[u8], ifindex: u32, queue: u32) -> io::Result<()> {
         let context = sys::xdp_md {

@@ -11,6 +11,8 @@ pub mod device;
 pub mod host;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod ledger;
+pub mod mem;
+pub mod pcap;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod steer;
 #[cfg(all(feature = "xdp", target_os = "linux"))]

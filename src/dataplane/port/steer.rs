@@ -229,6 +229,13 @@ fn attach(
         }
     }
     let link = generic().map_err(|e| AttachReason::of(e, ifindex))?;
+    if device::may_carry_partial_checksums(interface) {
+        // Native veth makes its peer segment by itself; generic XDP gets what the sender made, up to 64 kB.
+        tracing::warn!(
+            "{interface}: with generic XDP, segments larger than a frame are dropped: if senders are on this machine, \
+             run `ethtool -K PEER tso off gso off` for the other end of {interface}"
+        );
+    }
     Ok((Hook::Generic, link))
 }
 

@@ -41,7 +41,8 @@ struct beat {
 };
 
 /* The first 28 bytes of the network layer of a frame on its way through the host door: for IPv4 without options
- * that is all of it and the first 8 bytes of TCP or UDP, ports and sequence number or checksum among them. */
+ * that is all of it and the first 8 bytes of TCP or UDP, ports and sequence number or checksum among them; for IPv6
+ * it says little, but the frame that the ticket is for comes right behind it. */
 struct ticket {
 	u32 word[TICKET_LEN / 4];
 };
@@ -158,7 +159,8 @@ ALWAYS_INLINE int came_through_the_door(u32 *ip)
 {
 	struct ticket ticket = { { ip[0], ip[1], ip[2], ip[3], ip[4], ip[5], ip[6] } };
 
-	return bpf_map_delete_elem(&tickets, &ticket) == 0;
+	/* Looked up first: that takes no lock, and nearly no packet has one. */
+	return bpf_map_lookup_elem(&tickets, &ticket) && bpf_map_delete_elem(&tickets, &ticket) == 0;
 }
 
 ALWAYS_INLINE int steer_packet(struct xdp_md *ctx, int generic)

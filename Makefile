@@ -1,0 +1,44 @@
+# The two commands: `make demo` shows that it works, `make test` shows it thoroughly.
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
+
+# Namespaces need root. Building does not: only what runs in them goes through sudo.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E')
+RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
+
+.PHONY: help setup demo test bench fmt lint clean-lab
+
+help:
+	@echo 'make demo       build, and watch NAT, DR and TUN carry real traffic in namespaces (root)'
+	@echo 'make test       everything: style, unit and property tests, captures, namespaces (root)'
+	@echo 'make bench      the benchmarks'
+	@echo 'make fmt lint   rustfmt; clippy with both feature sets'
+	@echo 'make clean-lab  remove the namespaces of a lab that was left behind (root)'
+
+setup:
+	@scripts/setup
+
+demo: setup
+	cargo build --release --locked
+	$(SUDO) target/release/lvx lab demo
+
+test: setup
+	cargo fmt --check
+	$(MAKE) --no-print-directory lint
+	cargo test --locked --no-default-features
+	cargo test --locked $(RUNNER)
+
+bench: setup
+	cargo bench --locked
+
+fmt:
+	cargo fmt
+
+lint:
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo clippy --locked --all-targets -- -D warnings
+
+clean-lab:
+	cargo build --release --locked
+	$(SUDO) target/release/lvx lab down

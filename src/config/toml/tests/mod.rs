@@ -1,0 +1,187 @@
+//! What the reader makes of good files; of bad ones in `messages`, of any text at all in `any_text`.
+
+mod any_text;
+mod messages;
+
+use super::{parse, read};
+use crate::config::{Config, Poll, XdpMode};
+use crate::net::{InterfaceId, Proto};
+use crate::service::{Method, RealId, SchedulerName};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A file with every key in it.
+const WHOLE: &str = r#"
+[director]
+workers = 2
+cores = [2, 3]
+max_connections = 1_000_000
+poll = "busy"
+busy_poll = true
+xdp_mode = "generic"
+frames = 4096
+[director.timeouts]
+tcp = "15m"
+tcp_fin = 60
+udp = "300"
+
+[[interface]]
+name = "eth0"
+mac = "02:00:00:00:00:01"
+addresses = ["192.0.2.1/24", "192.0.2.100/32"]
+mtu = 1500
+
+[[interface]]
+name = "eth1"
+addresses = ["10.0.0.1/24"]
+
+[[route]]
+to = "0.0.0.0/0"
+via = "192.0.2.254"
+source = "192.0.2.1"
+
+[[route]]
+to = "198.51.100.0/24"
+interface = "eth1"
+
+[[neighbour]]
+address = "10.0.0.11"
+mac = "02:00:00:00:00:11"
+
+[[virtual_service]]
+name = "web"
+address = "192.0.2.100:80"
+scheduler = "wrr"
+forward = "nat"
+
+[[virtual_service.real_server]]
+address = "10.0.0.11:8080"
+weight = 0
+
+[[virtual_service.real_server]]
+address = "10.0.0.12"
+forward = "ipip"
+
+[[virtual_service]]
+address = "192.0.2.100:53"
+protocol = "udp"
+
+[[virtual_service.real_server]]
+address = "10.0.0.13:53"
+"#;
+
+fn whole() -> Config {
+    parse("f", WHOLE).unwrap()
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let director = whole().director;
+    assert_eq!((director.workers, &director.cores[..]), (Some(2), &[2, 3][..]));
+    assert_eq!((director.max_connections, director.frames), (1_000_000, 4096));
+    assert_eq!((director.poll, director.busy_poll), (Poll::Busy, true));
+    assert_eq!(director.xdp_mode, XdpMode::Generic);
+    let timeouts = [director.timeouts.tcp, director.timeouts.tcp_fin, director.timeouts.udp];
+    assert_eq!(timeouts, [900, 60, 300].map(Duration::from_secs));
+
+    let config = whole();
+    assert_eq!(config.interfaces[0].mtu_bytes, Some(1500));
+    assert_eq!(config.interfaces[0].mac.unwrap().to_string(), "02:00:00:00:00:01");
+    assert_eq!(config.interfaces[0].addresses.len(), 2);
+    assert_eq!((config.interfaces[1].mac, config.interfaces[1].mtu_bytes), (None, None));
+}
+
+#[test]
+fn a_route_or_neighbour_without_interface_leads_where_its_address_is_at_home() {
+    let config = whole();
+    let interfaces: Vec<InterfaceId> = config.routes.iter().map(|route| route.interface).collect();
+    assert_eq!(interfaces, [InterfaceId(0), InterfaceId(1)]);
+    assert_eq!((config.routes[1].via, config.routes[1].source), (None, None));
+    assert_eq!(config.routes[0].source, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(config.neighbours[0].interface, InterfaceId(1));
+}
+
+#[test]
+fn of_two_interfaces_that_hold_the_gateway_the_longer_prefix_wins() {
+    let text = "interface = [{ name = \"a\", addresses = [\"10.0.0.1/8\"] },
+                             { name = \"b\", addresses = [\"10.1.0.1/16\"] }]
+                route = [{ to = \"0.0.0.0/0\", via = \"10.1.0.254\" }]";
+    assert_eq!(parse("f", text).unwrap().routes[0].interface, InterfaceId(1));
+}
+
+#[test]
+fn services_and_servers_take_ipvsadms_defaults_and_their_services_port() {
+    let [web, dns] = &whole().services[..] else { panic!("two services") };
+    assert_eq!((web.name.as_str(), web.proto, web.scheduler), ("web", Proto::Tcp, SchedulerName::Wrr));
+    assert_eq!((dns.name.as_str(), dns.proto), ("udp 192.0.2.100:53", Proto::Udp));
+    assert_eq!(dns.scheduler, SchedulerName::Wlc);
+    let reals: Vec<_> = web.reals.iter().map(|r| (r.endpoint.to_string(), r.weight, r.method)).collect();
+    let tunnelled = ("10.0.0.12:80".to_owned(), 1, Method::Tun);
+    assert_eq!(reals, [("10.0.0.11:8080".to_owned(), 0, Method::Nat), tunnelled]);
+    assert_eq!(dns.reals[0].method, Method::Dr);
+}
+
+#[test]
+fn a_file_with_one_interface_is_a_configuration() {
+    let config = parse("f", "[[interface]]\nname = \"eth0\"").unwrap();
+    assert_eq!(config.director, crate::config::Director::default());
+    assert!(config.services.is_empty() && config.routes.is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (missing, binary) = (folder.path().join("missing.toml"), folder.path().join("binary.toml"));
+    let errors = read(&missing).unwrap_err().to_string();
+    assert!(errors.starts_with(&format!("{}: cannot read the file: ", missing.display())), "{errors}");
+
+    std::fs::write(&binary, b"x = \"\xff\"").unwrap();
+    let errors = read(&binary).unwrap_err().to_string();
+    assert_eq!(errors, format!("{}: byte 5 is not UTF-8, which TOML is written in", binary.display()));
+
+    // A hole takes no room on the disk.
+    let huge = folder.path().join("huge.toml");
+    std::fs::File::create(&huge).unwrap().set_len((64 << 20) + 1).unwrap();
+    let errors = read(&huge).unwrap_err().to_string();
+    assert_eq!(errors, format!("{}: the file is larger than 64 MiB, the most that is read", huge.display()));
+}
+
+/// A file of this many services with this many servers each.
+fn large(services: usize, reals: usize) -> String {
+    let mut text = "[[interface]]\nname = \"eth0\"\n".to_owned();
+    for service in 0..services {
+        let (a, b) = (service >> 8, service & 255);
+        writeln!(text, "[[virtual_service]]\naddress = \"192.1.{a}.{b}:80\"\nscheduler = \"wrr\"").unwrap();
+        for real in 0..reals {
+            let (c, d) = (real >> 8, real & 255);
+            writeln!(text, "[[virtual_service.real_server]]\naddress = \"10.0.{c}.{d}\"\nweight = 2")
+                .unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn one_server_more_than_the_limit_is_refused_where_it_stands() {
+    let limit = RealId::LIMIT;
+    assert_eq!(limit % 2048, 0);
+    assert!(parse("f", &large(limit / 2048, 2048)).is_ok());
+    let mut text = large(limit / 2048, 2048);
+    let line = text.lines().count() + 1;
+    text.push_str("[[virtual_service.real_server]]\naddress = \"10.99.0.1\"\n");
+    let errors = parse("f", &text).unwrap_err().to_string();
+    let expected = "real server 2049: there are 131073 real servers by here (allowed: 131072 in all)";
+    assert!(errors.starts_with(&format!("f:{line}:1: ")), "{errors}");
+    assert!(errors.ends_with(expected), "{errors}");
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release --lib config -- --ignored --nocapture thousand"]
+fn a_thousand_services_of_a_hundred_servers_are_read_within_a_second() {
+    let text = large(1000, 100);
+    let before = std::time::Instant::now();
+    let config = parse("f", &text).unwrap();
+    let took = before.elapsed();
+    println!("{} services, {} bytes: {took:?}", config.services.len(), text.len());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}

@@ -1,0 +1,104 @@
+//! Fills a [`Report`] from what the workers have counted.
+
+use super::publish::{Publisher, Totals};
+use super::report::{Connections, RealServer, Report, Service, Traffic};
+use crate::conntrack::Table;
+use crate::dataplane::counters::Counters;
+use crate::dataplane::verdict::{DropReason, HostReason};
+use crate::service::RealServer as Real;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the port dropped after the pipeline had given its verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Frames to be forwarded that found the transmit ring full.
+    pub tx_ring_full: u64,
+    /// Frames for the host that could not be handed over.
+    pub host_unreachable: u64,
+}
+
+/// The report as of now. Reasons that never occurred are left out.
+pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, undone: Undone) -> Report {
+    let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
+    let to_host_by_reason: BTreeMap<String, u64> = named(
+        HostReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.to_host(reason)))),
+    );
+    let dropped_by_reason: BTreeMap<String, u64> = named(DropReason::ALL.iter().map(|&reason| {
+        let later = match reason {
+            DropReason::TxRingFull => undone.tx_ring_full,
+            DropReason::HostUnreachable => undone.host_unreachable,
+            _ => 0,
+        };
+        (reason.name(), sum(&|counters| counters.dropped(reason)) + later)
+    }));
+    let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(undone.tx_ring_full);
+    let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(undone.host_unreachable);
+    let dropped = dropped_by_reason.values().sum();
+    let services = services(publisher, workers);
+    let current = services.iter().flat_map(|s| &s.real_servers).map(|real| real.active + real.inactive).sum();
+    Report {
+        packets: forwarded + to_host + dropped,
+        forwarded,
+        to_host,
+        to_host_by_reason,
+        dropped,
+        connections: Connections {
+            current,
+            limit: table.capacity() as u64,
+            refused: dropped_by_reason.get(DropReason::TableFull.name()).copied().unwrap_or(0),
+            bytes_each: table.bytes() as f64 / table.capacity() as f64,
+        },
+        dropped_by_reason,
+        services,
+    }
+}
+
+fn named<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<String, u64> {
+    counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)).collect()
+}
+
+fn services(publisher: &Publisher, workers: &[Arc<Counters>]) -> Vec<Service> {
+    let totals = |real: &Real| Totals::of(real.id, workers).since(publisher.baseline(real.id));
+    let row = |real: &Real, weight| RealServer {
+        address: real.endpoint.to_string(),
+        forward: real.method.to_string(),
+        weight,
+        active: real.live.active() as u64,
+        inactive: real.live.inactive() as u64,
+        traffic: totals(real).into(),
+    };
+    publisher
+        .services()
+        .table()
+        .services()
+        .iter()
+        .map(|service| {
+            let departed: Vec<&Real> = publisher.departed_from(service.proto, service.endpoint).collect();
+            let here = service.reals.iter().chain(departed.iter().copied());
+            let retired = publisher.retired_from(service.proto, service.endpoint);
+            let together = here.fold(retired, |sum, real| sum.plus(totals(real)));
+            let current = service.reals.iter().map(|real| row(real, real.weight));
+            Service {
+                name: service.name.to_string(),
+                protocol: service.proto.to_string().to_lowercase(),
+                address: service.endpoint.to_string(),
+                scheduler: service.scheduler.to_string(),
+                traffic: together.into(),
+                real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
+            }
+        })
+        .collect()
+}
+
+impl From<Totals> for Traffic {
+    fn from(totals: Totals) -> Traffic {
+        Traffic {
+            connections: totals.connections,
+            in_packets: totals.in_packets,
+            in_bytes: totals.in_bytes,
+            out_packets: totals.out_packets,
+            out_bytes: totals.out_bytes,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Writing a capture, so that equal packets give equal bytes: no clock, no host name, little endian everywhere.
+
+use super::capture::{CaptureError, Cause, MAX_PACKET};
+use crate::net::InterfaceId;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// LINKTYPE_ETHERNET.
+const ETHERNET: u32 = 1;
+
+/// if_tsresol of nanoseconds.
+const NANOSECONDS: u8 = 9;
+
+/// Writes Ethernet frames to a capture: pcap if the file's name ends in `.pcap`, which cannot tell the
+/// interfaces apart, and otherwise pcapng with a block for each interface.
+///
+/// The file appears under its name when [`CaptureWriter::finish`] succeeds; until then, and if that does not
+/// happen, whatever had that name is untouched.
+#[derive(Debug)]
+pub struct CaptureWriter {
+    path: PathBuf,
+    /// Where the bytes go meanwhile; `None` if they go straight to `path`, or have arrived there.
+    draft: Option<PathBuf>,
+    out: BufWriter<File>,
+    format: Format,
+    interfaces: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Pcap,
+    PcapNg,
+}
+
+impl CaptureWriter {
+    /// A capture of `interfaces` (their names, by [`InterfaceId`]) without packets yet.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn create<N: AsRef<str>>(path: &Path, interfaces: &[N]) -> Result<CaptureWriter, CaptureError> {
+        let failed = |error| CaptureError { path: path.to_owned(), packet: None, cause: Cause::Io(error) };
+        // A device or a pipe is written to, not replaced.
+        let replaceable = fs::metadata(path).map_or(true, |there| there.is_file());
+        let draft = replaceable.then(|| draft_beside(path));
+        let out = BufWriter::new(File::create(draft.as_deref().unwrap_or(path)).map_err(failed)?);
+        let pcap = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcap"));
+        let format = if pcap { Format::Pcap } else { Format::PcapNg };
+        let mut writer =
+            CaptureWriter { path: path.to_owned(), draft, out, format, interfaces: interfaces.len() };
+        let head = match format {
+            Format::Pcap => pcap_header(),
+            Format::PcapNg => pcapng_header(interfaces),
+        };
+        writer.out.write_all(&head).map_err(failed)?;
+        Ok(writer)
+    }
+
+    /// Adds a frame, seen on `interface` at `time_ns` since 1970.
+    ///
+    /// # Errors
+    /// The system cannot write, or the frame cannot be told in the format: too long, of an interface that was
+    /// not announced, or (pcap) of a time beyond the year 2106.
+    pub fn write(&mut self, interface: InterfaceId, time_ns: u64, frame: &[u8]) -> io::Result<()> {
+        let refused = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        if frame.len() > MAX_PACKET {
+            return refused("a frame longer than any capture may hold");
+        }
+        if interface.index() >= self.interfaces {
+            return refused("a frame of an interface that the capture does not describe");
+        }
+        let len = frame.len() as u32;
+        match self.format {
+            Format::Pcap => {
+                let Ok(seconds) = u32::try_from(time_ns / 1_000_000_000) else {
+                    return refused("a time beyond 2106, which pcap cannot tell");
+                };
+                let ns = (time_ns % 1_000_000_000) as u32;
+                self.out.write_all(&words(&[seconds, ns, len, len]))?;
+                self.out.write_all(frame)
+            }
+            Format::PcapNg => {
+                let padding = frame.len().next_multiple_of(4) - frame.len();
+                let total = 32 + len + padding as u32;
+                let id = u32::from(interface.0);
+                let head = [6, total, id, (time_ns >> 32) as u32, time_ns as u32, len, len];
+                self.out.write_all(&words(&head))?;
+                self.out.write_all(frame)?;
+                self.out.write_all(&[0; 3][..padding])?;
+                self.out.write_all(&words(&[total]))
+            }
+        }
+    }
+
+    /// Writes out what is left and gives the file its name.
+    ///
+    /// # Errors
+    /// The system cannot write or rename.
+    pub fn finish(mut self) -> Result<(), CaptureError> {
+        let written = self.out.flush().and_then(|()| match &self.draft {
+            Some(draft) => fs::rename(draft, &self.path),
+            None => Ok(()),
+        });
+        match written {
+            Ok(()) => {
+                self.draft = None;
+                Ok(())
+            }
+            Err(error) => {
+                Err(CaptureError { path: self.path.clone(), packet: None, cause: Cause::Io(error) })
+            }
+        }
+    }
+}
+
+impl Drop for CaptureWriter {
+    fn drop(&mut self) {
+        if let Some(draft) = &self.draft {
+            // Not finished: there is nobody to tell if the draft cannot be removed either.
+            let _ = fs::remove_file(draft);
+        }
+    }
+}
+
+/// A name in the same directory, so that renaming does not cross file systems.
+fn draft_beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The magic number of nanoseconds, version 2.4, no zone, no accuracy, no limit that matters, Ethernet.
+fn pcap_header() -> Vec<u8> {
+    words(&[0xa1b2_3c4d, 0x0004_0002, 0, 0, MAX_PACKET as u32, ETHERNET])
+}
+
+/// A section of unknown length and version 1.0, and a block for each interface.
+fn pcapng_header<N: AsRef<str>>(interfaces: &[N]) -> Vec<u8> {
+    let mut header = words(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
+    for name in interfaces {
+        let name = name.as_ref().as_bytes();
+        let mut body = words(&[ETHERNET, 0]);
+        for (code, value) in [(2u16, name), (9, &[NANOSECONDS])] {
+            body.extend(code.to_le_bytes());
+            body.extend((value.len() as u16).to_le_bytes());
+            body.extend(value);
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        // opt_endofopt
+        body.extend([0; 4]);
+        let total = body.len() as u32 + 12;
+        header.extend(words(&[1, total]));
+        header.extend(body);
+        header.extend(words(&[total]));
+    }
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Capture;
+    use super::*;
+    use pcap_file::pcap::PcapReader;
+    use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
+    use pcap_file::pcapng::{Block, PcapNgReader};
+
+    const TIME: u64 = 1_700_000_000_123_456_789;
+    const FRAMES: [(u16, u64, &[u8]); 3] = [(0, 0, b"one"), (1, 1, b"four"), (0, 10_000_000_000, b"")];
+
+    fn write(path: &Path) -> Result<(), CaptureError> {
+        let mut writer = CaptureWriter::create(path, &["eth0", "servers"])?;
+        for (interface, later, frame) in FRAMES {
+            writer.write(InterfaceId(interface), TIME + later, frame).unwrap();
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read_in_both_formats() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["out.pcapng", "out.pcap"] {
+            let path = dir.path().join(name);
+            write(&path).unwrap();
+            let capture = Capture::read(&path).unwrap();
+            let read: Vec<_> = capture.packets().iter().map(|p| (p.time_ns, capture.bytes(p))).collect();
+            assert_eq!(read, FRAMES.map(|(_, later, frame)| (TIME + later, frame)), "{name}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no draft is left");
+    }
+
+    #[test]
+    fn another_implementation_reads_the_interfaces_and_the_packets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.pcapng");
+        write(&path).unwrap();
+        let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
+        let (mut names, mut packets) = (Vec::new(), Vec::new());
+        while let Some(block) = reader.next_block() {
+            match block.unwrap().into_owned() {
+                Block::InterfaceDescription(interface) => {
+                    assert!(interface.options.contains(&InterfaceDescriptionOption::IfTsResol(9)));
+                    names.extend(interface.options.into_iter().filter_map(|option| match option {
+                        InterfaceDescriptionOption::IfName(name) => Some(name.into_owned()),
+                        _ => None,
+                    }));
+                }
+                Block::EnhancedPacket(packet) => {
+                    packets.push((
+                        packet.interface_id as u16,
+                        packet.timestamp.as_nanos(),
+                        packet.data.into_owned(),
+                    ));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(names, ["eth0", "servers"]);
+        let written = FRAMES.map(|(id, later, frame)| (id, u128::from(TIME + later), frame.to_vec()));
+        assert_eq!(packets, written);
+    }
+
+    #[test]
+    fn another_implementation_reads_plain_pcap() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.PCAP");
+        write(&path).unwrap();
+        let mut reader = PcapReader::new(File::open(&path).unwrap()).unwrap();
+        for (_, later, frame) in FRAMES {
+            let packet = reader.next_packet().unwrap().unwrap();
+            assert_eq!((packet.timestamp.as_nanos(), &packet.data[..]), (u128::from(TIME + later), frame));
+        }
+        assert!(reader.next_packet().is_none());
+    }
+
+    #[test]
+    fn the_same_packets_give_the_same_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a.pcapng", "b.pcapng"].map(|name| dir.path().join(name));
+        write(&a).unwrap();
+        write(&b).unwrap();
+        assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_is_given_up_leaves_the_old_file_and_no_draft() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.pcap");
+        fs::write(&path, "precious").unwrap();
+        let mut writer = CaptureWriter::create(&path, &["eth0"]).unwrap();
+        writer.write(InterfaceId(0), 0, b"frame").unwrap();
+        drop(writer);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        write(Path::new("/dev/null")).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn what_the_format_cannot_tell_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = CaptureWriter::create(&dir.path().join("out.pcap"), &["eth0"]).unwrap();
+        assert!(writer.write(InterfaceId(1), 0, b"frame").is_err(), "an interface that was not announced");
+        assert!(writer.write(InterfaceId(0), u64::MAX, b"frame").is_err(), "the year 2554");
+        assert!(writer.write(InterfaceId(0), 0, &vec![0; MAX_PACKET + 1]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_created_is_named() {
+        let error = CaptureWriter::create(Path::new("/nowhere/out.pcap"), &["eth0"]).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/out.pcap: No such file"), "{error}");
+    }
+}
