@@ -297,6 +297,26 @@ fn in_tun_a_server_takes_the_outer_header_off_and_replies_past_the_director() {
     }
 }
 
+/// The whole of it: the director between the client and the servers, by every method.
+#[cfg(feature = "xdp")]
+#[test]
+fn the_demo_shows_that_every_method_works_and_leaves_nothing_behind() {
+    need_root();
+    let demo = Command::new(LVX)
+        .args(["lab", "demo", "--requests", "270", "--methods", "nat,dr,tun,mixed"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = demo.id();
+    let output = demo.wait_with_output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("   works").count(), 4, "{said}");
+    for layout in Layout::ALL {
+        assert_no_traces(&format!("demo_{layout}_{id}"));
+    }
+}
+
 #[cfg(not(feature = "xdp"))]
 #[test]
 fn without_a_way_to_decapsulate_a_tun_lab_says_so() {

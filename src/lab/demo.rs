@@ -2,7 +2,7 @@
 
 use super::load::{Download, Tally};
 use super::topology::{LabService, Options, Topology};
-use super::{Error, Interrupt, Layout};
+use super::{Error, Interrupt, Layout, State};
 use crate::control::report::Report;
 use crate::net::Endpoint;
 use crate::sched;
@@ -14,9 +14,16 @@ use std::sync::Arc;
 /// The servers' weights.
 pub const WEIGHTS: [u16; 3] = [4, 3, 2];
 
+/// What the names of the demo's labs start with.
+const LAB_PREFIX: &str = "demo_";
+
 /// How far a server's share may be from its weight's, as a part of all answers. A single wrr is exact to one
 /// connection; several workers each have their own, and reach their last round at different places.
 const SHARE_TOLERANCE: f64 = 0.02;
+
+/// Requests before those that are measured, for caches and ARP: one round of the weights, so that shares stay
+/// what they are.
+const WARM_UP: u32 = 9;
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -92,11 +99,12 @@ impl Trial {
             interrupt: settings.interrupt.clone(),
             ..Options::default()
         };
-        let mut topology = Topology::new(&format!("demo_{layout}"), layout, options)?;
+        let mut topology = Topology::new(&lab_name(layout), layout, options)?;
         topology.start_servers()?;
         let kernel = match layout {
             Layout::Nat => {
                 topology.start_kernel_forwarding(&WEIGHTS)?;
+                topology.load_http(WARM_UP, |_| ())?;
                 let tally = topology.load_http(settings.requests, |tally| show(Step::Kernel(tally)))?;
                 topology.stop_kernel_forwarding()?;
                 Some(tally)
@@ -105,6 +113,7 @@ impl Trial {
         };
         let services = [LabService::http(SchedulerName::Wrr, &WEIGHTS)];
         let director = topology.start_director(&topology.director_config(&services))?;
+        topology.load_http(WARM_UP, |_| ())?;
         let tally = topology.load_http(settings.requests, |tally| show(Step::Director(tally)))?;
         show(Step::Downloading);
         let download = topology.download()?;
@@ -147,6 +156,25 @@ impl Trial {
         }
         problems
     }
+}
+
+/// A name for the lab of a trial; several demos may run at once.
+fn lab_name(layout: Layout) -> String {
+    format!("{LAB_PREFIX}{layout}_{}", std::process::id())
+}
+
+/// Removes what demos that were killed have left.
+///
+/// # Errors
+/// If something of it cannot be removed.
+pub fn remove_abandoned() -> Result<(), Error> {
+    let demos = super::labs().into_iter().filter(|name| name.starts_with(LAB_PREFIX));
+    for name in demos {
+        if State::load(&name)?.is_some_and(|state| state.is_abandoned()) {
+            super::down(&name)?;
+        }
+    }
+    Ok(())
 }
 
 fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
