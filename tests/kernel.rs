@@ -94,7 +94,9 @@ fn within(span: Duration, kernel: &Kernel, following: &Following, what: &str, th
     let deadline = Instant::now() + span;
     while !there(&kernel.rib()) {
         let told = following.changes().recv_deadline(deadline);
-        assert!(told.is_ok(), "{span:?} went by without {what}: {:#?}", kernel.rib());
+        let Rib { links, routes, neighbours } = kernel.rib();
+        let there_is = format!("{} routes, {links:#?}, {neighbours:#?}", routes.len());
+        assert!(told.is_ok(), "{span:?} went by without {what}; there is {there_is}");
     }
 }
 
@@ -189,6 +191,60 @@ fn what_changed_between_opening_and_following_is_not_missed() {
     assert!(matches!(kernel.follow(), Err(KernelError::Followed)));
 }
 
+/// The messages of such changes do not tell all that follows from them.
+#[test]
+fn what_was_followed_is_in_the_end_what_is_read_anew() {
+    let pair = Pair::enter();
+    let kernel = open();
+    let _following = kernel.follow().unwrap();
+    for change in [
+        "addr add 10.77.0.3/24 dev k0",
+        "addr add 2001:db8:77::1/64 dev k0 nodad",
+        "route add 192.0.2.0/24 via 10.77.0.9",
+        "route append 192.0.2.0/24 via 10.77.0.8",
+        "route prepend 192.0.2.0/24 via 10.77.0.7",
+        "route del 192.0.2.0/24 via 10.77.0.9",
+        "route add 198.18.0.0/24 nexthop via 10.77.0.7 dev k0 nexthop via 10.77.0.8 dev k0",
+        "-6 route add 2001:db8:1::/48 via 2001:db8:77::8 dev k0",
+        "-6 route append 2001:db8:1::/48 via 2001:db8:77::9 dev k0",
+        "-6 route append 2001:db8:1::/48 via 2001:db8:77::a dev k0",
+        "-6 route del 2001:db8:1::/48 via 2001:db8:77::8 dev k0",
+        "-6 route replace 2001:db8:2::/48 via 2001:db8:77::8 dev k0",
+        "nexthop add id 1 via 10.77.0.8 dev k0",
+        "nexthop add id 2 via 10.77.0.7 dev k0",
+        "route add 198.18.1.0/24 nhid 1",
+        "nexthop replace id 1 via 10.77.0.6 dev k0",
+        "nexthop add id 3 group 1/2",
+        "route add 198.18.2.0/24 nhid 3",
+        "nexthop del id 1",
+        "route add 198.18.3.0/24 via 10.77.0.8 src 10.77.0.3",
+        "addr del 10.77.0.3/24 dev k0",
+        "link set k0 mtu 1400",
+        "neigh add 10.77.0.8 lladdr 02:00:00:00:07:08 dev k0 nud stale",
+        "neigh add 10.77.0.7 lladdr 02:00:00:00:07:07 dev k0 nud permanent",
+        "neigh del 10.77.0.7 dev k0",
+        "route replace unreachable 203.0.113.0/24",
+        "link set lo down",
+        "link set k0 address 02:00:00:00:07:0f",
+    ] {
+        pair.a(change);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            let (followed, anew) = (in_order(kernel.rib()), in_order(open().rib()));
+            if followed == anew {
+                break;
+            }
+            assert!(Instant::now() < deadline, "after {change}: followed {followed:#?}, anew {anew:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn in_order(mut rib: Rib) -> Rib {
+    rib.links.iter_mut().for_each(|link| link.addresses.sort());
+    rib
+}
+
 #[test]
 fn a_neighbour_that_is_asked_for_is_resolved() {
     let _pair = Pair::enter();
@@ -256,11 +312,16 @@ fn events_that_came_too_fast_are_made_up_for() {
 
 #[test]
 fn an_interfaces_facts_are_those_of_its_own_namespace() {
-    let _pair = Pair::enter();
-    let kernel = open();
+    let pair = Pair::enter();
+    // Without a word on queues, a veth has room for one per core and uses one.
+    pair.a("link add k2 type veth peer name k3");
+    let kernel = Kernel::open(&["k0".to_owned(), "k2".to_owned()]).unwrap();
     let k0 = kernel.interface(K0).unwrap();
     assert_eq!((k0.name.as_str(), k0.rx_queues, k0.mtu_bytes), ("k0", 2, 1500));
     assert!(k0.admin_up && k0.carrier && k0.index > 1);
+    let k2 = kernel.interface(InterfaceId(1)).unwrap();
+    assert_eq!((k2.name.as_str(), k2.rx_queues, k2.admin_up), ("k2", 1, false));
+    assert_eq!(kernel.interface(InterfaceId(2)), None);
 }
 
 #[test]

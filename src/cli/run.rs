@@ -22,7 +22,9 @@ pub fn run(args: RunArgs) -> ExitCode {
     use crate::control::daemon::{self, Options};
 
     let filter = tracing_subscriber::EnvFilter::try_from_env("LVX_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colours);
+    log.with_writer(std::io::stderr).init();
     match daemon::run(&Options { config: args.config, report: args.report }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
