@@ -39,7 +39,6 @@ const FENCED: &[&str] = &[
     "dataplane/port/xdp.rs",
     "dataplane/port/xdp/arm.rs",
     "dataplane/port/xdp/umem.rs",
-    "lab/namespace.rs",
 ];
 
 /// What takes time and randomness as arguments, and touches no socket, file, thread, clock or log.
