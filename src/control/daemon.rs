@@ -3,9 +3,10 @@
 //! One thread listens to everything that is not a packet: signals, the kernel's changes, neighbours that packets
 //! are missing, the clock. Workers hear of it by snapshots alone.
 
-use super::gather::{self, Undone};
+use super::gather;
 use super::kernel::{Following, Kernel, KernelError};
 use super::publish::{Publisher, TooManyServers};
+use super::report;
 use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
 use crate::conntrack::{Seed, Table, Tracker};
 use crate::dataplane::counters::Counters;
@@ -21,10 +22,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
+
+/// How long the start waits for servers whose MACs are not known yet.
+const ACQUAINTANCE: Duration = Duration::from_millis(500);
 
 /// What `lvx run` is told on the command line.
 #[derive(Debug, Clone)]
@@ -118,6 +122,7 @@ impl Director {
             wanted,
             workers,
         };
+        director.meet_neighbours();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         director.write_report();
         tracing::info!(
@@ -129,6 +134,18 @@ impl Director {
             "ready"
         );
         Ok(director)
+    }
+
+    /// Waits a little for the servers' MACs, so that the first packets do not find them missing. Who has not
+    /// answered by then is asked again and again, and missed only by packets to it.
+    fn meet_neighbours(&mut self) {
+        let until = Instant::now() + ACQUAINTANCE;
+        while self.publisher.current().lacks_neighbours() {
+            if self.following.changes().recv_deadline(until).is_err() {
+                return;
+            }
+            self.publisher.set_rib(&self.kernel.rib());
+        }
     }
 
     /// Acts on whatever comes, until a signal says to end.
@@ -210,7 +227,7 @@ impl Director {
     /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
     fn write_report(&self) {
         let Some(path) = &self.options.report else { return };
-        let report = gather::report(&self.publisher, &self.counters, &self.table, self.undone());
+        let report = gather::report(&self.publisher, &self.counters, &self.table, self.port_totals());
         let written = serde_json::to_vec_pretty(&report).map_err(io::Error::from).and_then(|json| {
             let beside = path.with_extension("new");
             std::fs::write(&beside, json)?;
@@ -221,11 +238,17 @@ impl Director {
         }
     }
 
-    fn undone(&self) -> Undone {
-        let sum = |count: fn(&PortCounters) -> u64| self.ports.iter().map(|port| count(port)).sum();
-        Undone {
-            tx_ring_full: sum(|port| port.tx_ring_full.load(Relaxed)),
-            host_unreachable: sum(|port| port.host_unreachable.load(Relaxed)),
+    fn port_totals(&self) -> report::Port {
+        let sum =
+            |count: fn(&PortCounters) -> &AtomicU64| self.ports.iter().map(|p| count(p).load(Relaxed)).sum();
+        report::Port {
+            received: sum(|port| &port.received),
+            sent: sum(|port| &port.sent),
+            tx_ring_full: sum(|port| &port.tx_ring_full),
+            host_unreachable: sum(|port| &port.host_unreachable),
+            rx_dropped: sum(|port| &port.rx_dropped),
+            rx_ring_full: sum(|port| &port.rx_ring_full),
+            fill_ring_empty: sum(|port| &port.fill_ring_empty),
         }
     }
 }
