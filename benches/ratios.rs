@@ -8,11 +8,17 @@ use world::{Distribution, Traffic, World, median};
 
 /// `ratios profile NAT 1000 [ROUNDS]`: nothing but the pipeline, for perf and callgrind.
 fn profile(args: &[String]) {
-    let method = Method::ALL.into_iter().find(|m| args[0].eq_ignore_ascii_case(m.name())).expect("nat, dr or tun");
+    let method =
+        Method::ALL.into_iter().find(|m| args[0].eq_ignore_ascii_case(m.name())).expect("nat, dr or tun");
     let mut world = World::new(method, args[1].parse().expect("a number of flows"), 0);
     let rounds: u32 = args.get(2).map_or(20_000, |n| n.parse().expect("a number of rounds"));
     world.prepare(Distribution::Uniform, Traffic::Requests);
-    let mut samples: Vec<f64> = (0..rounds).map(|_| { world.again(); world.run(Tick(0)) }).collect();
+    let mut samples: Vec<f64> = (0..rounds)
+        .map(|_| {
+            world.again();
+            world.run(Tick(0))
+        })
+        .collect();
     println!("{:.1} ns a packet", median(&mut samples));
 }
 

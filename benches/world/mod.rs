@@ -66,8 +66,11 @@ impl World {
         let table = Arc::new(Table::new(flows + room, Seed::new(1, 2)).expect("memory for the table"));
         let published = Arc::new(Published::default());
         publish(&table, &published, method, SERVERS);
-        let pipeline =
-            Pipeline::new(Tracker::new(table.clone(), 0, 1), Arc::new(Counters::default()), published.clone());
+        let pipeline = Pipeline::new(
+            Tracker::new(table.clone(), 0, 1),
+            Arc::new(Counters::default()),
+            published.clone(),
+        );
         let arena = vec![0xa5; FRAMES * STRIDE];
         let servers = vec![0; flows as usize];
         let mut world =
@@ -178,12 +181,20 @@ pub fn nanoseconds_each(elapsed: Duration) -> f64 {
     elapsed.as_nanos() as f64 / FRAMES as f64
 }
 
-fn run(pipeline: &mut Pipeline, arena: &mut [u8], count: usize, now: Tick, mut each: impl FnMut(usize, &Frame<'_>)) {
+fn run(
+    pipeline: &mut Pipeline,
+    arena: &mut [u8],
+    count: usize,
+    now: Tick,
+    mut each: impl FnMut(usize, &Frame<'_>),
+) {
     let mut chunks = arena.chunks_exact_mut(STRIDE).take(count);
     let mut at = 0;
     loop {
         let mut batch: arrayvec::ArrayVec<Frame<'_>, BATCH> = arrayvec::ArrayVec::new();
-        batch.extend(chunks.by_ref().take(BATCH).map(|chunk| Frame::new(chunk, START, PACKET, InterfaceId(0))));
+        batch.extend(
+            chunks.by_ref().take(BATCH).map(|chunk| Frame::new(chunk, START, PACKET, InterfaceId(0))),
+        );
         if batch.is_empty() {
             return;
         }

@@ -17,7 +17,7 @@ pub(super) const LANES: usize = 8;
 
 /// A reference to a connection: its slot, and in the top bit whether the packet is a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reference(pub(super) u32);
+pub struct Reference(pub(super) u32);
 
 impl Reference {
     pub(super) const fn new(slot: u32, reply: bool) -> Reference {

@@ -3,28 +3,15 @@
 //! The caller has parsed the frame ([`super::parse`]), so that the offsets lie inside it; a frame too short for a
 //! change is left as it is rather than read past its end.
 
-use super::checksum::{self, Change};
-use super::{ETHERNET, IPV4, be16, put16};
+use super::checksum::Change;
+use super::{ETHERNET, IPV4};
 use crate::net::Proto;
 
-/// Writes the destination and source MACs, `macs` in wire order.
-#[inline]
-pub fn macs(frame: &mut [u8], macs: &[u8; 12]) {
-    if let Some(place) = frame.get_mut(..12) {
-        place.copy_from_slice(macs);
-    }
-}
+/// Ethernet and IPv4 header, its options not included: every place in it is known to be there.
+type Head = [u8; ETHERNET + IPV4];
 
-/// Takes a hop off the IPv4 TTL, which must be above 0.
-#[inline]
-pub fn decrement_ttl(frame: &mut [u8]) {
-    let Some(&[ttl, proto]) = frame.get(ETHERNET + 8..ETHERNET + 10) else { return };
-    let old = u16::from_be_bytes([ttl, proto]);
-    let new = u16::from_be_bytes([ttl.wrapping_sub(1), proto]);
-    frame[ETHERNET + 8] = ttl.wrapping_sub(1);
-    let checksum = be16(frame, ETHERNET + 10);
-    put16(frame, ETHERNET + 10, Change::default().word(old, new).applied_to(checksum));
-}
+const TTL: usize = ETHERNET + 8;
+const CHECKSUM: usize = ETHERNET + 10;
 
 /// Which end of a packet a rewrite changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,33 +31,84 @@ pub struct V4End {
     pub port: u16,
 }
 
-/// Replaces one end of an IPv4 TCP or UDP packet whose transport header starts at `l4`. The IP checksum and the
-/// transport checksum follow; a UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff
-/// (RFC 768).
+/// Takes a hop off the IPv4 TTL, which must be above 0.
 #[inline]
-pub fn nat_v4(frame: &mut [u8], l4: usize, proto: Proto, end: End, new: V4End) {
-    let (address_at, port_at) = match end {
-        End::Src => (ETHERNET + 12, l4),
-        End::Dst => (ETHERNET + 16, l4 + 2),
-    };
-    let checksum_at = l4 + checksum::offset(proto);
-    if frame.len() < (checksum_at + 2).max(ETHERNET + IPV4) {
-        return;
+pub fn decrement_ttl(frame: &mut [u8]) {
+    if let Some(head) = frame.first_chunk_mut() {
+        take_hop(head, Change::default());
     }
-    let old_addr = (be16(frame, address_at) as u32) << 16 | be16(frame, address_at + 2) as u32;
-    let address = Change::default().long(old_addr, new.addr);
-    let both = address.word(be16(frame, port_at), new.port);
+}
 
-    frame[address_at..address_at + 4].copy_from_slice(&new.addr.to_be_bytes());
-    put16(frame, port_at, new.port);
-    put16(frame, ETHERNET + 10, address.applied_to(be16(frame, ETHERNET + 10)));
-    let old = be16(frame, checksum_at);
-    let checksum = match (proto, both.applied_to(old)) {
-        (Proto::Udp, _) if old == 0 => 0,
-        (Proto::Udp, 0) => 0xffff,
-        (_, checksum) => checksum,
+/// Sends the packet a hop on: destination and source MAC, in wire order, and a hop off the TTL.
+#[inline]
+pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
+    if let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() {
+        head[..12].copy_from_slice(macs);
+        take_hop(head, Change::default());
+    }
+}
+
+/// Sends the packet a hop on and replaces one of its ends. The transport header, TCP or UDP, starts at `l4`.
+///
+/// The IP checksum and the transport checksum follow; a UDP checksum of 0 (none) stays 0, and one that comes out
+/// as 0 is sent as 0xffff (RFC 768).
+#[inline]
+pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, new: V4End) {
+    let Some((head, rest)) = frame.split_first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
+    let segment = l4.checked_sub(head.len()).and_then(|options| rest.get_mut(options..));
+    let Some(segment) = segment else { return };
+    let at = if end == End::Src { ETHERNET + 12 } else { ETHERNET + 16 };
+    let old = [head[at], head[at + 1], head[at + 2], head[at + 3]];
+    let address = Change::default().long(u32::from_be_bytes(old), new.addr);
+    let done = match proto {
+        Proto::Tcp => segment.first_chunk_mut().is_some_and(|tcp| translate_tcp(tcp, end, new.port, address)),
+        Proto::Udp => segment.first_chunk_mut().is_some_and(|udp| translate_udp(udp, end, new.port, address)),
     };
-    put16(frame, checksum_at, checksum);
+    if done {
+        head[at..at + 4].copy_from_slice(&new.addr.to_be_bytes());
+        head[..12].copy_from_slice(macs);
+        take_hop(head, address);
+    }
+}
+
+#[inline]
+fn translate_tcp(tcp: &mut [u8; 18], end: End, port: u16, address: Change) -> bool {
+    let old = u16::from_be_bytes([tcp[16], tcp[17]]);
+    let new = replace_port(tcp, end, port, address).applied_to(old);
+    tcp[16..18].copy_from_slice(&new.to_be_bytes());
+    true
+}
+
+#[inline]
+fn translate_udp(udp: &mut [u8; 8], end: End, port: u16, address: Change) -> bool {
+    let old = u16::from_be_bytes([udp[6], udp[7]]);
+    let new = match replace_port(udp, end, port, address).applied_to(old) {
+        _ if old == 0 => 0,
+        0 => 0xffff,
+        new => new,
+    };
+    udp[6..8].copy_from_slice(&new.to_be_bytes());
+    true
+}
+
+/// Replaces a port; what the transport checksum sees of it, together with the address.
+#[inline]
+fn replace_port<const N: usize>(transport: &mut [u8; N], end: End, port: u16, address: Change) -> Change {
+    let at = if end == End::Src { 0 } else { 2 };
+    let old = u16::from_be_bytes([transport[at], transport[at + 1]]);
+    transport[at..at + 2].copy_from_slice(&port.to_be_bytes());
+    address.word(old, port)
+}
+
+/// Takes a hop off and mends the IP checksum for it and for `also`.
+#[inline]
+fn take_hop(head: &mut Head, also: Change) {
+    let (ttl, proto) = (head[TTL], head[TTL + 1]);
+    let left = ttl.wrapping_sub(1);
+    let change = also.word(u16::from_be_bytes([ttl, proto]), u16::from_be_bytes([left, proto]));
+    let checksum = change.applied_to(u16::from_be_bytes([head[CHECKSUM], head[CHECKSUM + 1]]));
+    head[TTL] = left;
+    head[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -89,6 +127,8 @@ mod tests {
         frame
     }
 
+    const MACS: [u8; 12] = *b"abcdefghijkl";
+
     fn udp_checksum(frame: &[u8]) -> u16 {
         match SlicedPacket::from_ethernet(frame).unwrap().transport {
             Some(TransportSlice::Udp(udp)) => udp.checksum(),
@@ -100,7 +140,7 @@ mod tests {
     fn a_udp_checksum_of_none_stays_none() {
         let mut frame = packet(Proto::Udp, 1, 2, 3, 4, 64, b"hello");
         frame[40..42].fill(0);
-        nat_v4(&mut frame, 34, Proto::Udp, End::Dst, V4End { addr: 99, port: 98 });
+        translate(&mut frame, &MACS, 34, Proto::Udp, End::Dst, V4End { addr: 99, port: 98 });
         assert_eq!(udp_checksum(&frame), 0);
     }
 
@@ -109,7 +149,7 @@ mod tests {
         // Of 65,536 ports one makes the checksum 0.
         let hit = (0..=u16::MAX).any(|port| {
             let mut frame = packet(Proto::Udp, 0x0a00_0001, 0x0a00_0002, 1000, 53, 64, b"hello");
-            nat_v4(&mut frame, 34, Proto::Udp, End::Src, V4End { addr: 0xc000_0201, port });
+            translate(&mut frame, &MACS, 34, Proto::Udp, End::Src, V4End { addr: 0xc000_0201, port });
             assert_ne!(udp_checksum(&frame), 0);
             udp_checksum(&frame) == 0xffff
         });
@@ -125,25 +165,28 @@ mod tests {
             let proto = if is_tcp { Proto::Tcp } else { Proto::Udp };
             let end = if is_dst { End::Dst } else { End::Src };
             let mut frame = packet(proto, src, dst, sport, dport, ttl, &payload);
-            nat_v4(&mut frame, 34, proto, end, V4End { addr, port });
-            decrement_ttl(&mut frame);
-            macs(&mut frame, &[6; 12]);
+            let mut routed = frame.clone();
+            translate(&mut frame, &MACS, 34, proto, end, V4End { addr, port });
             let mut expected = match end {
                 End::Src => packet(proto, addr, dst, port, dport, ttl - 1, &payload),
                 End::Dst => packet(proto, src, addr, sport, port, ttl - 1, &payload),
             };
-            expected[..12].fill(6);
+            expected[..12].copy_from_slice(&MACS);
             prop_assert_eq!(frame, expected);
+            route(&mut routed, &MACS);
+            let mut expected = packet(proto, src, dst, sport, dport, ttl - 1, &payload);
+            expected[..12].copy_from_slice(&MACS);
+            prop_assert_eq!(routed, expected);
         }
 
         #[test]
         fn any_bytes_are_rewritten_without_a_panic(
             mut frame in proptest::collection::vec(any::<u8>(), 0..80), l4 in 0usize..100,
         ) {
-            macs(&mut frame, &[0; 12]);
+            route(&mut frame, &MACS);
             decrement_ttl(&mut frame);
-            nat_v4(&mut frame, l4, Proto::Tcp, End::Src, V4End::default());
-            nat_v4(&mut frame, l4, Proto::Udp, End::Dst, V4End::default());
+            translate(&mut frame, &MACS, l4, Proto::Tcp, End::Src, V4End::default());
+            translate(&mut frame, &MACS, l4, Proto::Udp, End::Dst, V4End::default());
         }
     }
 }

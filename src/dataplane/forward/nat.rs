@@ -25,9 +25,6 @@ fn translate(frame: &mut Frame<'_>, packet: &Packet, end: End, to: V4End, hop: &
         return Verdict::Drop(reason);
     }
     without_padding(frame, packet);
-    let data = frame.data_mut();
-    rewrite::macs(data, &hop.macs);
-    rewrite::decrement_ttl(data);
-    rewrite::nat_v4(data, packet.l4 as usize, packet.key.proto(), end, to);
+    rewrite::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.proto(), end, to);
     Verdict::Forward(hop.interface)
 }
