@@ -352,12 +352,6 @@ impl Table {
         }
     }
 
-    /// The key of the client's packets: what a reply is translated back to.
-    #[inline]
-    pub fn key(&self, found: &Found) -> Option<FlowKey> {
-        self.slab.get(found.slot as usize)?.key()
-    }
-
     /// Every connection that there is now, in no order. Those that open or end meanwhile may be missed.
     pub fn connections(&self) -> impl Iterator<Item = Connection> + '_ {
         let used = self.used();

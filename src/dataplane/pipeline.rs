@@ -15,7 +15,6 @@ use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Touched, Tracke
 use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
 use crate::service::{Method, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
-use crate::wire::rewrite::V4End;
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
@@ -210,7 +209,7 @@ impl Road {
                 verdict
             }
             Direction::Reply => {
-                let verdict = self.forward_reply(frame, packet, found, snapshot);
+                let verdict = self.forward_reply(frame, packet, found, decision, snapshot);
                 if let Verdict::Forward(_) = verdict {
                     let counters = self.counters.real(found.real());
                     counters.out_packets.add(1);
@@ -228,19 +227,17 @@ impl Road {
         frame: &mut Frame<'_>,
         packet: &Packet,
         found: &Found,
+        decision: &Decision,
         snapshot: &Snapshot,
     ) -> Verdict {
         let table = self.tracker.table();
-        let Some(key) = table.key(found) else { return Verdict::Drop(DropReason::NoRealServer) };
-        let (addr, port) = key.dst_v4();
-        let vip = V4End { addr, port };
         if let Some(hop) = snapshot.hops.numbered(HopNumber(table.hop(found))) {
-            return forward::nat::to_client(frame, packet, vip, hop);
+            return forward::nat::to_client(frame, packet, &decision.back, hop);
         }
         match snapshot.hops.find(packet.key.dst().addr) {
             Ok(way) => {
                 table.set_hop(found, way.number.0);
-                forward::nat::to_client(frame, packet, vip, &way.hop)
+                forward::nat::to_client(frame, packet, &decision.back, &way.hop)
             }
             Err(missing) => {
                 self.want(missing);

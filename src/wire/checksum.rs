@@ -55,28 +55,36 @@ pub fn pseudo_v4(src: u32, dst: u32, proto: Proto, len: u16) -> u32 {
 /// A change to words that a checksum covers, gathered first and then applied to every checksum that covers
 /// them (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
 ///
-/// Words of 32 bits are added whole: 2^32 and 2^16 are both 1 modulo 0xffff, so folding at the end gives the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Change(u64);
+/// Kept folded, in ones' complement, so that applying it is one addition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change(u16);
 
 impl Change {
+    /// Nothing changes.
+    pub const NONE: Change = Change(0);
+
     /// A 16-bit word changes from `old` to `new`.
     #[inline]
     pub const fn word(self, old: u16, new: u16) -> Change {
-        Change(self.0 + !old as u64 + new as u64)
+        Change(fold(self.0 as u32 + !old as u32 + new as u32))
     }
 
     /// An aligned 32-bit word changes from `old` to `new`.
     #[inline]
     pub const fn long(self, old: u32, new: u32) -> Change {
-        Change(self.0 + !old as u64 + new as u64)
+        self.word((old >> 16) as u16, (new >> 16) as u16).word(old as u16, new as u16)
+    }
+
+    /// Both changes.
+    pub const fn and(self, other: Change) -> Change {
+        Change(fold(self.0 as u32 + other.0 as u32))
     }
 
     /// The checksum that `checksum` becomes.
     #[inline]
     pub const fn applied_to(self, checksum: u16) -> u16 {
-        let sum = self.0 + !checksum as u64;
-        !fold((sum >> 32) as u32 + fold(sum as u32) as u32)
+        let sum = self.0 as u32 + !checksum as u32;
+        !((sum >> 16) + (sum & 0xffff)) as u16
     }
 }
 
@@ -140,7 +148,7 @@ mod tests {
     #[test]
     fn the_difference_is_that_of_rfc_1624s_example() {
         // HC = 0xdd2f, m = 0x5555, m' = 0x3285: the corner where equation 2 of RFC 1141 gives -0.
-        assert_eq!(Change::default().word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
+        assert_eq!(Change::NONE.word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
     }
 
     #[test]
@@ -165,7 +173,7 @@ mod tests {
             bytes[10..12].fill(0);
             let before = of_header(&bytes);
             let old = u32::from_be_bytes(bytes[12..16].try_into().unwrap());
-            let change = Change::default().long(old, address).word(be16(&bytes, 18), port);
+            let change = Change::NONE.long(old, address).word(be16(&bytes, 18), port);
             bytes[12..16].copy_from_slice(&address.to_be_bytes());
             bytes[18..20].copy_from_slice(&port.to_be_bytes());
             prop_assert_eq!(change.applied_to(before), of_header(&bytes));

@@ -13,15 +13,6 @@ type Head = [u8; ETHERNET + IPV4];
 const TTL: usize = ETHERNET + 8;
 const CHECKSUM: usize = ETHERNET + 10;
 
-/// Which end of a packet a rewrite changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Source address and port.
-    Src,
-    /// Destination address and port.
-    Dst,
-}
-
 /// An IPv4 address and a port, in host order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct V4End {
@@ -31,83 +22,100 @@ pub struct V4End {
     pub port: u16,
 }
 
+/// One end of a packet replaced by another, with the difference it makes to checksums worked out beforehand: which
+/// is the same for all packets between a virtual service and one of its servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Translation {
+    address: [u8; 4],
+    port: [u8; 2],
+    /// To the IP checksum, the hop taken off the TTL included.
+    to_ip: Change,
+    /// To the checksum of TCP or UDP.
+    to_transport: Change,
+}
+
+impl Translation {
+    /// Packets that have `old` at one end get `new`.
+    pub const fn new(old: V4End, new: V4End) -> Translation {
+        let address = Change::NONE.long(old.addr, new.addr);
+        Translation {
+            address: new.addr.to_be_bytes(),
+            port: new.port.to_be_bytes(),
+            to_ip: address.and(ONE_HOP),
+            to_transport: address.word(old.port, new.port),
+        }
+    }
+}
+
+/// Where an end's address stands in the frame, and its port in the transport header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Source address and port.
+    Src,
+    /// Destination address and port.
+    Dst,
+}
+
+/// What taking a hop off the TTL makes of the IP checksum, whatever the TTL was.
+const ONE_HOP: Change = Change::NONE.word(0x0100, 0x0000);
+
 /// Takes a hop off the IPv4 TTL, which must be above 0.
 #[inline]
 pub fn decrement_ttl(frame: &mut [u8]) {
     if let Some(head) = frame.first_chunk_mut() {
-        take_hop(head, Change::default());
+        take_hop(head, ONE_HOP);
     }
 }
 
-/// Sends the packet a hop on: destination and source MAC, in wire order, and a hop off the TTL.
+/// Sends the packet a hop on: destination and source MAC, in wire order, and a hop off the TTL, which must be
+/// above 0.
 #[inline]
 pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
     if let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() {
         head[..12].copy_from_slice(macs);
-        take_hop(head, Change::default());
+        take_hop(head, ONE_HOP);
     }
 }
 
-/// Sends the packet a hop on and replaces one of its ends. The transport header, TCP or UDP, starts at `l4`.
+/// Sends the packet a hop on as [`route`] does, and replaces one of its ends. The transport header, TCP or UDP,
+/// starts at `l4`.
 ///
-/// The IP checksum and the transport checksum follow; a UDP checksum of 0 (none) stays 0, and one that comes out
-/// as 0 is sent as 0xffff (RFC 768).
+/// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
 #[inline]
-pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, new: V4End) {
+pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
     let Some((head, rest)) = frame.split_first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
     let segment = l4.checked_sub(head.len()).and_then(|options| rest.get_mut(options..));
     let Some(segment) = segment else { return };
-    let at = if end == End::Src { ETHERNET + 12 } else { ETHERNET + 16 };
-    let old = [head[at], head[at + 1], head[at + 2], head[at + 3]];
-    let address = Change::default().long(u32::from_be_bytes(old), new.addr);
-    let done = match proto {
-        Proto::Tcp => segment.first_chunk_mut().is_some_and(|tcp| translate_tcp(tcp, end, new.port, address)),
-        Proto::Udp => segment.first_chunk_mut().is_some_and(|udp| translate_udp(udp, end, new.port, address)),
-    };
-    if done {
-        head[at..at + 4].copy_from_slice(&new.addr.to_be_bytes());
-        head[..12].copy_from_slice(macs);
-        take_hop(head, address);
+    let (address_at, port_at) = if end == End::Src { (ETHERNET + 12, 0) } else { (ETHERNET + 16, 2) };
+    match proto {
+        Proto::Tcp => {
+            let Some(tcp) = segment.first_chunk_mut::<18>() else { return };
+            tcp[port_at..port_at + 2].copy_from_slice(&to.port);
+            let checksum = to.to_transport.applied_to(u16::from_be_bytes([tcp[16], tcp[17]]));
+            tcp[16..].copy_from_slice(&checksum.to_be_bytes());
+        }
+        Proto::Udp => {
+            let Some(udp) = segment.first_chunk_mut::<8>() else { return };
+            udp[port_at..port_at + 2].copy_from_slice(&to.port);
+            let old = u16::from_be_bytes([udp[6], udp[7]]);
+            let checksum = match to.to_transport.applied_to(old) {
+                _ if old == 0 => 0,
+                0 => 0xffff,
+                checksum => checksum,
+            };
+            udp[6..].copy_from_slice(&checksum.to_be_bytes());
+        }
     }
+    head[..12].copy_from_slice(macs);
+    head[address_at..address_at + 4].copy_from_slice(&to.address);
+    take_hop(head, to.to_ip);
 }
 
+/// Takes a hop off and mends the IP checksum for all that has changed.
 #[inline]
-fn translate_tcp(tcp: &mut [u8; 18], end: End, port: u16, address: Change) -> bool {
-    let old = u16::from_be_bytes([tcp[16], tcp[17]]);
-    let new = replace_port(tcp, end, port, address).applied_to(old);
-    tcp[16..18].copy_from_slice(&new.to_be_bytes());
-    true
-}
-
-#[inline]
-fn translate_udp(udp: &mut [u8; 8], end: End, port: u16, address: Change) -> bool {
-    let old = u16::from_be_bytes([udp[6], udp[7]]);
-    let new = match replace_port(udp, end, port, address).applied_to(old) {
-        _ if old == 0 => 0,
-        0 => 0xffff,
-        new => new,
-    };
-    udp[6..8].copy_from_slice(&new.to_be_bytes());
-    true
-}
-
-/// Replaces a port; what the transport checksum sees of it, together with the address.
-#[inline]
-fn replace_port<const N: usize>(transport: &mut [u8; N], end: End, port: u16, address: Change) -> Change {
-    let at = if end == End::Src { 0 } else { 2 };
-    let old = u16::from_be_bytes([transport[at], transport[at + 1]]);
-    transport[at..at + 2].copy_from_slice(&port.to_be_bytes());
-    address.word(old, port)
-}
-
-/// Takes a hop off and mends the IP checksum for it and for `also`.
-#[inline]
-fn take_hop(head: &mut Head, also: Change) {
-    let (ttl, proto) = (head[TTL], head[TTL + 1]);
-    let left = ttl.wrapping_sub(1);
-    let change = also.word(u16::from_be_bytes([ttl, proto]), u16::from_be_bytes([left, proto]));
+fn take_hop(head: &mut Head, change: Change) {
+    head[TTL] = head[TTL].wrapping_sub(1);
     let checksum = change.applied_to(u16::from_be_bytes([head[CHECKSUM], head[CHECKSUM + 1]]));
-    head[TTL] = left;
     head[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -140,7 +148,9 @@ mod tests {
     fn a_udp_checksum_of_none_stays_none() {
         let mut frame = packet(Proto::Udp, 1, 2, 3, 4, 64, b"hello");
         frame[40..42].fill(0);
-        translate(&mut frame, &MACS, 34, Proto::Udp, End::Dst, V4End { addr: 99, port: 98 });
+        let old = V4End { addr: 2, port: 4 };
+        let to = Translation::new(old, V4End { addr: 99, port: 98 });
+        translate(&mut frame, &MACS, 34, Proto::Udp, End::Dst, &to);
         assert_eq!(udp_checksum(&frame), 0);
     }
 
@@ -149,7 +159,9 @@ mod tests {
         // Of 65,536 ports one makes the checksum 0.
         let hit = (0..=u16::MAX).any(|port| {
             let mut frame = packet(Proto::Udp, 0x0a00_0001, 0x0a00_0002, 1000, 53, 64, b"hello");
-            translate(&mut frame, &MACS, 34, Proto::Udp, End::Src, V4End { addr: 0xc000_0201, port });
+            let old = V4End { addr: 0x0a00_0001, port: 1000 };
+            let to = Translation::new(old, V4End { addr: 0xc000_0201, port });
+            translate(&mut frame, &MACS, 34, Proto::Udp, End::Src, &to);
             assert_ne!(udp_checksum(&frame), 0);
             udp_checksum(&frame) == 0xffff
         });
@@ -166,7 +178,8 @@ mod tests {
             let end = if is_dst { End::Dst } else { End::Src };
             let mut frame = packet(proto, src, dst, sport, dport, ttl, &payload);
             let mut routed = frame.clone();
-            translate(&mut frame, &MACS, 34, proto, end, V4End { addr, port });
+            let old = if is_dst { V4End { addr: dst, port: dport } } else { V4End { addr: src, port: sport } };
+            translate(&mut frame, &MACS, 34, proto, end, &Translation::new(old, V4End { addr, port }));
             let mut expected = match end {
                 End::Src => packet(proto, addr, dst, port, dport, ttl - 1, &payload),
                 End::Dst => packet(proto, src, addr, sport, port, ttl - 1, &payload),
@@ -185,8 +198,9 @@ mod tests {
         ) {
             route(&mut frame, &MACS);
             decrement_ttl(&mut frame);
-            translate(&mut frame, &MACS, l4, Proto::Tcp, End::Src, V4End::default());
-            translate(&mut frame, &MACS, l4, Proto::Udp, End::Dst, V4End::default());
+            let to = Translation::new(V4End::default(), V4End { addr: 1, port: 2 });
+            translate(&mut frame, &MACS, l4, Proto::Tcp, End::Src, &to);
+            translate(&mut frame, &MACS, l4, Proto::Udp, End::Dst, &to);
         }
     }
 }
