@@ -121,7 +121,8 @@ impl Director {
             workers,
         };
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
-        director.write_report();
+        // A path that cannot be written is told to whoever typed it, not to the log each second.
+        director.try_write_report()?;
         tracing::info!(
             interfaces = names.join(","),
             workers = cores.len(),
@@ -209,18 +210,22 @@ impl Director {
         self.steerings.iter_mut().try_for_each(|steering| steering.set(&table))
     }
 
-    /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
     fn write_report(&self) {
-        let Some(path) = &self.options.report else { return };
+        if let Err(error) = self.try_write_report() {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
+    fn try_write_report(&self) -> Result<(), RunError> {
+        let Some(path) = &self.options.report else { return Ok(()) };
         let report = gather::report(&self.publisher, &self.counters, &self.table, self.undone());
         let written = serde_json::to_vec_pretty(&report).map_err(io::Error::from).and_then(|json| {
             let beside = path.with_extension("new");
             std::fs::write(&beside, json)?;
             std::fs::rename(beside, path)
         });
-        if let Err(error) = written {
-            tracing::error!(path = %path.display(), %error, "cannot write the report");
-        }
+        written.map_err(|error| RunError::Report(path.clone(), error))
     }
 
     fn undone(&self) -> Undone {
@@ -392,6 +397,8 @@ pub enum RunError {
     },
     /// A reload would change what only a restart can.
     NeedsRestart(&'static str),
+    /// The report cannot be written there.
+    Report(PathBuf, io::Error),
     /// Anything else: what was tried, and what the system said.
     Io(&'static str, io::Error),
 }
@@ -416,6 +423,7 @@ impl fmt::Display for RunError {
                  {has}`, or give it queues with `ethtool -L {interface} combined {workers}`"
             ),
             RunError::NeedsRestart(key) => write!(f, "{key} can be changed by a restart only"),
+            RunError::Report(path, error) => write!(f, "cannot write the report {}: {error}", path.display()),
             RunError::Io(tried, error) => write!(f, "cannot {tried}: {error}"),
         }
     }
