@@ -145,23 +145,28 @@ impl Bed {
         assert_eq!((download.bytes, &download.sha256), (large.bytes, &large.sha256));
     }
 
-    /// So many UDP clients, each of whom must hear its own datagram from the server's echo; who answered them.
+    /// So many UDP clients, one after the other, each of whom must hear its own datagram from the server's echo; who answered them.
     pub fn echo(&self, clients: u32) -> Vec<String> {
         let to = self.plan.echo();
-        let ask = |number: u32| {
+        let connect = |_| {
             let socket = UdpSocket::bind("0.0.0.0:0")?;
             socket.connect(to)?;
             socket.set_read_timeout(Some(PATIENCE))?;
-            let datagram = format!("datagram {number}");
-            socket.send(datagram.as_bytes())?;
-            let mut answer = [0; 64];
-            let len = socket.recv(&mut answer)?;
-            let answer = String::from_utf8_lossy(&answer[..len]).into_owned();
-            let server = answer.strip_suffix(&datagram).map(|server| server.trim().to_owned());
-            Ok::<String, io::Error>(server.unwrap_or_else(|| panic!("{answer:?} to {datagram:?}")))
+            Ok::<UdpSocket, io::Error>(socket)
         };
         let client = self.node(Node::Client).unwrap();
-        client.inside(|| (0..clients).map(ask).collect::<io::Result<Vec<String>>>()).unwrap().unwrap()
+        // All are open at once, so that each has a port of its own.
+        let sockets: Vec<UdpSocket> = client.inside(|| (0..clients).map(connect).collect()).unwrap().unwrap();
+        let answer = |(number, socket): (usize, &UdpSocket)| {
+            let datagram = format!("datagram {number}");
+            socket.send(datagram.as_bytes()).unwrap();
+            let mut answer = [0; 64];
+            let len = socket.recv(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer[..len]).into_owned();
+            let server = answer.strip_suffix(&datagram).map(|server| server.trim().to_owned());
+            server.unwrap_or_else(|| panic!("{answer:?} to {datagram:?}"))
+        };
+        sockets.iter().enumerate().map(answer).collect()
     }
 
     /// Opens a connection from the client.

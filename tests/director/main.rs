@@ -8,6 +8,11 @@
 #![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
 mod bed;
+mod lifecycle;
+mod limits;
 mod methods;
+mod modes;
+mod network;
 mod reload;
+mod start;
 mod untouched;
