@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use lvx::lab::{self, Error, Layout, Node, Options, ProcessId, Topology};
+use lvx::lab::{self, Error, Layout, Node, Options, Topology};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn topology(name: &str, layout: Layout, options: Options) -> Topology {
 }
 
 fn lvx(args: &[&str]) -> Output {
-    Command::new(LVX).args(args).output().unwrap()
+    Command::new(LVX).args(args).output().expect("cargo has built it")
 }
 
 fn text(output: &Output) -> String {
@@ -38,11 +38,11 @@ fn text(output: &Output) -> String {
 
 /// Fails the test without root, where `lvx` in a child process would fail less clearly.
 fn need_root() {
-    assert!(ProcessId::own().is_some() && is_root(), "{}", Error::NotRoot);
+    assert!(is_root(), "{}", Error::NotRoot);
 }
 
 fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0")
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nUid:\t0\t0"))
 }
 
 /// What there is of a lab: namespaces, its file, its directory, its processes.
@@ -261,5 +261,67 @@ fn a_name_that_would_reach_into_another_lab_is_refused() {
         let refused = Topology::new(bad, Layout::Dr, options());
         assert!(matches!(refused, Err(Error::Refused(_))), "{bad:?}");
         assert!(matches!(lab::down(bad), Err(Error::Refused(_))), "{bad:?}");
+    }
+}
+
+/// The way of a packet that the director has encapsulated, a full one included.
+#[cfg(feature = "xdp")]
+#[test]
+fn in_tun_a_server_takes_the_outer_header_off_and_replies_past_the_director() {
+    use etherparse::PacketBuilder;
+    use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, sendto, socket};
+    use std::net::{SocketAddrV4, UdpSocket};
+
+    let mut lab = topology(&name("tun"), Layout::Tun, options());
+    lab.start_servers().unwrap();
+    let client = SocketAddrV4::new(lab.plan.client, 40_000);
+    let asks = lab.node(Node::Client).unwrap().inside(|| UdpSocket::bind(client)).unwrap().unwrap();
+    asks.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    for (server, length) in [(1, 5), (3, 1472)] {
+        let datagram = vec![b'x'; length];
+        let inner = PacketBuilder::ipv4(client.ip().octets(), lab.plan.vip.octets(), 64)
+            .udp(client.port(), lab.plan.echo().port());
+        let mut packet = Vec::new();
+        inner.write(&mut packet, &datagram).unwrap();
+        let to = SocketAddrV4::new(lab.plan.server(server).unwrap().rip, 0);
+        let send = || {
+            let ipip = Protocol::from_raw(4.try_into().unwrap());
+            let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipip)).unwrap();
+            sendto(raw, &packet, SendFlags::empty(), &to).unwrap()
+        };
+        assert_eq!(lab.node(Node::Director).unwrap().inside(send).unwrap(), packet.len());
+        let mut answer = [0; 2000];
+        let (read, from) = asks.recv_from(&mut answer).unwrap();
+        assert_eq!(from, lab.plan.echo().into());
+        assert_eq!(answer[..read], [format!("server {server} ").as_bytes(), &datagram].concat());
+    }
+}
+
+/// The whole of it: the director between the client and the servers, by every method.
+#[cfg(feature = "xdp")]
+#[test]
+fn the_demo_shows_that_every_method_works_and_leaves_nothing_behind() {
+    need_root();
+    let demo = Command::new(LVX)
+        .args(["lab", "demo", "--requests", "270", "--methods", "nat,dr,tun,mixed"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = demo.id();
+    let output = demo.wait_with_output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("   works").count(), 4, "{said}");
+    for layout in Layout::ALL {
+        assert_no_traces(&format!("demo_{layout}_{id}"));
+    }
+}
+
+#[cfg(not(feature = "xdp"))]
+#[test]
+fn without_a_way_to_decapsulate_a_tun_lab_says_so() {
+    let mut lab = topology(&name("tun"), Layout::Tun, options());
+    if let Err(error) = lab.start_servers() {
+        assert!(error.to_string().contains("built without feature xdp"), "{error}");
     }
 }

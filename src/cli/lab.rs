@@ -151,6 +151,9 @@ fn down(names: Vec<String>) -> Result<(), Error> {
 }
 
 fn exec(name: &str, node: Node, command: &[String]) -> Result<(), Error> {
+    if !lab::labs().iter().any(|lab| lab == name) {
+        return Err(Error::Refused(format!("lab {name} is not up")));
+    }
     let namespace = lab::namespace_name(name, node);
     // In place of this process: the terminal, signals and the exit code are the command's.
     let source = Command::new("ip").args(["netns", "exec", &namespace]).args(command).exec();
@@ -210,6 +213,7 @@ fn decap(_interface: &str) -> Result<(), Error> {
 }
 
 fn demo(requests: u32, methods: &[Layout]) -> Result<bool, Error> {
+    lab::demo::remove_abandoned()?;
     let lvx = Options::default().lvx;
     super::demo::run(methods, &Settings { requests, lvx, interrupt: on_signals()? })
 }

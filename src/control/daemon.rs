@@ -3,19 +3,18 @@
 //! One thread listens to everything that is not a packet: signals, the kernel's changes, neighbours that packets
 //! are missing, the clock. Workers hear of it by snapshots alone.
 
-use super::gather::{self, Undone};
+use super::gather;
 use super::kernel::{Following, Kernel, KernelError};
 use super::publish::{Publisher, TooManyServers};
+use super::report;
 use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
 use crate::conntrack::{Seed, Table, Tracker};
-use crate::dataplane::affinity;
 use crate::dataplane::counters::Counters;
-use crate::dataplane::pipeline::{Pipeline, Wanted};
 use crate::dataplane::port::device::may_carry_partial_checksums;
 use crate::dataplane::port::steer::{AttachError, AttachMode, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
 use crate::dataplane::snapshot::Published;
-use crate::dataplane::worker::{Idle, Worker};
+use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
 use crate::net::InterfaceId;
 use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded, select, tick};
@@ -23,10 +22,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
+
+/// How long the start waits for servers whose MACs are not known yet.
+const ACQUAINTANCE: Duration = Duration::from_millis(500);
 
 /// What `lvx run` is told on the command line.
 #[derive(Debug, Clone)]
@@ -74,7 +76,7 @@ impl Director {
             tracing::info!("static routes and neighbours are for lvx replay; the kernel's are used");
         }
         let workers = worker_count(&config, &kernel)?;
-        let cores = cores_for(&config, workers);
+        let on_cores = cores_for(&config, workers);
 
         let table = Table::new(config.director.max_connections, random_seed());
         let table = Arc::new(table.map_err(RunError::io("reserve memory for the connection table"))?);
@@ -88,24 +90,24 @@ impl Director {
 
         let steerings = attach(&config, &kernel, workers)?;
         let (tell, wanted) = bounded(1024);
-        let start = Instant::now();
+        let shift = Shift {
+            core: 0,
+            idle: if config.director.poll == Poll::Busy { Idle::Spin } else { Idle::Sleep },
+            start: Instant::now(),
+            wanted: tell,
+            stop: Arc::default(),
+        };
         let mut ports = Vec::new();
         let mut ready = Vec::new();
-        for (queue, &core) in (0..workers).zip(&cores) {
+        for (queue, &core) in (0..workers).zip(&on_cores) {
             let port = open_port(&config, queue, &steerings)?;
             ports.push(port.counters());
             let tracker = Tracker::new(table.clone(), queue, workers);
-            ready.push(Worker {
-                pipeline: Pipeline::new(tracker, counters[queue as usize].clone(), published.clone()),
-                port: Box::new(port),
-                core,
-                idle: if config.director.poll == Poll::Busy { Idle::Spin } else { Idle::Sleep },
-                start,
-                wanted: tell.clone(),
-                stop: Arc::default(),
-            });
+            let counters = counters[queue as usize].clone();
+            let shift = Shift { core, ..shift.clone() };
+            ready.push(Worker::new(Box::new(port), tracker, counters, published.clone(), shift));
         }
-        let workers = Workers::spawn(ready).map_err(RunError::io("start a worker's thread"))?;
+        let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
         let options = options.clone();
         let mut director = Director {
             config,
@@ -120,18 +122,31 @@ impl Director {
             wanted,
             workers,
         };
+        director.meet_neighbours();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
         tracing::info!(
             interfaces = names.join(","),
-            workers = cores.len(),
-            ?cores,
+            workers = on_cores.len(),
+            cores = ?on_cores,
             services = director.config.services.len(),
             connections = director.table.capacity(),
             "ready"
         );
         Ok(director)
+    }
+
+    /// Waits a little for the servers' MACs, so that the first packets do not find them missing. Who has not
+    /// answered by then is asked again and again, and missed only by packets to it.
+    fn meet_neighbours(&mut self) {
+        let until = Instant::now() + ACQUAINTANCE;
+        while self.publisher.current().lacks_neighbours() {
+            if self.following.changes().recv_deadline(until).is_err() {
+                return;
+            }
+            self.publisher.set_rib(&self.kernel.rib());
+        }
     }
 
     /// Acts on whatever comes, until a signal says to end.
@@ -219,7 +234,7 @@ impl Director {
     /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
     fn try_write_report(&self) -> Result<(), RunError> {
         let Some(path) = &self.options.report else { return Ok(()) };
-        let report = gather::report(&self.publisher, &self.counters, &self.table, self.undone());
+        let report = gather::report(&self.publisher, &self.counters, &self.table, self.port_totals());
         let written = serde_json::to_vec_pretty(&report).map_err(io::Error::from).and_then(|json| {
             let beside = path.with_extension("new");
             std::fs::write(&beside, json)?;
@@ -228,11 +243,17 @@ impl Director {
         written.map_err(|error| RunError::Report(path.clone(), error))
     }
 
-    fn undone(&self) -> Undone {
-        let sum = |count: fn(&PortCounters) -> u64| self.ports.iter().map(|port| count(port)).sum();
-        Undone {
-            tx_ring_full: sum(|port| port.tx_ring_full.load(Relaxed)),
-            host_unreachable: sum(|port| port.host_unreachable.load(Relaxed)),
+    fn port_totals(&self) -> report::Port {
+        let sum =
+            |count: fn(&PortCounters) -> &AtomicU64| self.ports.iter().map(|p| count(p).load(Relaxed)).sum();
+        report::Port {
+            received: sum(|port| &port.received),
+            sent: sum(|port| &port.sent),
+            tx_ring_full: sum(|port| &port.tx_ring_full),
+            host_unreachable: sum(|port| &port.host_unreachable),
+            rx_dropped: sum(|port| &port.rx_dropped),
+            rx_ring_full: sum(|port| &port.rx_ring_full),
+            fill_ring_empty: sum(|port| &port.fill_ring_empty),
         }
     }
 }
@@ -246,12 +267,11 @@ struct Workers {
 }
 
 impl Workers {
-    fn spawn(ready: Vec<Worker>) -> io::Result<Workers> {
+    /// Starts the workers, which end when `stop` is set.
+    fn spawn(ready: Vec<Worker>, stop: Arc<AtomicBool>) -> io::Result<Workers> {
         let (tell, failures) = bounded(ready.len().max(1));
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut workers = Workers { stop: stop.clone(), threads: Vec::new(), failures };
-        for (number, mut worker) in ready.into_iter().enumerate() {
-            worker.stop = stop.clone();
+        let mut workers = Workers { stop, threads: Vec::new(), failures };
+        for (number, worker) in ready.into_iter().enumerate() {
             let tell = tell.clone();
             let body = move || {
                 // A panic drops `tell` unsent: the daemon sees that, too.
@@ -305,7 +325,7 @@ fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
         |(place, _): (usize, _)| kernel.interface(InterfaceId(place as u16)).map(|i| (i.rx_queues, i.name));
     let queues: Vec<(u32, String)> = config.interfaces.iter().enumerate().filter_map(queues_of).collect();
     let fewest = queues.iter().map(|(n, _)| *n).min().unwrap_or(1);
-    let cores = affinity::cores().len().max(1) as u32;
+    let cores = cores().len().max(1) as u32;
     let workers = config.director.workers.map_or(fewest.min(cores), u32::from);
     if let Some((has, interface)) = queues.iter().find(|(n, _)| *n < workers) {
         return Err(RunError::TooFewQueues { interface: interface.clone(), has: *has, workers });
@@ -320,8 +340,7 @@ fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
 }
 
 fn cores_for(config: &Config, workers: u32) -> Vec<usize> {
-    let wanted =
-        if config.director.cores.is_empty() { affinity::cores() } else { config.director.cores.clone() };
+    let wanted = if config.director.cores.is_empty() { cores() } else { config.director.cores.clone() };
     let wanted = if wanted.is_empty() { vec![0] } else { wanted };
     wanted.iter().copied().cycle().take(workers as usize).collect()
 }

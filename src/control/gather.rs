@@ -1,7 +1,7 @@
 //! Fills a [`Report`] from what the workers have counted.
 
 use super::publish::{Publisher, Totals};
-use super::report::{Connections, RealServer, Report, Service, Traffic};
+use super::report::{Connections, Port, RealServer, Report, Service, Traffic};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::verdict::{DropReason, HostReason};
@@ -9,31 +9,23 @@ use crate::service::RealServer as Real;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What the port dropped after the pipeline had given its verdict.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Undone {
-    /// Frames to be forwarded that found the transmit ring full.
-    pub tx_ring_full: u64,
-    /// Frames for the host that could not be handed over.
-    pub host_unreachable: u64,
-}
-
-/// The report as of now. Reasons that never occurred are left out.
-pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, undone: Undone) -> Report {
+/// The report as of now. Reasons that never occurred are left out. What the port could not carry out after the
+/// pipeline had given its verdict counts as dropped.
+pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
     let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
     let to_host_by_reason: BTreeMap<String, u64> = named(
         HostReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.to_host(reason)))),
     );
     let dropped_by_reason: BTreeMap<String, u64> = named(DropReason::ALL.iter().map(|&reason| {
         let later = match reason {
-            DropReason::TxRingFull => undone.tx_ring_full,
-            DropReason::HostUnreachable => undone.host_unreachable,
+            DropReason::TxRingFull => port.tx_ring_full,
+            DropReason::HostUnreachable => port.host_unreachable,
             _ => 0,
         };
         (reason.name(), sum(&|counters| counters.dropped(reason)) + later)
     }));
-    let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(undone.tx_ring_full);
-    let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(undone.host_unreachable);
+    let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
+    let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped = dropped_by_reason.values().sum();
     let services = services(publisher, workers);
     let current = services.iter().flat_map(|s| &s.real_servers).map(|real| real.active + real.inactive).sum();
@@ -50,6 +42,7 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, u
             bytes_each: table.bytes() as f64 / table.capacity() as f64,
         },
         dropped_by_reason,
+        port,
         services,
     }
 }

@@ -21,8 +21,30 @@ pub struct Report {
     pub dropped_by_reason: BTreeMap<String, u64>,
     /// The connection table.
     pub connections: Connections,
+    /// The AF_XDP ports; all 0 in a replay.
+    pub port: Port,
     /// The virtual services, in the configuration's order.
     pub services: Vec<Service>,
+}
+
+/// What the AF_XDP ports of all workers counted themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Port {
+    /// Frames received.
+    pub received: u64,
+    /// Frames given to the kernel to be sent.
+    pub sent: u64,
+    /// Frames dropped since the egress interface's transmit ring was full; also in `dropped_by_reason`.
+    pub tx_ring_full: u64,
+    /// Frames for the host that could not be handed over; also in `dropped_by_reason`.
+    pub host_unreachable: u64,
+    /// Packets that the kernel dropped before us: too large for a frame, or no frame free in copy mode.
+    pub rx_dropped: u64,
+    /// Packets that the kernel dropped before us: the receive ring was full.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found no frame to receive into.
+    pub fill_ring_empty: u64,
 }
 
 /// The connection table.

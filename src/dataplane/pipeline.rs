@@ -322,3 +322,6 @@ impl From<NoFlow> for Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

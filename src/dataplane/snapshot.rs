@@ -138,6 +138,11 @@ impl Snapshot {
         needed.dedup();
         needed
     }
+
+    /// Whether some of the neighbours needed are not known.
+    pub fn lacks_neighbours(&self) -> bool {
+        self.decisions.iter().flatten().any(|decision| matches!(decision.way, Err(Missing::Neighbour(..))))
+    }
 }
 
 /// The drop reason of what is missing on the way.

@@ -1,14 +1,20 @@
 //! A worker: one thread on one core that turns a port's frames through a pipeline until it is told to stop.
 
 use super::affinity;
-use super::pipeline::{Pipeline, Wanted};
+use super::counters::Counters;
+use super::pipeline::Pipeline;
 use super::port::Port;
+use super::snapshot::Published;
+use crate::conntrack::Tracker;
 use crate::net::Tick;
 use crossbeam::channel::Sender;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+pub use super::affinity::cores;
+pub use super::pipeline::Wanted;
 
 /// How long an idle worker spins before it sleeps: longer than a server takes to answer on one wire, so that
 /// request and reply find it awake.
@@ -30,12 +36,9 @@ pub enum Idle {
     Spin,
 }
 
-/// A worker, ready to run on its thread.
-pub struct Worker {
-    /// The packet's road.
-    pub pipeline: Pipeline,
-    /// Where frames come from and go to.
-    pub port: Box<dyn Port + Send>,
+/// How and where a worker is to run.
+#[derive(Debug, Clone)]
+pub struct Shift {
     /// The core to run on.
     pub core: usize,
     /// What to do while no packet arrives.
@@ -48,26 +51,45 @@ pub struct Worker {
     pub stop: Arc<AtomicBool>,
 }
 
+/// A worker, ready to run on its thread.
+pub struct Worker {
+    pipeline: Pipeline,
+    port: Box<dyn Port + Send>,
+    shift: Shift,
+}
+
 impl Worker {
+    /// A worker that moves the frames of `port`, decides by what is published, and counts into `counters`.
+    pub fn new(
+        port: Box<dyn Port + Send>,
+        tracker: Tracker,
+        counters: Arc<Counters>,
+        published: Arc<Published>,
+        shift: Shift,
+    ) -> Worker {
+        Worker { pipeline: Pipeline::new(tracker, counters, published), port, shift }
+    }
+
     /// Runs until told to stop.
     ///
     /// # Errors
     /// The port can do no more work.
     pub fn run(mut self) -> io::Result<()> {
-        if !affinity::pin(self.core) {
+        let shift = &self.shift;
+        if !affinity::pin(shift.core) {
             tracing::warn!(
-                core = self.core,
+                core = shift.core,
                 "cannot pin the worker to its core; it runs wherever the system lets it"
             );
         }
         let mut last_packet = Instant::now();
-        while !self.stop.load(Relaxed) {
+        while !shift.stop.load(Relaxed) {
             let clock = Instant::now();
-            let now = Tick::from_duration(clock.saturating_duration_since(self.start));
+            let now = Tick::from_duration(clock.saturating_duration_since(shift.start));
             let pipeline = &mut self.pipeline;
             let frames = self.port.turn(&mut |frames| pipeline.run(frames, now))?;
             for wanted in self.pipeline.take_wanted() {
-                let _ = self.wanted.try_send(wanted);
+                let _ = shift.wanted.try_send(wanted);
             }
             if frames > 0 {
                 last_packet = clock;
@@ -75,7 +97,7 @@ impl Worker {
                 continue;
             }
             let behind = self.pipeline.sweep(now, SWEEP_IDLE);
-            if self.idle == Idle::Sleep && !behind && clock.saturating_duration_since(last_packet) > SPIN {
+            if shift.idle == Idle::Sleep && !behind && clock.saturating_duration_since(last_packet) > SPIN {
                 self.port.wait(NAP)?;
             } else {
                 std::hint::spin_loop();

@@ -2,18 +2,28 @@
 
 use super::load::{Download, Tally};
 use super::topology::{LabService, Options, Topology};
-use super::{Error, Interrupt, Layout};
+use super::{Error, Interrupt, Layout, State};
 use crate::control::report::Report;
 use crate::net::Endpoint;
-use crate::service::SchedulerName;
+use crate::sched;
+use crate::service::{Live, Method, RealId, RealServer, SchedulerName, Standing};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The servers' weights.
 pub const WEIGHTS: [u16; 3] = [4, 3, 2];
 
+/// What the names of the demo's labs start with.
+const LAB_PREFIX: &str = "demo_";
+
 /// How far a server's share may be from its weight's, as a part of all answers. A single wrr is exact to one
 /// connection; several workers each have their own, and reach their last round at different places.
 const SHARE_TOLERANCE: f64 = 0.02;
+
+/// Requests before those that are measured, for caches and ARP: one round of the weights, so that shares stay
+/// what they are.
+const WARM_UP: u32 = 9;
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -89,11 +99,12 @@ impl Trial {
             interrupt: settings.interrupt.clone(),
             ..Options::default()
         };
-        let mut topology = Topology::new(&format!("demo_{layout}"), layout, options)?;
+        let mut topology = Topology::new(&lab_name(layout), layout, options)?;
         topology.start_servers()?;
         let kernel = match layout {
             Layout::Nat => {
                 topology.start_kernel_forwarding(&WEIGHTS)?;
+                topology.load_http(WARM_UP, |_| ())?;
                 let tally = topology.load_http(settings.requests, |tally| show(Step::Kernel(tally)))?;
                 topology.stop_kernel_forwarding()?;
                 Some(tally)
@@ -102,6 +113,7 @@ impl Trial {
         };
         let services = [LabService::http(SchedulerName::Wrr, &WEIGHTS)];
         let director = topology.start_director(&topology.director_config(&services))?;
+        topology.load_http(WARM_UP, |_| ())?;
         let tally = topology.load_http(settings.requests, |tally| show(Step::Director(tally)))?;
         show(Step::Downloading);
         let download = topology.download()?;
@@ -146,6 +158,25 @@ impl Trial {
     }
 }
 
+/// A name for the lab of a trial; several demos may run at once.
+fn lab_name(layout: Layout) -> String {
+    format!("{LAB_PREFIX}{layout}_{}", std::process::id())
+}
+
+/// Removes what demos that were killed have left.
+///
+/// # Errors
+/// If something of it cannot be removed.
+pub fn remove_abandoned() -> Result<(), Error> {
+    let demos = super::labs().into_iter().filter(|name| name.starts_with(LAB_PREFIX));
+    for name in demos {
+        if State::load(&name)?.is_some_and(|state| state.is_abandoned()) {
+            super::down(&name)?;
+        }
+    }
+    Ok(())
+}
+
 fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
     let all: f64 = WEIGHTS.iter().copied().map(f64::from).sum();
     let reported: Vec<_> = report.services.iter().flat_map(|service| &service.real_servers).collect();
@@ -162,6 +193,29 @@ fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
         }
     };
     topology.plan.servers.iter().zip(WEIGHTS).map(share).collect()
+}
+
+/// Each scheduler's first `picks` choices among servers A, B and C of [`WEIGHTS`], when every connection becomes
+/// active and stays.
+pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
+    let sequence = |name| {
+        let server = |(id, weight): (u32, u16)| RealServer {
+            id: RealId(id),
+            endpoint: Endpoint::v4(Ipv4Addr::from_bits(id), 80),
+            weight,
+            method: Method::Nat,
+            live: Arc::new(Live::default()),
+        };
+        let reals: Vec<RealServer> = (0..).zip(WEIGHTS).map(server).collect();
+        let scheduler = sched::build(name, &reals);
+        let pick = || {
+            let pick = scheduler.pick(&reals)?;
+            reals[pick].live.opened(Standing::Active);
+            Some(char::from(b'A' + pick as u8))
+        };
+        std::iter::repeat_with(pick).take(picks).map_while(|letter| letter).collect()
+    };
+    SchedulerName::ALL.into_iter().map(|name| (name, sequence(name))).collect()
 }
 
 #[cfg(test)]
@@ -215,5 +269,13 @@ mod tests {
             ..good()
         };
         assert_eq!(unknown.problems().len(), 1);
+    }
+
+    #[test]
+    fn the_sequences_are_those_that_the_schedulers_promise() {
+        let sequences: Vec<String> =
+            sequences(9).into_iter().map(|(name, picks)| format!("{name} {picks}")).collect();
+        // wlc: compare a/4, b/3, c/2 after each pick; the earlier server wins a tie.
+        assert_eq!(sequences, ["rr ABCABCABC", "wrr ABCABCABA", "lc ABCABCABC", "wlc ABCABACBA"]);
     }
 }

@@ -37,9 +37,7 @@ impl Topology {
         let argv: Vec<&Path> = argv.collect();
         let mut process = self.node(Node::Director)?.spawn(&argv, &dir.join("director.log"))?;
         self.record(Node::Director, &process)?;
-        self.options()
-            .interrupt
-            .wait_until("the director's first report", &mut process, || report.exists())?;
+        self.options().interrupt.wait_until("report of the director", &mut process, || report.exists())?;
         Ok(Director { process, config: file, report })
     }
 }

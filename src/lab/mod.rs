@@ -11,6 +11,7 @@ pub mod demo;
 mod director;
 mod error;
 mod interrupt;
+mod kernel;
 mod layout;
 mod load;
 mod namespace;

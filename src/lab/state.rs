@@ -137,7 +137,10 @@ pub(super) fn forget(name: &str) -> Result<(), Error> {
             Err(Error::io(format!("remove {}", path.display()))(error))
         }
         // The directory goes with the last lab.
-        _ => Ok(drop(fs::remove_dir(STATE_DIR))),
+        _ => {
+            let _ = fs::remove_dir(STATE_DIR);
+            Ok(())
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plan made real: the namespaces, the links between them, and what runs in them.
 
-use super::namespace::{ip_batch, run};
+use super::namespace::ip_batch;
 use super::plan::{ECHO_PORT, HTTP_PORT, Node, Plan, Server};
 use super::servers::{self, LARGE_FILE_BYTES, LargeFile};
 use super::state::{self, Inhabitant, State, namespace_name};
@@ -335,6 +335,9 @@ impl Drop for Topology {
 fn claim(name: &str, layout: Layout, servers: u8) -> Result<State, Error> {
     match State::load(name)? {
         Some(state) if state.is_abandoned() => state::down(name)?,
+        Some(State { owner: Some(owner), .. }) => {
+            return Err(Error::Refused(format!("lab {name} is in use by process {}", owner.pid)));
+        }
         Some(_) => {
             return Err(Error::Refused(format!(
                 "lab {name} is up already: `lvx lab down --name {name}` removes it"
@@ -381,49 +384,6 @@ fn director_config(plan: &Plan, director_keys: &str, services: &[LabService]) ->
     toml
 }
 
-impl Topology {
-    /// Makes the director's kernel forward HTTP by netfilter, with the servers' shares in random order: what
-    /// lvx is compared with. Undone by [`Topology::stop_kernel_forwarding`]. NAT only.
-    ///
-    /// # Errors
-    /// If nft is not there or refuses the rules.
-    pub fn start_kernel_forwarding(&self, weights: &[u16]) -> Result<(), Error> {
-        need("nft", "nftables")?;
-        let rules = dnat_rules(&self.plan, weights);
-        let director = self.node(Node::Director)?;
-        super::namespace::feed(&mut director.command(&["nft", "-f", "-"]), &rules)?;
-        director.sysctl("net.ipv4.ip_forward", "1")
-    }
-
-    /// Takes the rules away again.
-    ///
-    /// # Errors
-    /// If there are none.
-    pub fn stop_kernel_forwarding(&self) -> Result<(), Error> {
-        let director = self.node(Node::Director)?;
-        director.sysctl("net.ipv4.ip_forward", "0")?;
-        run(&mut director.command(&["nft", "delete", "table", "ip", "lvx_lab"])).map(drop)
-    }
-}
-
-/// `numgen inc` counts connections modulo the sum of the weights; each server has an interval of them. The reply's
-/// source is put back by conntrack, and servers reply through the director: no masquerading.
-fn dnat_rules(plan: &Plan, weights: &[u16]) -> String {
-    let mut shares = Vec::new();
-    let mut first = 0_u32;
-    for (server, &weight) in plan.servers.iter().zip(weights).filter(|&(_, &weight)| weight > 0) {
-        let last = first + u32::from(weight) - 1;
-        shares.push(format!("{first}-{last} : {} . {}", server.http.ip(), server.http.port()));
-        first = last + 1;
-    }
-    format!(
-        "table ip lvx_lab {{\n  chain prerouting {{\n    type nat hook prerouting priority dstnat;\n    \
-         ip daddr {} tcp dport {HTTP_PORT} dnat to numgen inc mod {first} map {{ {} }}\n  }}\n}}\n",
-        plan.vip,
-        shares.join(", ")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,12 +404,6 @@ mod tests {
              scheduler = \"lc\"\n\n[[virtual_service.real_server]]\naddress = \"10.20.0.12:7\"\nweight = 1\n\
              forward = \"dr\"\n"
         );
-    }
-
-    #[test]
-    fn the_kernels_shares_are_the_weights() {
-        let rules = dnat_rules(&Layout::Nat.plan(3), &[4, 0, 2]);
-        assert!(rules.contains("mod 6 map { 0-3 : 10.30.0.11 . 8080, 4-5 : 10.30.0.13 . 8080 }"), "{rules}");
     }
 
     #[test]

@@ -156,7 +156,9 @@ impl Bed {
         };
         let client = self.node(Node::Client).unwrap();
         // All are open at once, so that each has a port of its own.
-        let sockets: Vec<UdpSocket> = client.inside(|| (0..clients).map(connect).collect()).unwrap().unwrap();
+        let sockets: io::Result<Vec<UdpSocket>> =
+            client.inside(|| (0..clients).map(connect).collect()).unwrap();
+        let sockets = sockets.unwrap();
         let answer = |(number, socket): (usize, &UdpSocket)| {
             let datagram = format!("datagram {number}");
             socket.send(datagram.as_bytes()).unwrap();
