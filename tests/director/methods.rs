@@ -12,7 +12,7 @@ fn nat_carries_tcp_and_udp_both_ways_through_the_director() {
     // What comes back from a server has passed the director, too: the client sees right checksums.
     let at_client = bed.capture(Node::Client, "eth0", "src host 10.20.0.100 and (tcp or udp)");
     let report = carries_everything(&bed, "10.30.0.11.8080", "10.30.0.11.8007");
-    assert_seen_as_sent(&at_client.text(), "10.20.0.100.80 > 10.10.0.2", "10.20.0.100.7 > 10.10.0.2");
+    assert_seen_as_sent(&at_client.end(), "10.20.0.100.80 > 10.10.0.2", "10.20.0.100.7 > 10.10.0.2");
     for real in report.services.iter().flat_map(|service| &service.real_servers) {
         assert!(real.traffic.out_packets > 0, "{real:?}");
         assert_eq!(real.forward, "nat");
@@ -32,7 +32,7 @@ fn tun_carries_tcp_and_udp_and_replies_bypass_the_director() {
     let outer = bed.capture(Node::Router, "eth1", "ip proto 4");
     let report = carries_everything(&bed, "10.20.0.100.80", "10.20.0.100.7");
     assert_replies_bypass(&report, "tun");
-    let outer = outer.text();
+    let outer = outer.end();
     assert!(outer.contains("10.20.0.2 > 10.40.0.11: IP"), "the director to the first server: {outer}");
     assert!(!outer.contains("bad cksum"), "{outer}");
 }
@@ -78,7 +78,7 @@ fn carries_everything(bed: &Bed, http: &str, echo: &str) -> Report {
     let ping = bed.on(Node::Client, "ping -c 3 -i 0.2 -W 5 10.20.0.100");
     assert!(ping.contains(" 0% packet loss"), "{ping}");
 
-    assert_seen_as_sent(&at_server.text(), &format!("> {http}"), &format!("> {echo}"));
+    assert_seen_as_sent(&at_server.end(), &format!("> {http}"), &format!("> {echo}"));
     let report = director.stop().unwrap();
     assert_drops_nothing(&report);
     assert_eq!(report.packets, report.forwarded + report.to_host + report.dropped);
