@@ -65,3 +65,20 @@ fn while_a_director_hangs_its_packets_are_the_kernels() {
     assert_eq!(visit.ask().unwrap(), server);
     bed.load(9);
 }
+
+#[test]
+fn a_director_whose_interface_vanishes_ends_and_says_so() {
+    let bed = Bed::new(Layout::Nat);
+    let mut director = bed.direct(&in_turn());
+    bed.load(3);
+    bed.on(Node::Director, "ip link del eth1");
+    let mut status = None;
+    eventually("end", || {
+        status = director.exit_status();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(1));
+    assert!(director.log_tail().contains("lvx: cannot move packets: "), "{}", director.log_tail());
+    assert!(director.log_tail().contains("eth1"), "{}", director.log_tail());
+    assert!(!bed.has_xdp());
+}

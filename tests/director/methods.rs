@@ -82,6 +82,7 @@ fn carries_everything(bed: &Bed, http: &str, echo: &str) -> Report {
     let report = director.stop().unwrap();
     assert_drops_nothing(&report);
     assert_eq!(report.packets, report.forwarded + report.to_host + report.dropped);
+    assert_eq!((report.port.received, report.port.sent), (report.packets, report.forwarded));
     assert!(report.services.iter().all(|service| service.traffic.in_packets > 0), "{report:?}");
     report
 }

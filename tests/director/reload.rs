@@ -1,9 +1,10 @@
 //! A new configuration by SIGHUP, while connections live.
 
-use crate::bed::{Bed, in_turn};
-use lvx::lab::{LabService, Layout};
+use crate::bed::{Bed, PATIENCE, eventually, in_turn};
+use lvx::lab::{LabService, Layout, Node, Signal};
 use lvx::service::SchedulerName;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::UdpSocket;
 
 /// Who answers so many requests on connections of their own.
 fn answers(bed: &Bed, requests: u32) -> Vec<String> {
@@ -54,7 +55,7 @@ fn a_download_survives_the_removal_of_its_server_whole() {
     let bed = Bed::new(Layout::Nat);
     let director = bed.direct(&[LabService::http(SchedulerName::Wlc, &[1, 0, 0])]);
     let mut visit = bed.connect(bed.plan.http()).unwrap();
-    std::io::Write::write_all(&mut visit, b"GET /large HTTP/1.0\r\n\r\n").unwrap();
+    visit.write_all(b"GET /large HTTP/1.0\r\n\r\n").unwrap();
     // The rest of the answer is more than the socket's buffers hold.
     let mut answer = vec![0; 1000];
     visit.read_exact(&mut answer).unwrap();
@@ -64,6 +65,26 @@ fn a_download_survives_the_removal_of_its_server_whole() {
     visit.read_to_end(&mut answer).unwrap();
     let large = std::fs::read(&bed.large_file().unwrap().path).unwrap();
     assert!(answer.ends_with(&large), "{} bytes came", answer.len());
+}
+
+#[test]
+fn a_udp_client_stays_with_its_server_when_that_is_removed() {
+    let bed = Bed::new(Layout::Dr);
+    let echo = LabService::echo(SchedulerName::Rr, &[1, 1]);
+    let director = bed.direct(std::slice::from_ref(&echo));
+    let (to, client) = (bed.plan.echo(), bed.node(Node::Client).unwrap());
+    let socket = client.inside(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ask = || {
+        socket.send_to(b"?", to).unwrap();
+        let mut answer = [0; 16];
+        let len = socket.recv(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..len]).into_owned()
+    };
+    assert_eq!(ask(), "server 1 ?");
+    bed.reload(&director, &bed.director_config(&[echo.without(1)]));
+    assert_eq!(ask(), "server 1 ?");
+    assert_eq!(bed.echo(5), ["server 2"; 5]);
 }
 
 #[test]
@@ -85,7 +106,7 @@ fn a_bad_configuration_changes_nothing_and_the_log_says_where_it_is_bad() {
     assert!(said.contains("max_connections can be changed by a restart only"), "{said}");
     // A file that is not there is no new configuration, either.
     std::fs::remove_file(bed.dir().join("director.toml")).unwrap();
-    assert!(director.signal(lvx::lab::Signal::HUP));
-    crate::bed::eventually("word about the missing file", || bed.log().matches("not reloaded").count() == 3);
+    assert!(director.signal(Signal::HUP));
+    eventually("word about the missing file", || bed.log().matches("not reloaded").count() == 3);
     assert_eq!(answers(&bed, 9).len(), 3);
 }
