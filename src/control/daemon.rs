@@ -20,6 +20,7 @@ use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -124,7 +125,8 @@ impl Director {
         };
         director.meet_neighbours();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
-        director.write_report();
+        // A path that cannot be written is told to whoever typed it, not to the log each second.
+        director.try_write_report()?;
         tracing::info!(
             interfaces = names.join(","),
             workers = on_cores.len(),
@@ -169,10 +171,10 @@ impl Director {
                 recv(wanted) -> neighbour => if let Ok((interface, address)) = neighbour {
                     self.kernel.ask(interface, address);
                 },
-                recv(failures) -> failure => return Err(match failure {
-                    Ok(error) => RunError::Io("move packets", error),
-                    Err(_) => RunError::Io("move packets", io::Error::other("a worker panicked")),
-                }),
+                recv(failures) -> failure => {
+                    let failure = failure.unwrap_or_else(|_| io::Error::other("no worker is left"));
+                    return Err(RunError::Io("move packets", failure));
+                }
                 recv(seconds) -> _ => {
                     self.publisher.retire(Instant::now());
                     self.write_report();
@@ -224,18 +226,22 @@ impl Director {
         self.steerings.iter_mut().try_for_each(|steering| steering.set(&table))
     }
 
-    /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
     fn write_report(&self) {
-        let Some(path) = &self.options.report else { return };
+        if let Err(error) = self.try_write_report() {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
+    fn try_write_report(&self) -> Result<(), RunError> {
+        let Some(path) = &self.options.report else { return Ok(()) };
         let report = gather::report(&self.publisher, &self.counters, &self.table, self.port_totals());
         let written = serde_json::to_vec_pretty(&report).map_err(io::Error::from).and_then(|json| {
             let beside = path.with_extension("new");
             std::fs::write(&beside, json)?;
             std::fs::rename(beside, path)
         });
-        if let Err(error) = written {
-            tracing::error!(path = %path.display(), %error, "cannot write the report");
-        }
+        written.map_err(|error| RunError::Report(path.clone(), error))
     }
 
     fn port_totals(&self) -> report::Port {
@@ -269,10 +275,14 @@ impl Workers {
         for (number, worker) in ready.into_iter().enumerate() {
             let tell = tell.clone();
             let body = move || {
-                // A panic drops `tell` unsent: the daemon sees that, too.
-                if let Err(error) = worker.run() {
-                    let _ = tell.send(error);
-                }
+                // A panic of one worker must be heard of while the others still hold their ends of the channel.
+                let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+                let failure = match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error,
+                    Err(_) => io::Error::other("a worker panicked"),
+                };
+                let _ = tell.send(failure);
             };
             workers
                 .threads
@@ -411,6 +421,8 @@ pub enum RunError {
     },
     /// A reload would change what only a restart can.
     NeedsRestart(&'static str),
+    /// The report cannot be written there.
+    Report(PathBuf, io::Error),
     /// Anything else: what was tried, and what the system said.
     Io(&'static str, io::Error),
 }
@@ -435,6 +447,7 @@ impl fmt::Display for RunError {
                  {has}`, or give it queues with `ethtool -L {interface} combined {workers}`"
             ),
             RunError::NeedsRestart(key) => write!(f, "{key} can be changed by a restart only"),
+            RunError::Report(path, error) => write!(f, "cannot write the report {}: {error}", path.display()),
             RunError::Io(tried, error) => write!(f, "cannot {tried}: {error}"),
         }
     }
@@ -458,4 +471,41 @@ from! {
     AttachError => Attach,
     PortError => Port,
     TooManyServers => TooManyServers,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::port::{Frame, Port};
+
+    /// Nothing ever arrives; a broken one panics over it.
+    struct Silent {
+        broken: bool,
+    }
+
+    impl Port for Silent {
+        fn turn(&mut self, _road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize> {
+            assert!(!self.broken, "as a bug would");
+            Ok(0)
+        }
+
+        fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+            std::thread::sleep(timeout);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_heard_of_while_others_work_on() {
+        let table = Arc::new(Table::new(8, Seed::new(1, 2)).unwrap());
+        let (wanted, _) = bounded(1);
+        let shift = Shift { core: 0, idle: Idle::Sleep, start: Instant::now(), wanted, stop: Arc::default() };
+        let worker = |number, broken| {
+            let tracker = Tracker::new(table.clone(), number, 2);
+            Worker::new(Box::new(Silent { broken }), tracker, Arc::default(), Arc::default(), shift.clone())
+        };
+        let workers = Workers::spawn(vec![worker(0, false), worker(1, true)], shift.stop.clone()).unwrap();
+        let failure = workers.failures.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(failure.to_string(), "a worker panicked");
+    }
 }

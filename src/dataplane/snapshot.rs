@@ -9,7 +9,7 @@ use crate::sched::{self, Scheduler};
 use crate::service::{Live, Method, RealServer, ServiceTable, VirtualService};
 use crate::wire::rewrite::{Translation, V4End};
 use arc_swap::ArcSwap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 
@@ -151,19 +151,25 @@ impl Snapshot {
         self.partial_checksums.get(ingress.index()).copied().unwrap_or(false)
     }
 
-    /// The neighbours whose MACs must be known for packets to reach every server.
+    /// The neighbours whose MACs must be known for packets to reach every server, and for the replies of
+    /// masqueraded ones to reach clients beyond the default gateway.
     pub fn neighbours_needed(&self) -> Vec<(InterfaceId, IpAddr)> {
         let v4 = |decision: &Decision| IpAddr::V4(decision.rip.addr.into());
-        let towards = |decision| self.hops.neighbour_towards(v4(decision));
-        let mut needed: Vec<_> = self.decisions.iter().flatten().filter_map(towards).collect();
+        let anywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let ends = self.decisions.iter().flatten().flat_map(|decision| {
+            [Some(v4(decision)), decision.method.sees_replies().then_some(anywhere)].into_iter().flatten()
+        });
+        let mut needed: Vec<_> = ends.filter_map(|end| self.hops.neighbour_towards(end)).collect();
         needed.sort_unstable();
         needed.dedup();
+        // On a default route without a gateway, everybody is a neighbour.
+        needed.retain(|&(_, address)| address != anywhere);
         needed
     }
 
     /// Whether some of the neighbours needed are not known.
     pub fn lacks_neighbours(&self) -> bool {
-        self.decisions.iter().flatten().any(|decision| matches!(decision.way, Err(Missing::Neighbour(..))))
+        self.neighbours_needed().into_iter().any(|(interface, address)| !self.hops.knows(interface, address))
     }
 }
 

@@ -160,6 +160,11 @@ impl NextHops {
         Some((target.interface?, target.via.unwrap_or(to)))
     }
 
+    /// Whether a neighbour's MAC is known.
+    pub fn knows(&self, interface: InterfaceId, neighbour: IpAddr) -> bool {
+        self.numbers.contains_key(&(interface, neighbour))
+    }
+
     fn route(&self, to: IpAddr) -> Option<&Target> {
         self.routes.iter().find_map(|(len, table)| table.get(&mask(to, *len)))
     }
@@ -237,6 +242,7 @@ mod tests {
         assert_eq!(hops.neighbour_towards(ip("192.0.2.5")), Some((InterfaceId(0), ip("10.0.0.254"))));
         assert_eq!(hops.neighbour_towards(ip("8.8.8.8")), Some((InterfaceId(0), ip("10.0.0.254"))));
         assert_eq!(hops.neighbour_towards(ip("2001:db8::1")), None);
+        assert!(hops.knows(InterfaceId(1), ip("10.1.0.11")) && !hops.knows(InterfaceId(0), ip("10.1.0.11")));
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! The director, end to end: the real binary between real clients and real servers, in network namespaces. Needs
+//! root.
+//!
+//! Each test has a lab of its own, and two labs live at once at most: what a test waits for is bounded by seconds,
+//! not by how busy the machine is.
+
+#![cfg(all(feature = "xdp", target_os = "linux"))]
+#![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
+
+mod bed;
+mod lifecycle;
+mod limits;
+mod methods;
+mod modes;
+mod network;
+mod reload;
+mod start;
+mod untouched;
