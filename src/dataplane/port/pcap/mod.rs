@@ -9,6 +9,7 @@
 //! the second opinion in the tests.
 
 mod capture;
+mod pcapng;
 mod tape;
 mod writer;
 

@@ -70,12 +70,12 @@ impl Tape {
         self.inputs[self.entries[index].input as usize].0
     }
 
-    /// A packet as an Ethernet frame: its header, made up if it was captured without one, and what follows it.
-    /// `mac` tells the MAC of an interface, to which such packets were sent.
+    /// A packet as an Ethernet frame: the header made up for it if it was captured without one, and the
+    /// captured bytes. `mac` tells the MAC of an interface, to which such packets were sent.
     ///
     /// # Panics
     /// As [`Tape::time_ns`].
-    pub fn frame(&self, index: usize, mac: impl Fn(InterfaceId) -> Mac) -> ([u8; 14], &[u8]) {
+    pub fn frame(&self, index: usize, mac: impl Fn(InterfaceId) -> Mac) -> (Option<[u8; 14]>, &[u8]) {
         let (ingress, capture, packet) = self.packet(index);
         capture.ethernet(packet, NOBODY, mac(ingress))
     }
@@ -160,9 +160,10 @@ where
         let mut frames: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
         for (index, buffer) in (first..end).zip(self.buffers.chunks_exact_mut(self.stride)) {
             let (header, payload) = self.tape.frame(index, mac);
+            let header = header.as_ref().map_or(&[][..], |made_up| made_up);
             let len = header.len() + payload.len();
             let packet = &mut buffer[HEADROOM..HEADROOM + len];
-            packet[..header.len()].copy_from_slice(&header);
+            packet[..header.len()].copy_from_slice(header);
             packet[header.len()..].copy_from_slice(payload);
             frames.push(Frame::new(buffer, HEADROOM, len, ingress));
         }
@@ -201,7 +202,7 @@ mod tests {
         Capture::parse(file).unwrap()
     }
 
-    /// The first byte of each packet's payload, in the tape's order.
+    /// The first byte of each packet, in the tape's order.
     fn order(tape: &Tape) -> Vec<u8> {
         (0..tape.len()).map(|index| tape.frame(index, |_| Mac::ZERO).1[0]).collect()
     }
