@@ -5,6 +5,7 @@ pub mod check;
 mod demo;
 #[cfg(target_os = "linux")]
 pub mod lab;
+pub mod replay;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ enum Command {
     },
     #[cfg(target_os = "linux")]
     Lab(lab::LabArgs),
+    Replay(replay::ReplayArgs),
 }
 
 /// Runs the command line.
@@ -35,5 +37,6 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::run(&file),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab::run(args),
+        Command::Replay(args) => replay::run(&args),
     }
 }

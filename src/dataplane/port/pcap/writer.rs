@@ -57,6 +57,11 @@ impl CaptureWriter {
         Ok(writer)
     }
 
+    /// The file that this will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds a frame, seen on `interface` at `time_ns` since 1970.
     ///
     /// # Errors
