@@ -1,4 +1,5 @@
 //! `lvx replay` as its user meets it: what it says when something is wrong, and what it leaves behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use etherparse::PacketBuilder;
 use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
@@ -188,4 +189,41 @@ fn a_capture_without_packets_gives_an_output_without_packets() {
         folder.replay(&["--input", "empty.pcap", "--output", "out.pcap", "--repeat", "3"]).status.success()
     );
     assert_eq!(frames(&folder.path("out.pcap")), []);
+}
+
+/// Every packet is a batch, and all but the second of every other one are pings: of two workers, one opens a single
+/// connection and must not keep the places that it took for more.
+#[test]
+fn a_full_table_refuses_the_same_packets_whoever_is_at_work() {
+    let folder = Folder::new();
+    fs::write(folder.path("c.toml"), CONFIG.replace("max_connections = 1000", "max_connections = 2048"))
+        .unwrap();
+    let mut writer = PcapWriter::new(Vec::new()).unwrap();
+    for n in 0..4500u32 {
+        let [_, _, high, low] = n.to_be_bytes();
+        let ip = PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 1]).ipv4(
+            [10, 1, high, low],
+            [10, 0, 0, 100],
+            64,
+        );
+        let mut frame = Vec::new();
+        if n % 2 == 0 || n == 1 {
+            ip.tcp(4000, 80, 0, 64240).syn().write(&mut frame, &[]).unwrap();
+        } else {
+            ip.icmpv4_echo_request(1, 1).write(&mut frame, &[]).unwrap();
+        }
+        let time = Duration::from_millis(1_700_000_000_000 + u64::from(n) * 10);
+        writer.write_packet(&PcapPacket::new(time, frame.len() as u32, &frame)).unwrap();
+    }
+    fs::write(folder.path("many.pcap"), writer.into_writer()).unwrap();
+    let run = |workers: &str| {
+        let arguments = ["--input", "many.pcap", "--output", "out.pcapng", "--json", "--workers", workers];
+        let report: Value = serde_json::from_slice(&folder.replay(&arguments).stdout).unwrap();
+        (fs::read(folder.path("out.pcapng")).unwrap(), report["dropped_by_reason"].clone())
+    };
+    let one = run("1");
+    assert_eq!(one.1["table_full"], 2251 - 2048);
+    for workers in ["2", "3", "7"] {
+        assert!(run(workers) == one, "{workers} workers");
+    }
 }

@@ -8,6 +8,9 @@ use crate::dataplane::port::Frame;
 use crate::dataplane::port::pcap::{Capture, CaptureError, CaptureWriter, PcapPort, Tape, merge};
 use crate::dataplane::verdict::Verdict;
 use crate::net::{InterfaceId, Mac};
+use crate::wire::ETHERNET;
+use crate::wire::checksum::complete_partial;
+use crate::wire::parse::parse;
 use clap::Args;
 use play::Director;
 use report::{Input, Replayed, Timing};
@@ -105,10 +108,10 @@ fn replay(args: &ReplayArgs) -> Result<Replayed, Error> {
     let rib = config.rib().map_err(|errors| Error::Config(errors.in_file(&name)))?;
     let (tape, inputs) = read_inputs(&args.input, &config)?;
     let workers = args.workers.or(config.director.workers).unwrap_or(1);
-    let mut director = Director::new(&config, &rib, workers)?;
+    let macs: Vec<Mac> = rib.links.iter().map(|link| link.mac).collect();
+    let mut director = Director::new(&config, &rib, workers, partial_checksums(&tape, &macs))?;
 
     let recording = RefCell::new(Some(Recording::start(args, &config)?));
-    let macs: Vec<Mac> = rib.links.iter().map(|link| link.mac).collect();
     let sink = |index: usize, frame: &Frame<'_>| match &mut *recording.borrow_mut() {
         Some(recording) => recording.take(tape.time_ns(index), frame),
         None => Ok(()),
@@ -125,6 +128,27 @@ fn replay(args: &ReplayArgs) -> Result<Replayed, Error> {
     let later = later.collect::<Result<Vec<_>, _>>()?;
     let timing = Timing::new(tape.len(), first, &later);
     Ok(Replayed { bytes_per_connection: report.connections.bytes_each, report, timing, inputs })
+}
+
+/// The interfaces on which a packet came in whose checksum a network card was to complete, as in a capture taken
+/// where packets are sent. On the others there is nothing to complete, and so the pipeline need not look.
+fn partial_checksums(tape: &Tape, macs: &[Mac]) -> Vec<bool> {
+    let mut partial = vec![false; macs.len()];
+    for index in 0..tape.len() {
+        let ingress = tape.ingress(index).index();
+        if partial[ingress] {
+            continue;
+        }
+        let (header, payload) = tape.frame(index, |_| macs[ingress]);
+        let mut frame = [header.as_ref().map_or(&[][..], |made_up| made_up), payload].concat();
+        let Ok(packet) = parse(&frame) else { continue };
+        frame.truncate(ETHERNET + usize::from(packet.ip_len));
+        let before = frame.clone();
+        // A whole checksum may look partial; completing it changes nothing.
+        partial[ingress] =
+            complete_partial(&mut frame, packet.l4.into(), packet.key.proto()) && frame != before;
+    }
+    partial
 }
 
 /// How much later the tape begins when it is played again: as soon as it has ended.

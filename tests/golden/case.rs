@@ -154,9 +154,14 @@ impl Case {
 
     /// A server's answer, described as if it came from the VIP, reaches the client.
     pub fn answers(&mut self, at: u64, packet: &Packet, server: usize) {
+        self.frame_answers(at, Packet::frame, packet, server);
+    }
+
+    /// A server's answer in some frame.
+    pub fn frame_answers(&mut self, at: u64, frame: fn(&Packet) -> Vec<u8>, packet: &Packet, server: usize) {
         let vip = packet.src;
         let answer = self.server(vip, server).answers(packet.clone());
-        let time = self.comes(at, ETH1, answer.frame());
+        let time = self.comes(at, ETH1, frame(&answer));
         self.goes(time, ETH0, client_receives(&answer, vip));
         let traffic = self.traffic(vip, server);
         traffic.outward.0 += 1;

@@ -1,6 +1,7 @@
 //! Golden captures: `pcap-fixtures/` holds what goes in and what must come out, packet by packet and count by
 //! count. The cases are made here, by etherparse and pcap-file; `LVX_BLESS=1 cargo test --test golden` writes
 //! them, and a run without it holds `lvx replay` to them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod captures;
 mod case;

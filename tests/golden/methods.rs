@@ -230,5 +230,10 @@ fn partial_checksums() -> Case {
     let query = Packet::udp(client(4), DNS, b"question");
     case.opened(DNS, 0);
     case.frame_reaches(10, query.frame_of_an_offloading_sender(), &query, 0);
+    let offloading = Packet::frame_of_an_offloading_sender;
+    case.frame_answers(20, offloading, &Packet::tcp("SA", HTTP, client(1)), 0);
+    case.frame_answers(21, offloading, &Packet::udp(DNS, client(4), b"answer"), 0);
+    // Beside these there are whole ones.
+    case.answers(22, &Packet::tcp("PA", HTTP, client(1)).with("whole"), 0);
     case
 }

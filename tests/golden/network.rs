@@ -104,7 +104,7 @@ impl Server {
     fn mac(&self) -> Mac {
         match self.method {
             Method::Tun => INNER_ROUTER_MAC,
-            Method::Nat | Method::Dr => [2, 0, 0, 0, 0, (self.rip[3] / 10) << 4 | self.rip[3] % 10],
+            Method::Nat | Method::Dr => [2, 0, 0, 0, 0, self.rip[3] / 10 * 16 + self.rip[3] % 10],
         }
     }
 

@@ -36,11 +36,16 @@ pub(super) struct Director {
 }
 
 impl Director {
-    /// A director of these services in this network.
+    /// A director of these services in this network, with checksums to complete on these interfaces.
     ///
     /// # Errors
     /// There is not enough memory for `max_connections`, or there are too many servers.
-    pub fn new(config: &Config, rib: &Rib, workers: u16) -> Result<Director, Error> {
+    pub fn new(
+        config: &Config,
+        rib: &Rib,
+        workers: u16,
+        partial_checksums: Vec<bool>,
+    ) -> Result<Director, Error> {
         let max = config.director.max_connections;
         // The same seed in every replay. Nobody attacks a capture.
         let table = Table::new(max, Seed::new(1, 2))
@@ -48,8 +53,6 @@ impl Director {
         let table = Arc::new(table);
         let published = Arc::new(Published::default());
         let counters: Vec<Arc<Counters>> = (0..workers).map(|_| Arc::default()).collect();
-        // A capture taken where packets were sent has checksums in it that a network card was to complete.
-        let partial_checksums = vec![true; config.interfaces.len()];
         let mut publisher =
             Publisher::new(table.clone(), published.clone(), counters.clone(), partial_checksums);
         publisher.set_rib(rib);
