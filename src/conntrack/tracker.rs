@@ -194,6 +194,11 @@ impl Tracker {
         }
     }
 
+    /// Gives the free slots at hand back to the common stock.
+    pub fn rest(&mut self) {
+        self.table.give_slots(self.at_hand.drain(..));
+    }
+
     fn take_slot(&mut self) -> Option<u32> {
         if self.at_hand.is_empty() {
             let at_hand = &mut self.at_hand;
@@ -215,7 +220,7 @@ impl Tracker {
 
 impl Drop for Tracker {
     fn drop(&mut self) {
-        self.table.give_slots(self.at_hand.drain(..));
+        self.rest();
     }
 }
 

@@ -84,6 +84,11 @@ impl Pipeline {
         tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
     }
 
+    /// Keeps no free places of the table at hand: the next worker finds all that there are.
+    pub fn rest(&mut self) {
+        self.road.tracker.rest();
+    }
+
     /// The worker's counters.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.road.counters
