@@ -152,6 +152,9 @@ fn an_output_that_cannot_be_written_is_named() {
         let said = folder.failure(&["--input", "in.pcap", "--output", "/dev/full"]);
         assert!(said.contains("/dev/full: No space left on device"), "{said}");
     }
+    let said = folder.failure(&["--input", "in.pcap", "--output", "out.pcap", "--host-output", "out.pcap"]);
+    assert!(said.starts_with("lvx replay: --output and --host-output are both out.pcap"), "{said}");
+    assert_eq!(folder.names(), ["c.toml", "in.pcap"]);
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct ReplayArgs {
 enum Error {
     Config(ConfigErrors),
     Capture(CaptureError),
+    /// Both outputs are to be this file.
+    OneOutput(PathBuf),
     /// The input as given, and what is wrong with it.
     Input(String, String),
     /// What was tried.
@@ -74,6 +76,13 @@ impl fmt::Display for Error {
         match self {
             Error::Config(errors) => errors.fmt(f),
             Error::Capture(error) => error.fmt(f),
+            Error::OneOutput(path) => {
+                write!(
+                    f,
+                    "--output and --host-output are both {}; they are captures of their own",
+                    path.display()
+                )
+            }
             Error::Input(input, wrong) => write!(f, "--input {input}: {wrong}"),
             Error::Io(tried, error) => write!(f, "{tried}: {error}"),
             Error::Services(error) => error.fmt(f),
@@ -103,6 +112,9 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
 }
 
 fn replay(args: &ReplayArgs) -> Result<Replayed, Error> {
+    if let Some(path) = args.output.as_ref().filter(|path| args.host_output.as_ref() == Some(path)) {
+        return Err(Error::OneOutput(path.clone()));
+    }
     let config = config::read(&args.config).map_err(Error::Config)?;
     let name = args.config.display().to_string();
     let rib = config.rib().map_err(|errors| Error::Config(errors.in_file(&name)))?;

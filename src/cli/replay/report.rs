@@ -127,7 +127,10 @@ struct ServiceTable<'r>(&'r Service);
 impl fmt::Display for ServiceTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Service { name, protocol, address, scheduler, real_servers, .. } = self.0;
-        writeln!(f, "{name}  {protocol} {address} {scheduler}")?;
+        let vip = format!("{protocol} {address}");
+        // A service without a name of its own is called by its address.
+        let name = if *name == vip { String::new() } else { format!("{name}  ") };
+        writeln!(f, "{name}{vip} {scheduler}")?;
         writeln!(
             f,
             "  {:<22}{:>8}{:>8}{:>12}{:>10}{:>10}{:>12}{:>12}{:>14}{:>14}",
