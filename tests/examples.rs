@@ -4,13 +4,14 @@ use lvx::config::{Config, read};
 use lvx::service::Method;
 use std::path::{Path, PathBuf};
 
-/// Every file of `examples/`, with the configuration in it.
+/// Every configuration of `examples/`.
 fn examples() -> Vec<(PathBuf, Config)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut paths: Vec<PathBuf> = folder
         .read_dir()
         .expect("examples/ exists")
         .map(|entry| entry.expect("a readable entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     paths.sort();
     paths

@@ -5,6 +5,7 @@ pub mod check;
 mod demo;
 #[cfg(target_os = "linux")]
 pub mod lab;
+pub mod replay;
 pub mod run;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +31,7 @@ enum Command {
     },
     #[cfg(target_os = "linux")]
     Lab(lab::LabArgs),
+    Replay(replay::ReplayArgs),
 }
 
 /// Runs the command line.
@@ -39,5 +41,6 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::run(&file),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab::run(args),
+        Command::Replay(args) => replay::run(&args),
     }
 }

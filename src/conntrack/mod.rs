@@ -20,6 +20,7 @@ mod tracker;
 
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
+pub use shard::Reference;
 pub use state::{State, Timeouts};
 pub use table::{Connection, Found, Lookup, Table, Touched};
 pub use tracker::{Ended, Opened, Refused, Tracker};

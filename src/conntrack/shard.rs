@@ -8,6 +8,7 @@
 //! comparison and nothing else. A reader that finds nothing may have overlooked a reference put in meanwhile:
 //! who is about to act on a miss looks again under the shard's lock.
 
+use super::memory::equal_lanes;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -17,7 +18,7 @@ pub(super) const LANES: usize = 8;
 
 /// A reference to a connection: its slot, and in the top bit whether the packet is a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reference(pub(super) u32);
+pub struct Reference(pub(super) u32);
 
 impl Reference {
     pub(super) const fn new(slot: u32, reply: bool) -> Reference {
@@ -52,7 +53,7 @@ impl Bucket {
     /// The lanes whose tag this is; 0 asks for the empty ones.
     #[inline]
     fn lanes_of(&self, tag: u16) -> Lanes {
-        Lanes::equal([self.tags[0].load(Acquire), self.tags[1].load(Acquire)], tag)
+        Lanes(equal_lanes([self.tags[0].load(Acquire), self.tags[1].load(Acquire)], tag))
     }
 
     /// The references under this tag.
@@ -90,24 +91,9 @@ impl Bucket {
     }
 }
 
-/// Some of a bucket's lanes.
-///
-/// Lane 4 w + i of word w is bit 16 i + w, so that both words' comparisons lie over each other.
+/// Some of a bucket's lanes, a bit for each.
 #[derive(Debug, Clone, Copy)]
-struct Lanes(u64);
-
-impl Lanes {
-    /// The lanes that hold `tag`, compared four at a time within each word.
-    #[inline]
-    fn equal(words: [u64; 2], tag: u16) -> Lanes {
-        const LOW: u64 = 0x7fff_7fff_7fff_7fff;
-        let wanted = tag as u64 * 0x0001_0001_0001_0001;
-        // The top bit of each lane that is all zero: without it the lane's sum with 0x7fff sets the top bit.
-        let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
-        let [first, second] = words.map(|word| zero(word ^ wanted));
-        Lanes(first >> 15 | second >> 14)
-    }
-}
+struct Lanes(u32);
 
 impl Iterator for Lanes {
     type Item = usize;
@@ -117,10 +103,10 @@ impl Iterator for Lanes {
         if self.0 == 0 {
             return None;
         }
-        let bit = self.0.trailing_zeros() as usize;
+        let lane = self.0.trailing_zeros() as usize;
         self.0 &= self.0 - 1;
         // A bucket has eight lanes: the mask shows the compiler that no index is out of bounds.
-        Some((bit / 16 + bit % 16 * 4) & (LANES - 1))
+        Some(lane & (LANES - 1))
     }
 }
 
@@ -211,21 +197,6 @@ mod tests {
             at = buckets[number as usize].next();
         }
         found
-    }
-
-    #[test]
-    fn lanes_are_found_by_their_exact_tag() {
-        for lane in 0..LANES {
-            for tag in [1u16, 0x7fff, 0x8000, 0xffff] {
-                for other in [0, tag ^ 1, tag ^ 0x8000, tag.wrapping_add(1), tag.wrapping_sub(1)] {
-                    let tags: [u16; LANES] = std::array::from_fn(|i| if i == lane { tag } else { other });
-                    let word =
-                        |w: usize| (0..4).fold(0, |word, i| word | (tags[4 * w + i] as u64) << (16 * i));
-                    let found: Vec<usize> = Lanes::equal([word(0), word(1)], tag).collect();
-                    assert_eq!(found, [lane], "tag {tag:#x} among {other:#x}");
-                }
-            }
-        }
     }
 
     #[test]

@@ -51,8 +51,19 @@ impl State {
         State::Udp,
     ];
 
-    pub(super) fn from_number(number: u8) -> State {
-        State::ALL.get(number as usize).copied().unwrap_or(State::Close)
+    /// The state of a number between 0 and 11; others are taken for CLOSE.
+    #[inline]
+    pub(super) const fn from_number(number: u8) -> State {
+        const BY_NUMBER: [State; 16] = {
+            let mut by_number = [State::Close; 16];
+            let mut i = 0;
+            while i < State::ALL.len() {
+                by_number[i] = State::ALL[i];
+                i += 1;
+            }
+            by_number
+        };
+        BY_NUMBER[(number & 15) as usize]
     }
 
     /// The name as `ipvsadm -Lc` prints it.
@@ -85,13 +96,14 @@ impl State {
 
 /// How many ticks of silence each state allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts([u32; State::ALL.len()]);
+pub struct Timeouts([u32; 16]);
 
 impl Timeouts {
     /// IPVS's defaults, but for the three that `ipvsadm --set tcp tcpfin udp` sets.
     pub fn new(tcp: Duration, tcp_fin: Duration, udp: Duration) -> Timeouts {
-        let mut ticks = State::ALL.map(|state| {
-            Tick::PER_SECOND
+        let mut ticks = [0; 16];
+        for state in State::ALL {
+            ticks[state as usize] = Tick::PER_SECOND
                 * match state {
                     State::None => 2,
                     State::Established => 900,
@@ -100,8 +112,8 @@ impl Timeouts {
                     State::Close => 10,
                     State::LastAck => 30,
                     State::Udp => 300,
-                }
-        });
+                };
+        }
         ticks[State::Established as usize] = Tick::span(tcp);
         ticks[State::FinWait as usize] = Tick::span(tcp_fin);
         ticks[State::Udp as usize] = Tick::span(udp);

@@ -42,7 +42,14 @@ pub(super) struct Slots {
 
 /// Where a packet's connection may be: the answer of [`Table::glance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lookup(Option<Reference>);
+pub enum Lookup {
+    /// Perhaps here.
+    At(Reference),
+    /// Not in the first bucket; perhaps in the one that goes on.
+    Further(u32),
+    /// Nowhere.
+    Nowhere,
+}
 
 /// A connection found for a packet.
 #[derive(Debug, Clone, Copy)]
@@ -175,24 +182,45 @@ impl Table {
         }
     }
 
-    /// Looks at the tags of the first bucket only, and asks for the connection's line that a later
-    /// [`Table::find`] reads.
+    /// Looks at the tags of the first bucket, and asks for the line that is to be read next: the connection's, or
+    /// the bucket's that goes on.
     #[inline]
     pub fn glance(&self, hash: FlowHash) -> Lookup {
-        let Some(bucket) = self.buckets.get(self.bucket_of(hash)) else { return Lookup(None) };
-        let reference = bucket.under(hash.tag()).next();
-        if let Some(entry) = reference.and_then(|r| self.slab.get(r.slot() as usize)) {
-            prefetch(entry);
+        self.glance_at(self.bucket_of(hash), hash)
+    }
+
+    /// Goes on where a glance has found nothing yet.
+    #[inline]
+    pub fn glance_further(&self, lookup: Lookup, hash: FlowHash) -> Lookup {
+        match lookup {
+            Lookup::Further(bucket) => self.glance_at(bucket as usize, hash),
+            found => found,
         }
-        Lookup(reference)
+    }
+
+    #[inline]
+    fn glance_at(&self, bucket: usize, hash: FlowHash) -> Lookup {
+        let Some(bucket) = self.buckets.get(bucket) else { return Lookup::Nowhere };
+        if let Some(reference) = bucket.under(hash.tag()).next() {
+            if let Some(entry) = self.slab.get(reference.slot() as usize) {
+                prefetch(entry);
+            }
+            return Lookup::At(reference);
+        }
+        let Some(next) = bucket.next() else { return Lookup::Nowhere };
+        if let Some(bucket) = self.buckets.get(next as usize) {
+            prefetch(bucket);
+        }
+        Lookup::Further(next)
     }
 
     /// The connection of a packet, where `lookup` saw one or wherever it is.
     #[inline]
     pub fn find(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        match lookup.0.and_then(|reference| self.confirm(reference, key)) {
-            Some(found) => Some(found),
-            None => self.search(hash, key),
+        match lookup {
+            Lookup::At(reference) => self.confirm(reference, key).or_else(|| self.search(hash, key)),
+            Lookup::Further(_) => self.search(hash, key),
+            Lookup::Nowhere => None,
         }
     }
 
@@ -215,6 +243,7 @@ impl Table {
 
     /// Goes through the whole chain. Finds everything that was there before the call; without the shard's lock
     /// it may overlook what is put in meanwhile.
+    #[cold]
     fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
         let mut at = Some(self.bucket_of(hash) as u32);
         while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
@@ -321,12 +350,6 @@ impl Table {
         if let Some(entry) = self.slab.get(found.slot as usize) {
             entry.set_hop(hop);
         }
-    }
-
-    /// The key of the client's packets: what a reply is translated back to.
-    #[inline]
-    pub fn key(&self, found: &Found) -> Option<FlowKey> {
-        self.slab.get(found.slot as usize)?.key()
     }
 
     /// Every connection that there is now, in no order. Those that open or end meanwhile may be missed.

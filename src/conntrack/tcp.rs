@@ -45,26 +45,45 @@ const INPUT_ONLY: Rows = [
     /*rst*/[CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL],
 ];
 
+/// The three tables as one: column 4 bits, row 3 bits, table 2 bits. What is between them closes.
+const TABLE: [State; 512] = {
+    let mut table = [CL; 512];
+    let tables = [INPUT, INPUT_ONLY, OUTPUT];
+    let mut at = 0;
+    while at < 3 * 4 * 11 {
+        let (which, row, column) = (at / 44, at / 11 % 4, at % 11);
+        table[which << 7 | row << 4 | column] = tables[which][row][column];
+        at += 1;
+    }
+    table
+};
+
+/// The row of every combination of ACK, RST, SYN and FIN (the flags' bits 4, 2, 1 and 0); 4 is none of them.
+const ROW: [u8; 32] = {
+    let mut rows = [4; 32];
+    let mut flags = 0;
+    while flags < 32 {
+        rows[flags] = match flags {
+            f if f & 0x04 != 0 => 3,
+            f if f & 0x02 != 0 => 0,
+            f if f & 0x01 != 0 => 1,
+            f if f & 0x10 != 0 => 2,
+            _ => 4,
+        };
+        flags += 1;
+    }
+    rows
+};
+
 /// The state after a segment with these flags. `input_only`: no reply of the connection was ever seen.
 #[inline]
 pub(super) fn next(state: State, direction: Direction, input_only: bool, flags: TcpFlags) -> State {
-    let rows = match direction {
-        Direction::Reply => &OUTPUT,
-        Direction::Original if input_only => &INPUT_ONLY,
-        Direction::Original => &INPUT,
+    let table = match direction {
+        Direction::Original => input_only as usize,
+        Direction::Reply => 2,
     };
-    let row = if flags.has(TcpFlags::RST) {
-        3
-    } else if flags.has(TcpFlags::SYN) {
-        0
-    } else if flags.has(TcpFlags::FIN) {
-        1
-    } else if flags.has(TcpFlags::ACK) {
-        2
-    } else {
-        return CL;
-    };
-    rows[row].get(state as usize).copied().unwrap_or(CL)
+    let row = ROW[(flags.0 & 0x1f) as usize] as usize;
+    TABLE[(table << 7 | row << 4 | state as usize) & 511]
 }
 
 #[cfg(test)]

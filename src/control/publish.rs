@@ -186,8 +186,8 @@ impl Publisher {
     }
 
     fn publish(&self) {
-        let departed: Vec<RealServer> =
-            self.departed.values().map(|departed| departed.real.clone()).collect();
+        let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| (vip, departed.real.clone());
+        let departed: Vec<(Endpoint, RealServer)> = self.departed.iter().map(of_service).collect();
         let (services, hops) = (self.services.clone(), self.hops.clone());
         let snapshot =
             Snapshot::new(services, &departed, hops, self.timeouts, self.partial_checksums.clone());

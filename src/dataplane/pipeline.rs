@@ -15,7 +15,6 @@ use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Touched, Tracke
 use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
 use crate::service::{Method, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
-use crate::wire::rewrite::V4End;
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
@@ -27,24 +26,13 @@ pub type Wanted = (InterfaceId, IpAddr);
 /// How many frames ahead their headers are asked for.
 const AHEAD: usize = 6;
 
-/// One worker's pipeline: its hand on the connection table, its counters, and the snapshot it decides by.
+/// One worker's pipeline: the snapshot it decides by, and the road that packets take.
 #[derive(Debug)]
 pub struct Pipeline {
-    tracker: Tracker,
-    counters: Arc<Counters>,
     published: Arc<Published>,
     generation: u64,
     snapshot: Arc<Snapshot>,
-    wanted: ArrayVec<Wanted, 8>,
-}
-
-/// A packet on its way through the passes.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    at: usize,
-    packet: Packet,
-    hash: FlowHash,
-    lookup: Option<Lookup>,
+    road: Road,
 }
 
 impl Pipeline {
@@ -52,15 +40,19 @@ impl Pipeline {
     pub fn new(tracker: Tracker, counters: Arc<Counters>, published: Arc<Published>) -> Pipeline {
         let generation = published.generation();
         let snapshot = published.current();
-        Pipeline { tracker, counters, published, generation, snapshot, wanted: ArrayVec::new() }
+        Pipeline {
+            published,
+            generation,
+            snapshot,
+            road: Road { tracker, counters, wanted: ArrayVec::new() },
+        }
     }
 
     /// Gives every frame its verdict, and rewrites those to be forwarded.
     pub fn run(&mut self, frames: &mut [Frame<'_>], now: Tick) {
         self.follow();
-        let snapshot = self.snapshot.clone();
         for batch in frames.chunks_mut(BATCH) {
-            self.batch(batch, &snapshot, now);
+            self.road.batch(batch, &self.snapshot, now);
         }
     }
 
@@ -73,6 +65,54 @@ impl Pipeline {
         }
     }
 
+    /// The neighbours that packets were missing since the last call, the first few of them.
+    pub fn take_wanted(&mut self) -> impl Iterator<Item = Wanted> {
+        std::mem::take(&mut self.road.wanted).into_iter()
+    }
+
+    /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
+    pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
+        self.follow();
+        let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
+        tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
+    }
+
+    /// Forgets every silent connection at once.
+    pub fn sweep_all(&mut self, now: Tick) {
+        self.follow();
+        let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
+        tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
+    }
+
+    /// Keeps no free places of the table at hand: the next worker finds all that there are.
+    pub fn rest(&mut self) {
+        self.road.tracker.rest();
+    }
+
+    /// The worker's counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.road.counters
+    }
+}
+
+/// A worker's hand on the connection table, and what it notes down as packets pass.
+#[derive(Debug)]
+struct Road {
+    tracker: Tracker,
+    counters: Arc<Counters>,
+    wanted: ArrayVec<Wanted, 8>,
+}
+
+/// A packet on its way through the passes.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    at: u32,
+    packet: Packet,
+    hash: FlowHash,
+    lookup: Lookup,
+}
+
+impl Road {
     fn batch(&mut self, frames: &mut [Frame<'_>], snapshot: &Snapshot, now: Tick) {
         let table = self.tracker.table();
         let mut pending: ArrayVec<Pending, BATCH> = ArrayVec::new();
@@ -84,20 +124,33 @@ impl Pipeline {
                 Ok(packet) => {
                     let hash = table.hash(&packet.key);
                     table.prefetch(hash);
-                    pending.push(Pending { at, packet, hash, lookup: None });
+                    pending.push(Pending { at: at as u32, packet, hash, lookup: Lookup::Nowhere });
                 }
                 Err(no_flow) => frames[at].verdict = no_flow.into(),
             }
         }
+        let mut further = false;
         for pending in &mut pending {
-            pending.lookup = Some(table.glance(pending.hash));
+            pending.lookup = table.glance(pending.hash);
+            further |= matches!(pending.lookup, Lookup::Further(_));
+        }
+        if further {
+            for pending in &mut pending {
+                pending.lookup = table.glance_further(pending.lookup, pending.hash);
+            }
         }
         for Pending { at, packet, hash, lookup } in &pending {
-            frames[*at].verdict = self.decide(&mut frames[*at], packet, *hash, *lookup, snapshot, now);
+            let frame = &mut frames[*at as usize];
+            frame.verdict = self.decide(frame, packet, *hash, *lookup, snapshot, now);
         }
+        let mut forwarded = 0;
         for frame in frames {
-            self.counters.count(frame.verdict);
+            match frame.verdict {
+                Verdict::Forward(_) => forwarded += 1,
+                other => self.counters.count(other),
+            }
         }
+        self.counters.forwarded.add(forwarded);
     }
 
     /// What becomes of one packet.
@@ -107,7 +160,7 @@ impl Pipeline {
         frame: &mut Frame<'_>,
         packet: &Packet,
         hash: FlowHash,
-        lookup: Option<Lookup>,
+        lookup: Lookup,
         snapshot: &Snapshot,
         now: Tick,
     ) -> Verdict {
@@ -116,7 +169,7 @@ impl Pipeline {
             self.complete_checksum(frame, packet);
         }
         let table = self.tracker.table();
-        let Some(found) = lookup.and_then(|lookup| table.find(lookup, hash, &packet.key)) else {
+        let Some(found) = table.find(lookup, hash, &packet.key) else {
             return self.miss(frame, packet, hash, snapshot, now);
         };
         match table.touch(&found, packet.key.proto(), packet.flags, now, &snapshot.timeouts) {
@@ -161,7 +214,7 @@ impl Pipeline {
                 verdict
             }
             Direction::Reply => {
-                let verdict = self.forward_reply(frame, packet, found, snapshot);
+                let verdict = self.forward_reply(frame, packet, found, decision, snapshot);
                 if let Verdict::Forward(_) = verdict {
                     let counters = self.counters.real(found.real());
                     counters.out_packets.add(1);
@@ -179,19 +232,17 @@ impl Pipeline {
         frame: &mut Frame<'_>,
         packet: &Packet,
         found: &Found,
+        decision: &Decision,
         snapshot: &Snapshot,
     ) -> Verdict {
         let table = self.tracker.table();
-        let Some(key) = table.key(found) else { return Verdict::Drop(DropReason::NoRealServer) };
-        let (addr, port) = key.dst_v4();
-        let vip = V4End { addr, port };
         if let Some(hop) = snapshot.hops.numbered(HopNumber(table.hop(found))) {
-            return forward::nat::to_client(frame, packet, vip, hop);
+            return forward::nat::to_client(frame, packet, &decision.back, hop);
         }
         match snapshot.hops.find(packet.key.dst().addr) {
             Ok(way) => {
                 table.set_hop(found, way.number.0);
-                forward::nat::to_client(frame, packet, vip, &way.hop)
+                forward::nat::to_client(frame, packet, &decision.back, &way.hop)
             }
             Err(missing) => {
                 self.want(missing);
@@ -268,30 +319,6 @@ impl Pipeline {
         if !self.wanted.is_full() && !self.wanted.contains(&(interface, address)) {
             self.wanted.push((interface, address));
         }
-    }
-
-    /// The neighbours that packets were missing since the last call, the first few of them.
-    pub fn take_wanted(&mut self) -> impl Iterator<Item = Wanted> {
-        std::mem::take(&mut self.wanted).into_iter()
-    }
-
-    /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
-    pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
-        self.follow();
-        let (snapshot, counters) = (&*self.snapshot, &*self.counters);
-        self.tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
-    }
-
-    /// Forgets every silent connection at once.
-    pub fn sweep_all(&mut self, now: Tick) {
-        self.follow();
-        let (snapshot, counters) = (&*self.snapshot, &*self.counters);
-        self.tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
-    }
-
-    /// The worker's counters.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
     }
 }
 

@@ -4,10 +4,10 @@
 use super::nexthop::{Hop, Missing, NextHops};
 use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
-use crate::net::InterfaceId;
+use crate::net::{Endpoint, InterfaceId};
 use crate::sched::{self, Scheduler};
 use crate::service::{Live, Method, RealServer, ServiceTable, VirtualService};
-use crate::wire::rewrite::V4End;
+use crate::wire::rewrite::{Translation, V4End};
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -60,6 +60,10 @@ pub struct Decision {
     pub method: Method,
     /// RIP:rport.
     pub rip: V4End,
+    /// VIP:vport to RIP:rport, for clients' packets.
+    pub there: Translation,
+    /// RIP:rport to VIP:vport, for the server's.
+    pub back: Translation,
     /// The outer source of a tunnel.
     pub source: u32,
     /// The next hop towards the server, or what is missing.
@@ -69,7 +73,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    fn new(real: &RealServer, hops: &NextHops) -> Decision {
+    fn new(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
         let to = real.endpoint.addr;
         let source = match (real.method, hops.source_for(to)) {
             (Method::Tun, Some(IpAddr::V4(source))) => source.to_bits(),
@@ -79,13 +83,26 @@ impl Decision {
             Ok(_) if real.method == Method::Tun && source == 0 => Err(Missing::Route),
             found => found.map(|way| way.hop),
         };
-        let addr = match to {
-            IpAddr::V4(addr) => addr.to_bits(),
-            IpAddr::V6(_) => 0,
-        };
-        let rip = V4End { addr, port: real.endpoint.port };
-        Decision { method: real.method, rip, source, way, live: real.live.clone() }
+        let (vip, rip) = (v4_end(vip), v4_end(real.endpoint));
+        Decision {
+            method: real.method,
+            rip,
+            there: Translation::new(vip, rip),
+            back: Translation::new(rip, vip),
+            source,
+            way,
+            live: real.live.clone(),
+        }
     }
+}
+
+/// An endpoint as the IPv4 rewriting has it; of an IPv6 one, the port alone.
+fn v4_end(endpoint: Endpoint) -> V4End {
+    let addr = match endpoint.addr {
+        IpAddr::V4(addr) => addr.to_bits(),
+        IpAddr::V6(_) => 0,
+    };
+    V4End { addr, port: endpoint.port }
 }
 
 /// Everything a worker decides by.
@@ -104,21 +121,26 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Compiles a snapshot. `departed` are servers that no service names any more, but connections may.
+    /// Compiles a snapshot. `departed` are servers that no service names any more, but connections may, with the
+    /// address of the service they were of.
     pub fn new(
         services: Arc<Services>,
-        departed: &[RealServer],
+        departed: &[(Endpoint, RealServer)],
         hops: Arc<NextHops>,
         timeouts: Timeouts,
         partial_checksums: Vec<bool>,
     ) -> Snapshot {
         let mut decisions = Vec::new();
-        let current = services.table.services().iter().flat_map(|service| &service.reals);
-        for real in current.chain(departed) {
+        let current = services
+            .table
+            .services()
+            .iter()
+            .flat_map(|service| service.reals.iter().map(|real| (service.endpoint, real)));
+        for (vip, real) in current.chain(departed.iter().map(|(vip, real)| (*vip, real))) {
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
-            decisions[real.id.index()] = Some(Decision::new(real, &hops));
+            decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
         }
         Snapshot { services, hops, decisions, timeouts, partial_checksums }
     }

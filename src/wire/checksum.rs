@@ -1,6 +1,6 @@
 //! The internet checksum: whole (RFC 1071) and by difference (RFC 1624).
 
-use super::{ETHERNET, be16, put16};
+use super::{ETHERNET, IPV4, be16, put16};
 use crate::net::Proto;
 
 /// The ones' complement sum of big-endian 16-bit words, not folded; an odd last byte counts as a high byte.
@@ -37,6 +37,15 @@ pub fn of_header(header: &[u8]) -> u16 {
     !fold(sum(header))
 }
 
+/// Whether the checksum of an IPv4 header without options is right.
+#[inline]
+pub fn is_right(header: &[u8; IPV4]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|word| u32::from_ne_bytes(*word) as u64).sum();
+    // In whatever byte order: the sum of a right header is all ones.
+    fold((sum >> 32) as u32 + fold(sum as u32) as u32) == 0xffff
+}
+
 /// The pseudo-header's sum for a segment of `len` bytes between IPv4 addresses (RFC 9293, 3.1).
 #[inline]
 pub fn pseudo_v4(src: u32, dst: u32, proto: Proto, len: u16) -> u32 {
@@ -45,14 +54,19 @@ pub fn pseudo_v4(src: u32, dst: u32, proto: Proto, len: u16) -> u32 {
 
 /// A change to words that a checksum covers, gathered first and then applied to every checksum that covers
 /// them (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Change(u32);
+///
+/// Kept folded, in ones' complement, so that applying it is one addition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change(u16);
 
 impl Change {
+    /// Nothing changes.
+    pub const NONE: Change = Change(0);
+
     /// A 16-bit word changes from `old` to `new`.
     #[inline]
     pub const fn word(self, old: u16, new: u16) -> Change {
-        Change(self.0 + !old as u32 + new as u32)
+        Change(fold(self.0 as u32 + !old as u32 + new as u32))
     }
 
     /// An aligned 32-bit word changes from `old` to `new`.
@@ -61,10 +75,16 @@ impl Change {
         self.word((old >> 16) as u16, (new >> 16) as u16).word(old as u16, new as u16)
     }
 
+    /// Both changes.
+    pub const fn and(self, other: Change) -> Change {
+        Change(fold(self.0 as u32 + other.0 as u32))
+    }
+
     /// The checksum that `checksum` becomes.
     #[inline]
     pub const fn applied_to(self, checksum: u16) -> u16 {
-        !fold(self.0 + !checksum as u32)
+        let sum = self.0 as u32 + !checksum as u32;
+        !((sum >> 16) + (sum & 0xffff)) as u16
     }
 }
 
@@ -128,7 +148,7 @@ mod tests {
     #[test]
     fn the_difference_is_that_of_rfc_1624s_example() {
         // HC = 0xdd2f, m = 0x5555, m' = 0x3285: the corner where equation 2 of RFC 1141 gives -0.
-        assert_eq!(Change::default().word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
+        assert_eq!(Change::NONE.word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
     }
 
     #[test]
@@ -153,10 +173,16 @@ mod tests {
             bytes[10..12].fill(0);
             let before = of_header(&bytes);
             let old = u32::from_be_bytes(bytes[12..16].try_into().unwrap());
-            let change = Change::default().long(old, address).word(be16(&bytes, 18), port);
+            let change = Change::NONE.long(old, address).word(be16(&bytes, 18), port);
             bytes[12..16].copy_from_slice(&address.to_be_bytes());
             bytes[18..20].copy_from_slice(&port.to_be_bytes());
             prop_assert_eq!(change.applied_to(before), of_header(&bytes));
+            let header: [u8; IPV4] = bytes[..IPV4].try_into().unwrap();
+            prop_assert_eq!(is_right(&header), of_header(&header) == 0);
+            let mut whole = header;
+            let right = of_header(&header);
+            whole[10..12].copy_from_slice(&right.to_be_bytes());
+            prop_assert!(is_right(&whole));
         }
 
         #[test]

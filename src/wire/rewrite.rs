@@ -3,37 +3,15 @@
 //! The caller has parsed the frame ([`super::parse`]), so that the offsets lie inside it; a frame too short for a
 //! change is left as it is rather than read past its end.
 
-use super::checksum::{self, Change};
-use super::{ETHERNET, IPV4, be16, put16};
+use super::checksum::Change;
+use super::{ETHERNET, IPV4};
 use crate::net::Proto;
 
-/// Writes the destination and source MACs, `macs` in wire order.
-#[inline]
-pub fn macs(frame: &mut [u8], macs: &[u8; 12]) {
-    if let Some(place) = frame.get_mut(..12) {
-        place.copy_from_slice(macs);
-    }
-}
+/// Ethernet and IPv4 header, its options not included: every place in it is known to be there.
+type Head = [u8; ETHERNET + IPV4];
 
-/// Takes a hop off the IPv4 TTL, which must be above 0.
-#[inline]
-pub fn decrement_ttl(frame: &mut [u8]) {
-    let Some(&[ttl, proto]) = frame.get(ETHERNET + 8..ETHERNET + 10) else { return };
-    let old = u16::from_be_bytes([ttl, proto]);
-    let new = u16::from_be_bytes([ttl.wrapping_sub(1), proto]);
-    frame[ETHERNET + 8] = ttl.wrapping_sub(1);
-    let checksum = be16(frame, ETHERNET + 10);
-    put16(frame, ETHERNET + 10, Change::default().word(old, new).applied_to(checksum));
-}
-
-/// Which end of a packet a rewrite changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Source address and port.
-    Src,
-    /// Destination address and port.
-    Dst,
-}
+const TTL: usize = ETHERNET + 8;
+const CHECKSUM: usize = ETHERNET + 10;
 
 /// An IPv4 address and a port, in host order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,33 +22,101 @@ pub struct V4End {
     pub port: u16,
 }
 
-/// Replaces one end of an IPv4 TCP or UDP packet whose transport header starts at `l4`. The IP checksum and the
-/// transport checksum follow; a UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff
-/// (RFC 768).
-#[inline]
-pub fn nat_v4(frame: &mut [u8], l4: usize, proto: Proto, end: End, new: V4End) {
-    let (address_at, port_at) = match end {
-        End::Src => (ETHERNET + 12, l4),
-        End::Dst => (ETHERNET + 16, l4 + 2),
-    };
-    let checksum_at = l4 + checksum::offset(proto);
-    if frame.len() < (checksum_at + 2).max(ETHERNET + IPV4) {
-        return;
-    }
-    let old_addr = (be16(frame, address_at) as u32) << 16 | be16(frame, address_at + 2) as u32;
-    let address = Change::default().long(old_addr, new.addr);
-    let both = address.word(be16(frame, port_at), new.port);
+/// One end of a packet replaced by another, with the difference it makes to checksums worked out beforehand: which
+/// is the same for all packets between a virtual service and one of its servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Translation {
+    address: [u8; 4],
+    port: [u8; 2],
+    /// To the IP checksum, the hop taken off the TTL included.
+    to_ip: Change,
+    /// To the checksum of TCP or UDP.
+    to_transport: Change,
+}
 
-    frame[address_at..address_at + 4].copy_from_slice(&new.addr.to_be_bytes());
-    put16(frame, port_at, new.port);
-    put16(frame, ETHERNET + 10, address.applied_to(be16(frame, ETHERNET + 10)));
-    let old = be16(frame, checksum_at);
-    let checksum = match (proto, both.applied_to(old)) {
-        (Proto::Udp, _) if old == 0 => 0,
-        (Proto::Udp, 0) => 0xffff,
-        (_, checksum) => checksum,
-    };
-    put16(frame, checksum_at, checksum);
+impl Translation {
+    /// Packets that have `old` at one end get `new`.
+    pub const fn new(old: V4End, new: V4End) -> Translation {
+        let address = Change::NONE.long(old.addr, new.addr);
+        Translation {
+            address: new.addr.to_be_bytes(),
+            port: new.port.to_be_bytes(),
+            to_ip: address.and(ONE_HOP),
+            to_transport: address.word(old.port, new.port),
+        }
+    }
+}
+
+/// Where an end's address stands in the frame, and its port in the transport header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Source address and port.
+    Src,
+    /// Destination address and port.
+    Dst,
+}
+
+/// What taking a hop off the TTL makes of the IP checksum, whatever the TTL was.
+const ONE_HOP: Change = Change::NONE.word(0x0100, 0x0000);
+
+/// Takes a hop off the IPv4 TTL, which must be above 0.
+#[inline]
+pub fn decrement_ttl(frame: &mut [u8]) {
+    if let Some(head) = frame.first_chunk_mut() {
+        take_hop(head, ONE_HOP);
+    }
+}
+
+/// Sends the packet a hop on: destination and source MAC, in wire order, and a hop off the TTL, which must be
+/// above 0.
+#[inline]
+pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
+    if let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() {
+        head[..12].copy_from_slice(macs);
+        take_hop(head, ONE_HOP);
+    }
+}
+
+/// Sends the packet a hop on as [`route`] does, and replaces one of its ends. The transport header, TCP or UDP,
+/// starts at `l4`.
+///
+/// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
+#[inline]
+pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
+    let Some((head, rest)) = frame.split_first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
+    let segment = l4.checked_sub(head.len()).and_then(|options| rest.get_mut(options..));
+    let Some(segment) = segment else { return };
+    let (address_at, port_at) = if end == End::Src { (ETHERNET + 12, 0) } else { (ETHERNET + 16, 2) };
+    match proto {
+        Proto::Tcp => {
+            let Some(tcp) = segment.first_chunk_mut::<18>() else { return };
+            tcp[port_at..port_at + 2].copy_from_slice(&to.port);
+            let checksum = to.to_transport.applied_to(u16::from_be_bytes([tcp[16], tcp[17]]));
+            tcp[16..].copy_from_slice(&checksum.to_be_bytes());
+        }
+        Proto::Udp => {
+            let Some(udp) = segment.first_chunk_mut::<8>() else { return };
+            udp[port_at..port_at + 2].copy_from_slice(&to.port);
+            let old = u16::from_be_bytes([udp[6], udp[7]]);
+            let checksum = match to.to_transport.applied_to(old) {
+                _ if old == 0 => 0,
+                0 => 0xffff,
+                checksum => checksum,
+            };
+            udp[6..].copy_from_slice(&checksum.to_be_bytes());
+        }
+    }
+    head[..12].copy_from_slice(macs);
+    head[address_at..address_at + 4].copy_from_slice(&to.address);
+    take_hop(head, to.to_ip);
+}
+
+/// Takes a hop off and mends the IP checksum for all that has changed.
+#[inline]
+fn take_hop(head: &mut Head, change: Change) {
+    head[TTL] = head[TTL].wrapping_sub(1);
+    let checksum = change.applied_to(u16::from_be_bytes([head[CHECKSUM], head[CHECKSUM + 1]]));
+    head[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -89,6 +135,8 @@ mod tests {
         frame
     }
 
+    const MACS: [u8; 12] = *b"abcdefghijkl";
+
     fn udp_checksum(frame: &[u8]) -> u16 {
         match SlicedPacket::from_ethernet(frame).unwrap().transport {
             Some(TransportSlice::Udp(udp)) => udp.checksum(),
@@ -100,7 +148,9 @@ mod tests {
     fn a_udp_checksum_of_none_stays_none() {
         let mut frame = packet(Proto::Udp, 1, 2, 3, 4, 64, b"hello");
         frame[40..42].fill(0);
-        nat_v4(&mut frame, 34, Proto::Udp, End::Dst, V4End { addr: 99, port: 98 });
+        let old = V4End { addr: 2, port: 4 };
+        let to = Translation::new(old, V4End { addr: 99, port: 98 });
+        translate(&mut frame, &MACS, 34, Proto::Udp, End::Dst, &to);
         assert_eq!(udp_checksum(&frame), 0);
     }
 
@@ -109,7 +159,9 @@ mod tests {
         // Of 65,536 ports one makes the checksum 0.
         let hit = (0..=u16::MAX).any(|port| {
             let mut frame = packet(Proto::Udp, 0x0a00_0001, 0x0a00_0002, 1000, 53, 64, b"hello");
-            nat_v4(&mut frame, 34, Proto::Udp, End::Src, V4End { addr: 0xc000_0201, port });
+            let old = V4End { addr: 0x0a00_0001, port: 1000 };
+            let to = Translation::new(old, V4End { addr: 0xc000_0201, port });
+            translate(&mut frame, &MACS, 34, Proto::Udp, End::Src, &to);
             assert_ne!(udp_checksum(&frame), 0);
             udp_checksum(&frame) == 0xffff
         });
@@ -125,25 +177,30 @@ mod tests {
             let proto = if is_tcp { Proto::Tcp } else { Proto::Udp };
             let end = if is_dst { End::Dst } else { End::Src };
             let mut frame = packet(proto, src, dst, sport, dport, ttl, &payload);
-            nat_v4(&mut frame, 34, proto, end, V4End { addr, port });
-            decrement_ttl(&mut frame);
-            macs(&mut frame, &[6; 12]);
+            let mut routed = frame.clone();
+            let old = if is_dst { V4End { addr: dst, port: dport } } else { V4End { addr: src, port: sport } };
+            translate(&mut frame, &MACS, 34, proto, end, &Translation::new(old, V4End { addr, port }));
             let mut expected = match end {
                 End::Src => packet(proto, addr, dst, port, dport, ttl - 1, &payload),
                 End::Dst => packet(proto, src, addr, sport, port, ttl - 1, &payload),
             };
-            expected[..12].fill(6);
+            expected[..12].copy_from_slice(&MACS);
             prop_assert_eq!(frame, expected);
+            route(&mut routed, &MACS);
+            let mut expected = packet(proto, src, dst, sport, dport, ttl - 1, &payload);
+            expected[..12].copy_from_slice(&MACS);
+            prop_assert_eq!(routed, expected);
         }
 
         #[test]
         fn any_bytes_are_rewritten_without_a_panic(
             mut frame in proptest::collection::vec(any::<u8>(), 0..80), l4 in 0usize..100,
         ) {
-            macs(&mut frame, &[0; 12]);
+            route(&mut frame, &MACS);
             decrement_ttl(&mut frame);
-            nat_v4(&mut frame, l4, Proto::Tcp, End::Src, V4End::default());
-            nat_v4(&mut frame, l4, Proto::Udp, End::Dst, V4End::default());
+            let to = Translation::new(V4End::default(), V4End { addr: 1, port: 2 });
+            translate(&mut frame, &MACS, l4, Proto::Tcp, End::Src, &to);
+            translate(&mut frame, &MACS, l4, Proto::Udp, End::Dst, &to);
         }
     }
 }

@@ -14,8 +14,6 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Verdict {
         return Verdict::Drop(reason);
     }
     without_padding(frame, packet);
-    let data = frame.data_mut();
-    rewrite::macs(data, &hop.macs);
-    rewrite::decrement_ttl(data);
+    rewrite::route(frame.data_mut(), &hop.macs);
     Verdict::Forward(hop.interface)
 }

@@ -23,7 +23,7 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, decision: &Decision) ->
         Err(missing) => return Verdict::Drop((*missing).into()),
     };
     match decision.method {
-        Method::Nat => nat::to_server(frame, packet, decision.rip, hop),
+        Method::Nat => nat::to_server(frame, packet, &decision.there, hop),
         Method::Dr => dr::to_server(frame, packet, hop),
         Method::Tun => tun::to_server(frame, packet, decision.source, decision.rip.addr, hop),
     }

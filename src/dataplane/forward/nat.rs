@@ -5,29 +5,26 @@ use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::Verdict;
 use crate::wire::parse::Packet;
-use crate::wire::rewrite::{self, End, V4End};
+use crate::wire::rewrite::{self, End, Translation};
 
 /// The destination becomes RIP:rport.
 #[inline]
-pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, rip: V4End, hop: &Hop) -> Verdict {
-    translate(frame, packet, End::Dst, rip, hop)
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, to: &Translation, hop: &Hop) -> Verdict {
+    translate(frame, packet, End::Dst, to, hop)
 }
 
 /// The source becomes VIP:vport again.
 #[inline]
-pub fn to_client(frame: &mut Frame<'_>, packet: &Packet, vip: V4End, hop: &Hop) -> Verdict {
-    translate(frame, packet, End::Src, vip, hop)
+pub fn to_client(frame: &mut Frame<'_>, packet: &Packet, to: &Translation, hop: &Hop) -> Verdict {
+    translate(frame, packet, End::Src, to, hop)
 }
 
 #[inline]
-fn translate(frame: &mut Frame<'_>, packet: &Packet, end: End, to: V4End, hop: &Hop) -> Verdict {
+fn translate(frame: &mut Frame<'_>, packet: &Packet, end: End, to: &Translation, hop: &Hop) -> Verdict {
     if let Err(reason) = admit(packet, hop, 0) {
         return Verdict::Drop(reason);
     }
     without_padding(frame, packet);
-    let data = frame.data_mut();
-    rewrite::macs(data, &hop.macs);
-    rewrite::decrement_ttl(data);
-    rewrite::nat_v4(data, packet.l4 as usize, packet.key.proto(), end, to);
+    rewrite::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.proto(), end, to);
     Verdict::Forward(hop.interface)
 }

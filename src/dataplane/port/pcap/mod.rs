@@ -4,9 +4,10 @@
 //! the interface that it stands for. A [`PcapPort`] plays the tape to the pipeline, and a [`CaptureWriter`]
 //! writes what comes out.
 //!
-//! The formats are read by our own code: pcap-file 2.0 refuses packets whose original length exceeds the
-//! snapshot length, which every capture with a short snapshot has, and pcapng interfaces with a time zone. It is
-//! the second opinion in the tests.
+//! pcap-file writes. Reading is our own code, since neither library does: pcap-file 2.0 refuses packets whose
+//! original length exceeds the snapshot length, which every capture with a short snapshot has, and pcapng
+//! interfaces with a time zone; pcap-parser 0.17 knows no binary time resolution, takes every time offset for
+//! little endian, and cannot tell a corrupt length from a file that was cut.
 
 mod capture;
 mod pcapng;

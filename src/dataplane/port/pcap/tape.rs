@@ -5,6 +5,7 @@ use crate::dataplane::port::{BATCH, Frame, HEADROOM, Port};
 use crate::net::{InterfaceId, Mac, Tick};
 use arrayvec::ArrayVec;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The sender of packets that were captured without an Ethernet header.
@@ -12,6 +13,16 @@ const NOBODY: Mac = Mac([2, 0, 0, 0, 0, 0]);
 
 /// A made-up Ethernet header may take this much more than was captured.
 const ETHERNET: usize = 14;
+
+/// Frames are laid out as in a UMEM: as far apart, with as much room in front, on lines of the cache, and as many
+/// at once as a worker has by default (fewer if they are larger). So the road finds packets in the caches about
+/// where a network card would have put them.
+const STRIDE: usize = 2048;
+const FRONT: usize = 256;
+const LINE: usize = 64;
+const LAID_OUT_BYTES: usize = 8192 * STRIDE;
+
+const _: () = assert!(FRONT >= HEADROOM);
 
 /// The packets of several captures in the order of time, each with the interface it came in on.
 #[derive(Debug, Clone, Default)]
@@ -109,9 +120,14 @@ pub struct PcapPort<'t, S> {
     next: usize,
     /// The MACs by interface.
     macs: Vec<Mac>,
-    /// [`BATCH`] frames of `stride` bytes, each with [`HEADROOM`] in front.
+    /// Frames of `stride` bytes, each with [`FRONT`] bytes of room in front, from `aligned` on.
     buffers: Vec<u8>,
+    aligned: usize,
     stride: usize,
+    /// The packets that lie in the buffers, the first of them in the first.
+    laid_out: Range<usize>,
+    /// Their lengths as frames.
+    lengths: Vec<usize>,
     sink: S,
 }
 
@@ -123,8 +139,22 @@ where
     /// of packets that were captured without an Ethernet header. `sink` gets each packet's index on the tape
     /// and its frame, after the road; its error ends the replay.
     pub fn new(tape: &'t Tape, macs: &[Mac], sink: S) -> PcapPort<'t, S> {
-        let stride = (HEADROOM + ETHERNET + tape.longest()).next_multiple_of(64);
-        PcapPort { tape, next: 0, macs: macs.to_vec(), buffers: vec![0; stride * BATCH], stride, sink }
+        let stride = (FRONT + ETHERNET + tape.longest()).next_multiple_of(LINE).max(STRIDE);
+        let frames = (LAID_OUT_BYTES / stride).max(BATCH).min(tape.len());
+        let buffers = vec![0; stride * frames + LINE];
+        // Where it cannot be aligned (in an interpreter) it works all the same.
+        let aligned = buffers.as_ptr().align_offset(LINE).min(LINE);
+        PcapPort {
+            tape,
+            next: 0,
+            macs: macs.to_vec(),
+            buffers,
+            aligned,
+            stride,
+            laid_out: 0..0,
+            lengths: Vec::with_capacity(frames),
+            sink,
+        }
     }
 
     /// When the next packet came in, since the first one; `None` at the end of the tape.
@@ -135,6 +165,24 @@ where
     /// Back to the beginning.
     pub fn rewind(&mut self) {
         self.next = 0;
+        self.laid_out = 0..0;
+    }
+
+    /// Fills the buffers with the packets from the next one on.
+    fn lay_out(&mut self) {
+        let mac = |id: InterfaceId| self.macs.get(id.index()).copied().unwrap_or(Mac::ZERO);
+        let rest = self.next..self.tape.len();
+        self.lengths.clear();
+        for (index, buffer) in rest.zip(self.buffers[self.aligned..].chunks_exact_mut(self.stride)) {
+            let (header, payload) = self.tape.frame(index, mac);
+            let header = header.as_ref().map_or(&[][..], |made_up| made_up);
+            let len = header.len() + payload.len();
+            let packet = &mut buffer[FRONT..FRONT + len];
+            packet[..header.len()].copy_from_slice(header);
+            packet[header.len()..].copy_from_slice(payload);
+            self.lengths.push(len);
+        }
+        self.laid_out = self.next..self.next + self.lengths.len();
     }
 
     /// Where the batch that begins at `first` ends: at another interface, at another tick, or when it is full.
@@ -154,19 +202,16 @@ where
         if first == self.tape.len() {
             return Ok(0);
         }
-        let end = self.batch_end(first);
-        let ingress = self.tape.ingress(first);
-        let mac = |id: InterfaceId| self.macs.get(id.index()).copied().unwrap_or(Mac::ZERO);
-        let mut frames: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
-        for (index, buffer) in (first..end).zip(self.buffers.chunks_exact_mut(self.stride)) {
-            let (header, payload) = self.tape.frame(index, mac);
-            let header = header.as_ref().map_or(&[][..], |made_up| made_up);
-            let len = header.len() + payload.len();
-            let packet = &mut buffer[HEADROOM..HEADROOM + len];
-            packet[..header.len()].copy_from_slice(header);
-            packet[header.len()..].copy_from_slice(payload);
-            frames.push(Frame::new(buffer, HEADROOM, len, ingress));
+        if !self.laid_out.contains(&first) {
+            self.lay_out();
         }
+        let end = self.batch_end(first).min(self.laid_out.end);
+        let ingress = self.tape.ingress(first);
+        let place = first - self.laid_out.start;
+        let buffers = self.buffers[self.aligned..].chunks_exact_mut(self.stride).zip(&self.lengths);
+        let frames = buffers.skip(place).take(end - first);
+        let mut frames: ArrayVec<Frame<'_>, BATCH> =
+            frames.map(|(buffer, &len)| Frame::new(buffer, FRONT, len, ingress)).collect();
         self.next = end;
         road(&mut frames);
         for (index, frame) in (first..end).zip(&frames) {

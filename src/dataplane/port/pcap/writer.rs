@@ -2,13 +2,20 @@
 
 use super::capture::{CaptureError, Cause, MAX_PACKET};
 use crate::net::InterfaceId;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use pcap_file::{DataLink, Endianness, PcapError, PcapResult, TsResolution};
+use std::borrow::Cow;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-/// LINKTYPE_ETHERNET.
-const ETHERNET: u32 = 1;
+use std::time::Duration;
 
 /// if_tsresol of nanoseconds.
 const NANOSECONDS: u8 = 9;
@@ -18,20 +25,18 @@ const NANOSECONDS: u8 = 9;
 ///
 /// The file appears under its name when [`CaptureWriter::finish`] succeeds; until then, and if that does not
 /// happen, whatever had that name is untouched.
-#[derive(Debug)]
 pub struct CaptureWriter {
     path: PathBuf,
     /// Where the bytes go meanwhile; `None` if they go straight to `path`, or have arrived there.
     draft: Option<PathBuf>,
-    out: BufWriter<File>,
-    format: Format,
+    /// `None` once finished.
+    out: Option<Format>,
     interfaces: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    Pcap,
-    PcapNg,
+    Pcap(PcapWriter<BufWriter<File>>),
+    PcapNg(PcapNgWriter<BufWriter<File>>),
 }
 
 impl CaptureWriter {
@@ -45,16 +50,17 @@ impl CaptureWriter {
         let replaceable = fs::metadata(path).map_or(true, |there| there.is_file());
         let draft = replaceable.then(|| draft_beside(path));
         let out = BufWriter::new(File::create(draft.as_deref().unwrap_or(path)).map_err(failed)?);
-        let pcap = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcap"));
-        let format = if pcap { Format::Pcap } else { Format::PcapNg };
         let mut writer =
-            CaptureWriter { path: path.to_owned(), draft, out, format, interfaces: interfaces.len() };
-        let head = match format {
-            Format::Pcap => pcap_header(),
-            Format::PcapNg => pcapng_header(interfaces),
-        };
-        writer.out.write_all(&head).map_err(failed)?;
+            CaptureWriter { path: path.to_owned(), draft, out: None, interfaces: interfaces.len() };
+        let pcap = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcap"));
+        let format = if pcap { begin_pcap(out) } else { begin_pcapng(out, interfaces) };
+        writer.out = Some(format.map_err(|error| failed(io_error(error)))?);
         Ok(writer)
+    }
+
+    /// The file that this will be.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds a frame, seen on `interface` at `time_ns` since 1970.
@@ -70,27 +76,19 @@ impl CaptureWriter {
         if interface.index() >= self.interfaces {
             return refused("a frame of an interface that the capture does not describe");
         }
-        let len = frame.len() as u32;
-        match self.format {
-            Format::Pcap => {
-                let Ok(seconds) = u32::try_from(time_ns / 1_000_000_000) else {
-                    return refused("a time beyond 2106, which pcap cannot tell");
-                };
-                let ns = (time_ns % 1_000_000_000) as u32;
-                self.out.write_all(&words(&[seconds, ns, len, len]))?;
-                self.out.write_all(frame)
-            }
-            Format::PcapNg => {
-                let padding = frame.len().next_multiple_of(4) - frame.len();
-                let total = 32 + len + padding as u32;
-                let id = u32::from(interface.0);
-                let head = [6, total, id, (time_ns >> 32) as u32, time_ns as u32, len, len];
-                self.out.write_all(&words(&head))?;
-                self.out.write_all(frame)?;
-                self.out.write_all(&[0; 3][..padding])?;
-                self.out.write_all(&words(&[total]))
-            }
-        }
+        let (timestamp, original_len) = (Duration::from_nanos(time_ns), frame.len() as u32);
+        let written = match &mut self.out {
+            Some(Format::Pcap(out)) => out.write_packet(&PcapPacket::new(timestamp, original_len, frame)),
+            Some(Format::PcapNg(out)) => out.write_pcapng_block(EnhancedPacketBlock {
+                interface_id: u32::from(interface.0),
+                timestamp,
+                original_len,
+                data: Cow::Borrowed(frame),
+                options: Vec::new(),
+            }),
+            None => return refused("a frame for a capture that is finished"),
+        };
+        written.map(drop).map_err(io_error)
     }
 
     /// Writes out what is left and gives the file its name.
@@ -98,7 +96,12 @@ impl CaptureWriter {
     /// # Errors
     /// The system cannot write or rename.
     pub fn finish(mut self) -> Result<(), CaptureError> {
-        let written = self.out.flush().and_then(|()| match &self.draft {
+        let flushed = match self.out.take() {
+            Some(Format::Pcap(out)) => out.into_writer().flush(),
+            Some(Format::PcapNg(mut out)) => out.get_mut().flush(),
+            None => Ok(()),
+        };
+        let written = flushed.and_then(|()| match &self.draft {
             Some(draft) => fs::rename(draft, &self.path),
             None => Ok(()),
         });
@@ -111,6 +114,12 @@ impl CaptureWriter {
                 Err(CaptureError { path: self.path.clone(), packet: None, cause: Cause::Io(error) })
             }
         }
+    }
+}
+
+impl fmt::Debug for CaptureWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaptureWriter").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -131,35 +140,39 @@ fn draft_beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+fn begin_pcap(out: BufWriter<File>) -> PcapResult<Format> {
+    let header = PcapHeader {
+        snaplen: MAX_PACKET as u32,
+        datalink: DataLink::ETHERNET,
+        ts_resolution: TsResolution::NanoSecond,
+        endianness: Endianness::Little,
+        ..PcapHeader::default()
+    };
+    PcapWriter::with_header(out, header).map(Format::Pcap)
 }
 
-/// The magic number of nanoseconds, version 2.4, no zone, no accuracy, no limit that matters, Ethernet.
-fn pcap_header() -> Vec<u8> {
-    words(&[0xa1b2_3c4d, 0x0004_0002, 0, 0, MAX_PACKET as u32, ETHERNET])
-}
-
-/// A section of unknown length and version 1.0, and a block for each interface.
-fn pcapng_header<N: AsRef<str>>(interfaces: &[N]) -> Vec<u8> {
-    let mut header = words(&[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
+fn begin_pcapng<N: AsRef<str>>(out: BufWriter<File>, interfaces: &[N]) -> PcapResult<Format> {
+    let mut out = PcapNgWriter::with_endianness(out, Endianness::Little)?;
     for name in interfaces {
-        let name = name.as_ref().as_bytes();
-        let mut body = words(&[ETHERNET, 0]);
-        for (code, value) in [(2u16, name), (9, &[NANOSECONDS])] {
-            body.extend(code.to_le_bytes());
-            body.extend((value.len() as u16).to_le_bytes());
-            body.extend(value);
-            body.resize(body.len().next_multiple_of(4), 0);
-        }
-        // opt_endofopt
-        body.extend([0; 4]);
-        let total = body.len() as u32 + 12;
-        header.extend(words(&[1, total]));
-        header.extend(body);
-        header.extend(words(&[total]));
+        // A snapshot length of 0 is no limit. The library writes nanoseconds, whatever the resolution says.
+        let options = vec![
+            InterfaceDescriptionOption::IfName(Cow::Borrowed(name.as_ref())),
+            InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
+        ];
+        out.write_pcapng_block(InterfaceDescriptionBlock {
+            linktype: DataLink::ETHERNET,
+            snaplen: 0,
+            options,
+        })?;
     }
-    header
+    Ok(Format::PcapNg(out))
+}
+
+fn io_error(error: PcapError) -> io::Error {
+    match error {
+        PcapError::IoError(error) => error,
+        refused => io::Error::new(io::ErrorKind::InvalidInput, refused.to_string()),
+    }
 }
 
 #[cfg(test)]

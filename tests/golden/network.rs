@@ -1,0 +1,137 @@
+//! The network that all cases share.
+//!
+//! ```text
+//! clients 203.0.113.x -- router .254 -- eth0 192.0.2.1/24, VIP 192.0.2.100
+//!                                       lvx
+//!                                       eth1 10.0.0.1/24 -- servers 10.0.0.11 .12 .13
+//!                                                        -- router .254 -- servers 198.51.100.21 .22
+//! ```
+
+use super::packet::{Ip, Mac, Packet};
+use lvx::service::Method;
+
+pub const ETH0: &str = "eth0";
+pub const ETH1: &str = "eth1";
+pub const ETH0_MAC: Mac = [2, 0, 0, 0, 0, 1];
+pub const ETH1_MAC: Mac = [2, 0, 0, 0, 0, 2];
+pub const ROUTER_MAC: Mac = [2, 0, 0, 0, 0, 0xfe];
+pub const INNER_ROUTER_MAC: Mac = [2, 0, 0, 0, 0, 0xfd];
+pub const DIP: Ip = [10, 0, 0, 1];
+pub const VIP: Ip = [192, 0, 2, 100];
+pub const HTTP: (Ip, u16) = (VIP, 80);
+pub const DNS: (Ip, u16) = (VIP, 53);
+
+pub const NETWORK: &str = r#"
+[[interface]]
+name = "eth0"
+mac = "02:00:00:00:00:01"
+addresses = ["192.0.2.1/24", "192.0.2.100/32"]
+
+[[interface]]
+name = "eth1"
+mac = "02:00:00:00:00:02"
+addresses = ["10.0.0.1/24"]
+
+[[route]]
+to = "198.51.100.0/24"
+via = "10.0.0.254"
+
+[[neighbour]]
+address = "192.0.2.254"
+mac = "02:00:00:00:00:fe"
+
+[[neighbour]]
+address = "10.0.0.254"
+mac = "02:00:00:00:00:fd"
+
+[[neighbour]]
+address = "10.0.0.11"
+mac = "02:00:00:00:00:11"
+
+[[neighbour]]
+address = "10.0.0.12"
+mac = "02:00:00:00:00:12"
+
+[[neighbour]]
+address = "10.0.0.13"
+mac = "02:00:00:00:00:13"
+"#;
+
+pub const DEFAULT_ROUTE: &str = r#"
+[[route]]
+to = "0.0.0.0/0"
+via = "192.0.2.254"
+"#;
+
+/// A client's address and port.
+pub const fn client(n: u8) -> (Ip, u16) {
+    ([203, 0, 113, n], 40000 + n as u16)
+}
+
+/// A real server, as a case configures it.
+#[derive(Debug, Clone, Copy)]
+pub struct Server {
+    pub method: Method,
+    pub rip: Ip,
+    pub rport: u16,
+    pub weight: u16,
+}
+
+pub const fn nat(host: u8, rport: u16) -> Server {
+    Server { method: Method::Nat, rip: [10, 0, 0, host], rport, weight: 1 }
+}
+
+pub const fn dr(host: u8, vport: u16) -> Server {
+    Server { method: Method::Dr, rip: [10, 0, 0, host], rport: vport, weight: 1 }
+}
+
+pub const fn tun(host: u8, vport: u16) -> Server {
+    Server { method: Method::Tun, rip: [198, 51, 100, host], rport: vport, weight: 1 }
+}
+
+impl Server {
+    pub const fn weighing(self, weight: u16) -> Server {
+        Server { weight, ..self }
+    }
+
+    /// RIP:rport as reports have it.
+    pub fn address(&self) -> String {
+        let [a, b, c, d] = self.rip;
+        format!("{a}.{b}.{c}.{d}:{}", self.rport)
+    }
+
+    /// The MAC of the next hop towards it, out of eth1.
+    fn mac(&self) -> Mac {
+        match self.method {
+            Method::Tun => INNER_ROUTER_MAC,
+            Method::Nat | Method::Dr => [2, 0, 0, 0, 0, self.rip[3] / 10 * 16 + self.rip[3] % 10],
+        }
+    }
+
+    /// The frame that must reach it, out of eth1, when a client sends `packet`.
+    pub fn receives(&self, packet: &Packet) -> Vec<u8> {
+        let on = packet.hop(ETH1_MAC, self.mac());
+        match self.method {
+            Method::Nat => Packet { dst: (self.rip, self.rport), ..on }.frame(),
+            Method::Dr => on.frame(),
+            Method::Tun => on.tunnelled(DIP, self.rip),
+        }
+    }
+
+    /// Its answer to a client, on its own link.
+    pub fn answers(&self, packet: Packet) -> Packet {
+        Packet {
+            from_mac: self.mac(),
+            to_mac: ETH1_MAC,
+            src: (self.rip, self.rport),
+            dst: packet.dst,
+            ttl: 63,
+            ..packet
+        }
+    }
+}
+
+/// The frame that must reach the client, out of eth0, when a server answers with `packet`.
+pub fn client_receives(packet: &Packet, vip: (Ip, u16)) -> Vec<u8> {
+    Packet { src: vip, ..packet.hop(ETH0_MAC, ROUTER_MAC) }.frame()
+}
