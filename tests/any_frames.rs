@@ -5,9 +5,9 @@
 use etherparse::{Ipv4Header, PacketBuilder};
 use lvx::config;
 use lvx::conntrack::{Seed, Table, Tracker};
-use lvx::control::gather::{self, Undone};
 use lvx::control::publish::Publisher;
 use lvx::control::report::Report;
+use lvx::control::{gather, report};
 use lvx::dataplane::counters::Counters;
 use lvx::dataplane::pipeline::Pipeline;
 use lvx::dataplane::port::{BATCH, Frame, HEADROOM};
@@ -73,7 +73,12 @@ fn director() -> Director {
 
 impl Director {
     fn report(&self) -> Report {
-        gather::report(&self.publisher, std::slice::from_ref(&self.counters), &self.table, Undone::default())
+        gather::report(
+            &self.publisher,
+            std::slice::from_ref(&self.counters),
+            &self.table,
+            report::Port::default(),
+        )
     }
 }
 

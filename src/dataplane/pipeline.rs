@@ -187,8 +187,20 @@ impl Road {
         self.forward(frame, packet, &found, snapshot)
     }
 
+    /// Applies a connection's decision; for the rare packets, out of the way of the many.
+    #[cold]
+    fn forward_first(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        found: &Found,
+        snapshot: &Snapshot,
+    ) -> Verdict {
+        self.forward(frame, packet, found, snapshot)
+    }
+
     /// Applies a connection's decision.
-    #[inline]
+    #[inline(always)]
     fn forward(
         &mut self,
         frame: &mut Frame<'_>,
@@ -226,7 +238,7 @@ impl Road {
     }
 
     /// Sends a server's packet back to the client. The way there is remembered on the connection.
-    #[inline]
+    #[inline(always)]
     fn forward_reply(
         &mut self,
         frame: &mut Frame<'_>,
@@ -267,7 +279,7 @@ impl Road {
         };
         if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
             // Another worker opened it between our look and now.
-            return self.forward(frame, packet, &found, snapshot);
+            return self.forward_first(frame, packet, &found, snapshot);
         }
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
@@ -280,9 +292,9 @@ impl Road {
         match self.tracker.open(key, hash, real.id, packet.flags, real.method.sees_replies(), now) {
             Ok(Opened::New(found)) => {
                 self.opened(real, &found, packet, snapshot);
-                self.forward(frame, packet, &found, snapshot)
+                self.forward_first(frame, packet, &found, snapshot)
             }
-            Ok(Opened::Already(found)) => self.forward(frame, packet, &found, snapshot),
+            Ok(Opened::Already(found)) => self.forward_first(frame, packet, &found, snapshot),
             Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
         }
     }

@@ -81,7 +81,7 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// starts at `l4`.
 ///
 /// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
-#[inline]
+#[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
     let Some((head, rest)) = frame.split_first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
     let segment = l4.checked_sub(head.len()).and_then(|options| rest.get_mut(options..));

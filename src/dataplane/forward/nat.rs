@@ -19,7 +19,7 @@ pub fn to_client(frame: &mut Frame<'_>, packet: &Packet, to: &Translation, hop: 
     translate(frame, packet, End::Src, to, hop)
 }
 
-#[inline]
+#[inline(always)]
 fn translate(frame: &mut Frame<'_>, packet: &Packet, end: End, to: &Translation, hop: &Hop) -> Verdict {
     if let Err(reason) = admit(packet, hop, 0) {
         return Verdict::Drop(reason);
