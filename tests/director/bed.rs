@@ -65,6 +65,7 @@ impl Bed {
         Bed::with(layout, options())
     }
 
+    /// The same, with other options.
     pub fn with(layout: Layout, options: Options) -> Bed {
         let mut bed = Bed::empty(layout, options);
         bed.lab.start_servers().unwrap_or_else(|error| panic!("{error}"));

@@ -1,14 +1,14 @@
 //! What each forwarding method owes its clients and servers.
 
-use crate::bed::{Bed, assert_drops_nothing, connections, eventually, in_turn};
+use crate::bed::{Bed, assert_drops_nothing, connections, eventually, in_turn, options};
 use lvx::control::report::Report;
-use lvx::lab::{LabService, Layout, Node};
+use lvx::lab::{LabService, Layout, Node, Options};
 use lvx::service::SchedulerName;
 use std::collections::BTreeMap;
 
 #[test]
 fn nat_carries_tcp_and_udp_both_ways_through_the_director() {
-    let bed = Bed::new(Layout::Nat);
+    let bed = long(Layout::Nat);
     // What comes back from a server has passed the director, too: the client sees right checksums.
     let at_client = bed.capture(Node::Client, "eth0", "src host 10.20.0.100 and (tcp or udp)");
     let report = carries_everything(&bed, "10.30.0.11.8080", "10.30.0.11.8007");
@@ -21,14 +21,14 @@ fn nat_carries_tcp_and_udp_both_ways_through_the_director() {
 
 #[test]
 fn dr_carries_tcp_and_udp_and_replies_bypass_the_director() {
-    let bed = Bed::new(Layout::Dr);
+    let bed = long(Layout::Dr);
     let report = carries_everything(&bed, "10.20.0.100.80", "10.20.0.100.7");
     assert_replies_bypass(&report, "dr");
 }
 
 #[test]
 fn tun_carries_tcp_and_udp_and_replies_bypass_the_director() {
-    let bed = Bed::new(Layout::Tun);
+    let bed = long(Layout::Tun);
     let outer = bed.capture(Node::Router, "eth1", "ip proto 4");
     let report = carries_everything(&bed, "10.20.0.100.80", "10.20.0.100.7");
     assert_replies_bypass(&report, "tun");
@@ -55,6 +55,11 @@ fn servers_of_every_method_stand_behind_one_service() {
     let methods: Vec<&str> =
         report.services[0].real_servers.iter().map(|real| real.forward.as_str()).collect();
     assert_eq!(methods, ["nat", "dr", "tun"]);
+}
+
+/// A lab whose download is a long one.
+fn long(layout: Layout) -> Bed {
+    Bed::with(layout, Options { large_file_bytes: 30_000_000, ..options() })
 }
 
 /// Requests shared out by weight, a download, UDP, and ping; and what the first server sees of it, on its `http`
