@@ -319,8 +319,8 @@ impl Road {
 
     #[cold]
     fn complete_checksum(&self, frame: &mut Frame<'_>, packet: &Packet) {
-        frame.truncate(ETHERNET + packet.ip_len as usize);
-        if checksum::complete_partial(frame.data_mut(), packet.l4 as usize, packet.key.proto()) {
+        let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
+        if checksum::complete_partial(without_padding, packet.l4 as usize, packet.key.proto()) {
             self.counters.completed_checksums.add(1);
         }
     }
