@@ -168,34 +168,36 @@ impl Road {
             // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
             self.complete_checksum(frame, packet);
         }
+        match self.tracker.table().find(lookup, hash, &packet.key) {
+            Some(found) => self.pass(frame, packet, hash, &found, snapshot, now),
+            None => self.miss(frame, packet, hash, snapshot, now),
+        }
+    }
+
+    /// A packet of a connection: its state moves on, its decision is applied.
+    #[inline(always)]
+    fn pass(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        found: &Found,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
         let table = self.tracker.table();
-        let Some(found) = table.find(lookup, hash, &packet.key) else {
-            return self.miss(frame, packet, hash, snapshot, now);
-        };
-        match table.touch(&found, packet.key.proto(), packet.flags, now, &snapshot.timeouts) {
+        match table.touch(found, packet.key.proto(), packet.flags, now, &snapshot.timeouts) {
             Touched::Same => {}
             Touched::Moved(from, to) => {
-                if let Some(decision) = decision_for(snapshot, &found) {
+                if let Some(decision) = decision_for(snapshot, found) {
                     decision.live.moved(from, to);
                 }
             }
             Touched::Over => {
-                self.end(&found, snapshot);
+                self.end(found, snapshot);
                 return self.miss(frame, packet, hash, snapshot, now);
             }
         }
-        self.forward(frame, packet, &found, snapshot)
-    }
-
-    /// Applies a connection's decision; for the rare packets, out of the way of the many.
-    #[cold]
-    fn forward_first(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        found: &Found,
-        snapshot: &Snapshot,
-    ) -> Verdict {
         self.forward(frame, packet, found, snapshot)
     }
 
@@ -278,8 +280,8 @@ impl Road {
             return Verdict::ToHost(HostReason::NotOurs);
         };
         if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
-            // Another worker opened it between our look and now.
-            return self.forward_first(frame, packet, &found, snapshot);
+            // Opened between our look and now: by a packet before this one in the batch, or by another worker.
+            return self.pass(frame, packet, hash, &found, snapshot, now);
         }
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
@@ -292,9 +294,9 @@ impl Road {
         match self.tracker.open(key, hash, real.id, packet.flags, real.method.sees_replies(), now) {
             Ok(Opened::New(found)) => {
                 self.opened(real, &found, packet, snapshot);
-                self.forward_first(frame, packet, &found, snapshot)
+                self.forward(frame, packet, &found, snapshot)
             }
-            Ok(Opened::Already(found)) => self.forward_first(frame, packet, &found, snapshot),
+            Ok(Opened::Already(found)) => self.pass(frame, packet, hash, &found, snapshot, now),
             Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
         }
     }

@@ -1,7 +1,7 @@
 //! The road, packet by packet. Packets are built, and what comes out is read, by etherparse.
 
 use super::*;
-use crate::conntrack::{Seed, Table, Timeouts};
+use crate::conntrack::{Seed, State, Table, Timeouts};
 use crate::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Mac};
@@ -330,4 +330,10 @@ fn a_batch_decides_as_one_packet_at_a_time_would() {
     assert_eq!(frames[60].verdict, Verdict::ToHost(HostReason::NoConnection));
     assert!(frames[..60].iter().all(|frame| SlicedPacket::from_ethernet(frame.data()).is_ok()));
     assert_eq!(worker.counters().real(RealId(0)).connections.get(), 10);
+    let states: Vec<State> = world.table.connections().map(|connection| connection.state).collect();
+    assert_eq!(
+        states,
+        [State::Established; 20],
+        "each ACK was seen by the connection that its batch had opened"
+    );
 }
