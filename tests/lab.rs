@@ -201,7 +201,7 @@ fn the_directors_kernel_answers_ping_for_the_vip_in_every_layout() {
 fn in_nat_the_kernel_can_forward_by_weight_and_the_download_is_whole() {
     let mut lab = topology(&name("kernel"), Layout::Nat, options());
     lab.start_http().unwrap();
-    lab.start_kernel_forwarding(&[4, 3, 2]).unwrap();
+    let way = lab.start_kernel_forwarding(&[4, 3, 2]).unwrap().unwrap();
     let mut shown = 0;
     let tally = lab.load_http(90, |_| shown += 1).unwrap();
     assert_eq!((tally.done, tally.failed), (90, 0), "{:?}", tally.complaints);
@@ -210,7 +210,7 @@ fn in_nat_the_kernel_can_forward_by_weight_and_the_download_is_whole() {
     assert!(shown > 0);
     let (download, large) = (lab.download().unwrap(), lab.large_file().unwrap());
     assert_eq!((download.bytes, &download.sha256), (large.bytes, &large.sha256));
-    lab.stop_kernel_forwarding().unwrap();
+    lab.stop_kernel_forwarding(way).unwrap();
     // The director's kernel refuses at once: nothing listens at the VIP itself.
     assert_eq!(lab.load_http(5, |_| ()).unwrap().failed, 5);
 }

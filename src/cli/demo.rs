@@ -104,10 +104,11 @@ fn print_trial(trial: &Trial) {
     }
     let Trial { tally, download, report, .. } = trial;
     println!("  requests  {:.0}/s, {} failed of {}", tally.per_second(), tally.failed, tally.wanted);
-    if let (Some(kernel), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
+    if let (Some((way, kernel)), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
         println!(
-            "            {:.0}/s with the kernel's own forwarding (nft DNAT), {} failed; lvx / kernel = {ratio:.2}",
+            "            {:.0}/s with the kernel's own forwarding ({}), {} failed; lvx / kernel = {ratio:.2}",
             kernel.per_second(),
+            way.name(),
             kernel.failed
         );
     }
@@ -150,7 +151,7 @@ fn print_summary(trials: &[(Layout, Option<Trial>)]) {
         let hash = if trial.is_whole() { "ok" } else { "WRONG" };
         let result = if trial.problems().is_empty() { "works" } else { "FAILED" };
         println!("{} {download:>10} {hash:>9}   {result}", counts(layout.name(), &trial.tally));
-        if let (Some(kernel), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
+        if let (Some((_, kernel)), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
             println!("{}   lvx does {ratio:.2} times that", counts("  kernel", kernel));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::load::{Download, Tally};
 use super::topology::{LabService, Options, Topology};
-use super::{Error, Interrupt, Layout, State};
+use super::{Error, Interrupt, KernelWay, Layout, State};
 use crate::control::report::Report;
 use crate::net::Endpoint;
 use crate::sched;
@@ -73,8 +73,8 @@ pub struct Trial {
     pub layout: Layout,
     /// The requests.
     pub tally: Tally,
-    /// The same requests through the kernel's own forwarding: NAT only.
-    pub kernel: Option<Tally>,
+    /// The same requests through the kernel's own forwarding, where it has a way.
+    pub kernel: Option<(KernelWay, Tally)>,
     /// The servers, in their order.
     pub shares: Vec<Share>,
     /// The long download.
@@ -101,15 +101,14 @@ impl Trial {
         };
         let mut topology = Topology::new(&lab_name(layout), layout, options)?;
         topology.start_servers()?;
-        let kernel = match layout {
-            Layout::Nat => {
-                topology.start_kernel_forwarding(&WEIGHTS)?;
+        let kernel = match topology.start_kernel_forwarding(&WEIGHTS)? {
+            Some(way) => {
                 topology.load_http(WARM_UP, |_| ())?;
                 let tally = topology.load_http(settings.requests, |tally| show(Step::Kernel(tally)))?;
-                topology.stop_kernel_forwarding()?;
-                Some(tally)
+                topology.stop_kernel_forwarding(way)?;
+                Some((way, tally))
             }
-            _ => None,
+            None => None,
         };
         let services = [LabService::http(SchedulerName::Wrr, &WEIGHTS)];
         let director = topology.start_director(&topology.director_config(&services))?;
@@ -130,13 +129,14 @@ impl Trial {
 
     /// Requests per second through lvx for each one through the kernel.
     pub fn ratio_to_kernel(&self) -> Option<f64> {
-        self.kernel.as_ref().map(|kernel| self.tally.per_second() / kernel.per_second())
+        self.kernel.as_ref().map(|(_, kernel)| self.tally.per_second() / kernel.per_second())
     }
 
     /// What is not as it should be; nothing, if the method works.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let tallies = [("", Some(&self.tally)), (" through the kernel", self.kernel.as_ref())];
+        let tallies =
+            [("", Some(&self.tally)), (" through the kernel", self.kernel.as_ref().map(|(_, tally)| tally))];
         for (way, tally) in tallies.into_iter().filter_map(|(way, tally)| Some((way, tally?))) {
             if tally.failed > 0 {
                 let said = tally.complaints.join("; ");
@@ -235,7 +235,10 @@ mod tests {
         Trial {
             layout: Layout::Nat,
             tally: Tally { wanted: 9, done: 9, elapsed: Duration::from_secs(3), ..Tally::default() },
-            kernel: Some(Tally { wanted: 9, done: 9, elapsed: Duration::from_secs(1), ..Tally::default() }),
+            kernel: Some((
+                KernelWay::Dnat,
+                Tally { wanted: 9, done: 9, elapsed: Duration::from_secs(1), ..Tally::default() },
+            )),
             shares: vec![share(1, 2, 2.0 / 3.0), share(2, 1, 1.0 / 3.0)],
             download: Download { bytes: 1, seconds: 1.0, sha256: "ab".into() },
             sha256: "ab".into(),

@@ -26,6 +26,7 @@ pub use decap::attach_decap;
 pub use director::Director;
 pub use error::Error;
 pub use interrupt::Interrupt;
+pub use kernel::KernelWay;
 pub use layout::{Layout, MAX_SERVERS};
 pub use load::{Download, Tally};
 pub use namespace::Namespace;
