@@ -305,14 +305,14 @@ impl Table {
         timeouts: &Timeouts,
     ) -> Touched {
         let Some(entry) = self.slab.get(found.slot as usize) else { return Touched::Over };
-        let state = found.meta.state();
-        if now.since(entry.seen()) > timeouts.of(state) {
+        let state = found.meta.state_number();
+        if now.since(entry.seen()) > timeouts.of_number(state) {
             return Touched::Over;
         }
         if proto == Proto::Tcp {
             let next = tcp::next(state, found.direction, found.meta.is_input_only(), flags);
             let reply_seen = found.direction == Direction::Reply;
-            if next != state || (reply_seen && found.meta.is_input_only()) {
+            if next as u8 != state || (reply_seen && found.meta.is_input_only()) {
                 return self.transit(entry, found, flags, now);
             }
         }
@@ -326,7 +326,7 @@ impl Table {
         let reply_seen = found.direction == Direction::Reply;
         let mut meta = found.meta;
         loop {
-            let next = tcp::next(meta.state(), found.direction, meta.is_input_only(), flags);
+            let next = tcp::next(meta.state_number(), found.direction, meta.is_input_only(), flags);
             match entry.exchange(meta, meta.moved_to(next, reply_seen)) {
                 Ok(()) => {
                     entry.see(now);

@@ -11,7 +11,7 @@ use super::nexthop::{HopNumber, Missing};
 use super::port::{BATCH, Frame};
 use super::snapshot::{Decision, Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Touched, Tracker, prefetch};
+use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker, prefetch};
 use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
 use crate::service::{Method, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
@@ -120,12 +120,13 @@ impl Road {
             if let Some(first) = frames.get(at + AHEAD).and_then(|frame| frame.data().first()) {
                 prefetch(first);
             }
-            match parse::parse(frames[at].data()) {
-                Ok(packet) => {
-                    let hash = table.hash(&packet.key);
-                    table.prefetch(hash);
-                    pending.push(Pending { at: at as u32, packet, hash, lookup: Lookup::Nowhere });
-                }
+            // Twice the same, so that the compiler sees the plain packet through to its hash.
+            let asked = match parse::plain(frames[at].data()) {
+                Some(packet) => Ok(ask(table, at, packet)),
+                None => parse::careful(frames[at].data()).map(|packet| ask(table, at, packet)),
+            };
+            match asked {
+                Ok(asked) => pending.push(asked),
                 Err(no_flow) => frames[at].verdict = no_flow.into(),
             }
         }
@@ -164,7 +165,7 @@ impl Road {
         snapshot: &Snapshot,
         now: Tick,
     ) -> Verdict {
-        if snapshot.may_be_partial(frame.ingress()) {
+        if snapshot.any_partial && snapshot.may_be_partial(frame.ingress()) {
             // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
             self.complete_checksum(frame, packet);
         }
@@ -334,6 +335,14 @@ impl Road {
             self.wanted.push((interface, address));
         }
     }
+}
+
+/// Hashes a packet's key and asks for its bucket.
+#[inline(always)]
+fn ask(table: &Table, at: usize, packet: Packet) -> Pending {
+    let hash = table.hash(&packet.key);
+    table.prefetch(hash);
+    Pending { at: at as u32, packet, hash, lookup: Lookup::Nowhere }
 }
 
 #[inline]
