@@ -155,7 +155,7 @@ impl Road {
     }
 
     /// What becomes of one packet.
-    #[inline]
+    #[inline(always)]
     fn decide(
         &mut self,
         frame: &mut Frame<'_>,
@@ -169,8 +169,25 @@ impl Road {
             // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
             self.complete_checksum(frame, packet);
         }
-        match self.tracker.table().find(lookup, hash, &packet.key) {
+        match self.tracker.table().confirm(lookup, &packet.key) {
             Some(found) => self.pass(frame, packet, hash, &found, snapshot, now),
+            None => self.look_on(frame, packet, hash, lookup, snapshot, now),
+        }
+    }
+
+    /// The connection is not where the glance pointed: perhaps elsewhere, perhaps nowhere.
+    #[cold]
+    fn look_on(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        lookup: Lookup,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        match self.tracker.table().find(lookup, hash, &packet.key) {
+            Some(found) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             None => self.miss(frame, packet, hash, snapshot, now),
         }
     }
@@ -200,6 +217,20 @@ impl Road {
             }
         }
         self.forward(frame, packet, found, snapshot)
+    }
+
+    /// The same for a packet that found its connection at the second look.
+    #[cold]
+    fn pass_late(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        found: &Found,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        self.pass(frame, packet, hash, found, snapshot, now)
     }
 
     /// Applies a connection's decision.
@@ -282,7 +313,7 @@ impl Road {
         };
         if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
             // Opened between our look and now: by a packet before this one in the batch, or by another worker.
-            return self.pass(frame, packet, hash, &found, snapshot, now);
+            return self.pass_late(frame, packet, hash, &found, snapshot, now);
         }
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
@@ -297,7 +328,7 @@ impl Road {
                 self.opened(real, &found, packet, snapshot);
                 self.forward(frame, packet, &found, snapshot)
             }
-            Ok(Opened::Already(found)) => self.pass(frame, packet, hash, &found, snapshot, now),
+            Ok(Opened::Already(found)) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
         }
     }
