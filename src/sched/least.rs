@@ -160,7 +160,8 @@ mod tests {
             for step in 0..20_000 {
                 let pick = least.pick(&reals);
                 assert_eq!(pick, least.compare(&reals), "{count} servers, step {step}");
-                let standing = if random(&mut dice) % 4 == 0 { Standing::Inactive } else { Standing::Active };
+                let standing =
+                    if random(&mut dice).is_multiple_of(4) { Standing::Inactive } else { Standing::Active };
                 if random(&mut dice) % 5 < 3 || open.is_empty() {
                     reals[pick.unwrap()].live.opened(standing);
                     open.push((pick.unwrap(), standing));
