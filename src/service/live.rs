@@ -82,13 +82,13 @@ impl Live {
     /// Active connections now.
     #[inline]
     pub fn active(&self) -> u32 {
-        self.active.load(SeqCst)
+        not_below_zero(&self.active)
     }
 
     /// Inactive connections now.
     #[inline]
     pub fn inactive(&self) -> u32 {
-        self.inactive.load(SeqCst)
+        not_below_zero(&self.inactive)
     }
 
     /// The load that lc and wlc compare: an active connection weighs as much as 256 inactive ones
@@ -97,6 +97,13 @@ impl Live {
     pub fn overhead(&self) -> u64 {
         ((self.active() as u64) << 8) + self.inactive() as u64
     }
+}
+
+/// A connection's move may be counted by one worker a moment before its opening is by another: what is then below
+/// zero is none, and not four billion. There are never 2^31 connections.
+#[inline]
+fn not_below_zero(count: &AtomicU32) -> u32 {
+    (count.load(SeqCst) as i32).max(0) as u32
 }
 
 #[cfg(test)]
@@ -112,5 +119,14 @@ mod tests {
         assert_eq!((live.active(), live.inactive(), live.overhead()), (1, 0, 256));
         live.closed(Standing::Active);
         assert_eq!(live.overhead(), 0);
+    }
+
+    #[test]
+    fn a_move_counted_before_its_opening_leaves_no_giant_load_behind() {
+        let live = Live::default();
+        live.moved(Standing::Active, Standing::Inactive);
+        assert_eq!((live.active(), live.inactive(), live.overhead()), (0, 1, 1));
+        live.opened(Standing::Active);
+        assert_eq!((live.active(), live.inactive()), (0, 1));
     }
 }
