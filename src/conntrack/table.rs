@@ -246,10 +246,10 @@ impl Table {
         })
     }
 
-    /// Goes through the whole chain. Finds everything that was there before the call; without the shard's lock
-    /// it may overlook what is put in meanwhile.
+    /// The connection of a packet, wherever it is. Finds everything that was there before the call; it may overlook
+    /// what another worker puts in meanwhile.
     #[cold]
-    fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
+    pub fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
         let mut at = Some(self.bucket_of(hash) as u32);
         while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
             if let Some(found) =

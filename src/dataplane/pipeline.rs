@@ -285,7 +285,7 @@ impl Road {
         if let Some(hop) = snapshot.hops.numbered(HopNumber(table.hop(found))) {
             return forward::nat::to_client(frame, packet, &decision.back, hop);
         }
-        match snapshot.hops.find(packet.key.dst().addr) {
+        match snapshot.hops.find_v4(packet.key.dst_v4().0) {
             Ok(way) => {
                 table.set_hop(found, way.number.0);
                 forward::nat::to_client(frame, packet, &decision.back, &way.hop)
@@ -308,16 +308,20 @@ impl Road {
         now: Tick,
     ) -> Verdict {
         let key = &packet.key;
-        let Some(service) = snapshot.services.table().find(key.proto(), key.dst()) else {
+        let Some(service) = snapshot.services.table().addressed_by(key) else {
             return Verdict::ToHost(HostReason::NotOurs);
         };
-        if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
-            // Opened between our look and now: by a packet before this one in the batch, or by another worker.
+        // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
+        let opens =
+            key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
+        // The connection may have been opened since our look: by a packet before this one in the batch, or by another
+        // worker. Who is to open one finds out about the latter when he does; who is not must know for certain.
+        let table = self.tracker.table();
+        let opened_since = if opens { table.search(hash, key) } else { table.find_for_certain(hash, key) };
+        if let Some(found) = opened_since {
             return self.pass_late(frame, packet, hash, &found, snapshot, now);
         }
-        // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
-        let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
-        if key.proto() == Proto::Tcp && !opens {
+        if !opens {
             return Verdict::ToHost(HostReason::NoConnection);
         }
         let Some(real) = snapshot.services.pick(service) else {
@@ -338,7 +342,7 @@ impl Road {
         real.live.opened(found.state().standing());
         self.counters.real(real.id).connections.add(1);
         if real.method == Method::Nat {
-            match snapshot.hops.find(packet.key.src().addr) {
+            match snapshot.hops.find_v4(packet.key.src_v4().0) {
                 Ok(way) => self.tracker.table().set_hop(found, way.number.0),
                 Err(missing) => self.want(missing),
             }
