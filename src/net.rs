@@ -168,6 +168,13 @@ impl FlowKey {
         FlowKey { words: [(src as u64) << 32 | dst as u64, 0, 0, 0], tail: tail(proto, sport, dport, 4) }
     }
 
+    /// The same with both ports in one, as they stand in the header: the source's in the upper half.
+    #[inline]
+    pub const fn v4_ports(proto: Proto, src: u32, dst: u32, ports: u32) -> FlowKey {
+        let tail = (ports as u64) << 32 | (proto as u64) << 8 | 4;
+        FlowKey { words: [(src as u64) << 32 | dst as u64, 0, 0, 0], tail }
+    }
+
     /// The key of an IPv6 packet, all in host order.
     #[inline]
     pub const fn v6(proto: Proto, src: u128, dst: u128, sport: u16, dport: u16) -> FlowKey {

@@ -38,6 +38,12 @@ impl Meta {
         State::from_number(self.0 as u8)
     }
 
+    /// The state's number, as it stands in the word.
+    #[inline]
+    pub(super) fn state_number(self) -> u8 {
+        self.0 as u8
+    }
+
     #[inline]
     fn flags(self) -> u8 {
         (self.0 >> 8) as u8

@@ -123,7 +123,13 @@ impl Timeouts {
     /// Ticks of silence after which a connection in `state` is forgotten.
     #[inline]
     pub const fn of(&self, state: State) -> u32 {
-        self.0[state as usize]
+        self.of_number(state as u8)
+    }
+
+    /// The same by the state's number.
+    #[inline]
+    pub(super) const fn of_number(&self, state: u8) -> u32 {
+        self.0[(state & 15) as usize]
     }
 }
 

@@ -214,19 +214,24 @@ impl Table {
         Lookup::Further(next)
     }
 
+    /// The connection of a packet, if it is where `lookup` points.
+    #[inline(always)]
+    pub fn confirm(&self, lookup: Lookup, key: &FlowKey) -> Option<Found> {
+        let Lookup::At(reference) = lookup else { return None };
+        self.confirm_at(reference, key)
+    }
+
     /// The connection of a packet, where `lookup` saw one or wherever it is.
-    #[inline]
     pub fn find(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        match lookup {
-            Lookup::At(reference) => self.confirm(reference, key).or_else(|| self.search(hash, key)),
-            Lookup::Further(_) => self.search(hash, key),
-            Lookup::Nowhere => None,
+        if lookup == Lookup::Nowhere {
+            return None;
         }
+        self.confirm(lookup, key).or_else(|| self.search(hash, key))
     }
 
     /// The connection behind a reference, if the packet is of it.
-    #[inline]
-    fn confirm(&self, reference: Reference, key: &FlowKey) -> Option<Found> {
+    #[inline(always)]
+    fn confirm_at(&self, reference: Reference, key: &FlowKey) -> Option<Found> {
         let entry = self.slab.get(reference.slot() as usize)?;
         let meta = entry.meta();
         let (ours, direction) = if reference.is_reply() {
@@ -247,7 +252,9 @@ impl Table {
     fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
         let mut at = Some(self.bucket_of(hash) as u32);
         while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
-            if let Some(found) = bucket.under(hash.tag()).find_map(|reference| self.confirm(reference, key)) {
+            if let Some(found) =
+                bucket.under(hash.tag()).find_map(|reference| self.confirm_at(reference, key))
+            {
                 return Some(found);
             }
             at = bucket.next();
@@ -305,14 +312,14 @@ impl Table {
         timeouts: &Timeouts,
     ) -> Touched {
         let Some(entry) = self.slab.get(found.slot as usize) else { return Touched::Over };
-        let state = found.meta.state();
-        if now.since(entry.seen()) > timeouts.of(state) {
+        let state = found.meta.state_number();
+        if now.since(entry.seen()) > timeouts.of_number(state) {
             return Touched::Over;
         }
         if proto == Proto::Tcp {
             let next = tcp::next(state, found.direction, found.meta.is_input_only(), flags);
             let reply_seen = found.direction == Direction::Reply;
-            if next != state || (reply_seen && found.meta.is_input_only()) {
+            if next as u8 != state || (reply_seen && found.meta.is_input_only()) {
                 return self.transit(entry, found, flags, now);
             }
         }
@@ -326,7 +333,7 @@ impl Table {
         let reply_seen = found.direction == Direction::Reply;
         let mut meta = found.meta;
         loop {
-            let next = tcp::next(meta.state(), found.direction, meta.is_input_only(), flags);
+            let next = tcp::next(meta.state_number(), found.direction, meta.is_input_only(), flags);
             match entry.exchange(meta, meta.moved_to(next, reply_seen)) {
                 Ok(()) => {
                     entry.see(now);

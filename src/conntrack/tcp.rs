@@ -75,15 +75,16 @@ const ROW: [u8; 32] = {
     rows
 };
 
-/// The state after a segment with these flags. `input_only`: no reply of the connection was ever seen.
+/// The state after a segment with these flags. `state` is the present one's number. `input_only`: no reply of the
+/// connection was ever seen.
 #[inline]
-pub(super) fn next(state: State, direction: Direction, input_only: bool, flags: TcpFlags) -> State {
+pub(super) fn next(state: u8, direction: Direction, input_only: bool, flags: TcpFlags) -> State {
     let table = match direction {
         Direction::Original => input_only as usize,
         Direction::Reply => 2,
     };
     let row = ROW[(flags.0 & 0x1f) as usize] as usize;
-    TABLE[(table << 7 | row << 4 | state as usize) & 511]
+    TABLE[(table << 7 | row << 4 | (state & 15) as usize) & 511]
 }
 
 #[cfg(test)]
@@ -97,7 +98,7 @@ mod tests {
         segments
             .iter()
             .map(|&(direction, flags)| {
-                state = next(state, direction, input_only, flags);
+                state = next(state as u8, direction, input_only, flags);
                 state
             })
             .collect()
@@ -131,14 +132,14 @@ mod tests {
     #[test]
     fn a_reset_closes_an_established_connection_and_no_flags_close_any() {
         assert_eq!(walk(false, &[(Original, SYN), (Original, ACK), (Reply, RST)]), [SR, ES, CL]);
-        assert_eq!(next(ES, Original, false, TcpFlags::PSH), CL);
+        assert_eq!(next(ES as u8, Original, false, TcpFlags::PSH), CL);
     }
 
     #[test]
     fn the_reset_flag_counts_before_syn_and_syn_before_fin() {
         let all = TcpFlags(0x1f);
-        assert_eq!(next(ES, Original, false, all), CL, "as RST");
-        assert_eq!(next(TW, Original, false, TcpFlags(0x13)), SR, "as SYN");
-        assert_eq!(next(ES, Original, false, TcpFlags(0x11)), CW, "as FIN");
+        assert_eq!(next(ES as u8, Original, false, all), CL, "as RST");
+        assert_eq!(next(TW as u8, Original, false, TcpFlags(0x13)), SR, "as SYN");
+        assert_eq!(next(ES as u8, Original, false, TcpFlags(0x11)), CW, "as FIN");
     }
 }

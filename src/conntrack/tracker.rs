@@ -91,7 +91,7 @@ impl Tracker {
         now: Tick,
     ) -> Result<Opened, Refused> {
         let state = match key.proto() {
-            Proto::Tcp => tcp::next(State::None, Direction::Original, !replies_pass, flags),
+            Proto::Tcp => tcp::next(State::None as u8, Direction::Original, !replies_pass, flags),
             Proto::Udp => State::Udp,
         };
         let slot = self.take_slot().ok_or(Refused::Full)?;

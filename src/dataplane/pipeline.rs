@@ -11,7 +11,7 @@ use super::nexthop::{HopNumber, Missing};
 use super::port::{BATCH, Frame};
 use super::snapshot::{Decision, Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Touched, Tracker, prefetch};
+use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker, prefetch};
 use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
 use crate::service::{Method, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
@@ -120,12 +120,13 @@ impl Road {
             if let Some(first) = frames.get(at + AHEAD).and_then(|frame| frame.data().first()) {
                 prefetch(first);
             }
-            match parse::parse(frames[at].data()) {
-                Ok(packet) => {
-                    let hash = table.hash(&packet.key);
-                    table.prefetch(hash);
-                    pending.push(Pending { at: at as u32, packet, hash, lookup: Lookup::Nowhere });
-                }
+            // Twice the same, so that the compiler sees the plain packet through to its hash.
+            let asked = match parse::plain(frames[at].data()) {
+                Some(packet) => Ok(ask(table, at, packet)),
+                None => parse::careful(frames[at].data()).map(|packet| ask(table, at, packet)),
+            };
+            match asked {
+                Ok(asked) => pending.push(asked),
                 Err(no_flow) => frames[at].verdict = no_flow.into(),
             }
         }
@@ -154,7 +155,7 @@ impl Road {
     }
 
     /// What becomes of one packet.
-    #[inline]
+    #[inline(always)]
     fn decide(
         &mut self,
         frame: &mut Frame<'_>,
@@ -164,12 +165,29 @@ impl Road {
         snapshot: &Snapshot,
         now: Tick,
     ) -> Verdict {
-        if snapshot.may_be_partial(frame.ingress()) {
+        if snapshot.any_partial && snapshot.may_be_partial(frame.ingress()) {
             // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
             self.complete_checksum(frame, packet);
         }
-        match self.tracker.table().find(lookup, hash, &packet.key) {
+        match self.tracker.table().confirm(lookup, &packet.key) {
             Some(found) => self.pass(frame, packet, hash, &found, snapshot, now),
+            None => self.look_on(frame, packet, hash, lookup, snapshot, now),
+        }
+    }
+
+    /// The connection is not where the glance pointed: perhaps elsewhere, perhaps nowhere.
+    #[cold]
+    fn look_on(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        lookup: Lookup,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        match self.tracker.table().find(lookup, hash, &packet.key) {
+            Some(found) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             None => self.miss(frame, packet, hash, snapshot, now),
         }
     }
@@ -199,6 +217,20 @@ impl Road {
             }
         }
         self.forward(frame, packet, found, snapshot)
+    }
+
+    /// The same for a packet that found its connection at the second look.
+    #[cold]
+    fn pass_late(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        found: &Found,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        self.pass(frame, packet, hash, found, snapshot, now)
     }
 
     /// Applies a connection's decision.
@@ -281,7 +313,7 @@ impl Road {
         };
         if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
             // Opened between our look and now: by a packet before this one in the batch, or by another worker.
-            return self.pass(frame, packet, hash, &found, snapshot, now);
+            return self.pass_late(frame, packet, hash, &found, snapshot, now);
         }
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
@@ -296,7 +328,7 @@ impl Road {
                 self.opened(real, &found, packet, snapshot);
                 self.forward(frame, packet, &found, snapshot)
             }
-            Ok(Opened::Already(found)) => self.pass(frame, packet, hash, &found, snapshot, now),
+            Ok(Opened::Already(found)) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
         }
     }
@@ -334,6 +366,14 @@ impl Road {
             self.wanted.push((interface, address));
         }
     }
+}
+
+/// Hashes a packet's key and asks for its bucket.
+#[inline(always)]
+fn ask(table: &Table, at: usize, packet: Packet) -> Pending {
+    let hash = table.hash(&packet.key);
+    table.prefetch(hash);
+    Pending { at: at as u32, packet, hash, lookup: Lookup::Nowhere }
 }
 
 #[inline]

@@ -117,7 +117,9 @@ pub struct Snapshot {
     /// How long silence may last.
     pub timeouts: Timeouts,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
-    pub partial_checksums: Vec<bool>,
+    partial_checksums: Vec<bool>,
+    /// Whether there is such an interface at all.
+    pub any_partial: bool,
 }
 
 impl Snapshot {
@@ -142,7 +144,8 @@ impl Snapshot {
             }
             decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
         }
-        Snapshot { services, hops, decisions, timeouts, partial_checksums }
+        let any_partial = partial_checksums.contains(&true);
+        Snapshot { services, hops, decisions, timeouts, partial_checksums, any_partial }
     }
 
     /// Whether checksums on frames of this interface may be partial.

@@ -42,8 +42,9 @@ pub fn of_header(header: &[u8]) -> u16 {
 pub fn is_right(header: &[u8; IPV4]) -> bool {
     let (words, _) = header.as_chunks::<4>();
     let sum: u64 = words.iter().map(|word| u32::from_ne_bytes(*word) as u64).sum();
-    // In whatever byte order: the sum of a right header is all ones.
-    fold((sum >> 32) as u32 + fold(sum as u32) as u32) == 0xffff
+    // In whatever byte order, a right header sums up to ones, which are 0 modulo 0xffff; and no sum is 0, since
+    // the version is not.
+    sum.is_multiple_of(0xffff) && sum != 0
 }
 
 /// The pseudo-header's sum for a segment of `len` bytes between IPv4 addresses (RFC 9293, 3.1).

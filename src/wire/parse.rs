@@ -54,9 +54,9 @@ pub fn parse(frame: &[u8]) -> Result<Packet, NoFlow> {
     plain(frame).map_or_else(|| careful(frame), Ok)
 }
 
-/// A plain packet at a glance; `None` for anything out of the ordinary.
-#[inline]
-fn plain(frame: &[u8]) -> Option<Packet> {
+/// A plain packet at a glance; `None` for anything out of the ordinary, which [`careful`] then looks at.
+#[inline(always)]
+pub fn plain(frame: &[u8]) -> Option<Packet> {
     const TRANSPORT: usize = ETHERNET + IPV4;
     // The headers up to the UDP checksum.
     let head: &[u8; TRANSPORT + 8] = frame.first_chunk()?;
@@ -87,13 +87,16 @@ fn plain(frame: &[u8]) -> Option<Packet> {
         }
         _ => return None,
     };
-    let key = FlowKey::v4(proto, word(26), word(30), half(TRANSPORT), half(TRANSPORT + 2));
+    let key = FlowKey::v4_ports(proto, word(26), word(30), word(TRANSPORT));
     Some(Packet { key, l4: TRANSPORT as u16, ip_len, ttl: head[22], flags })
 }
 
 /// Any packet, with everything that can be wrong told apart.
+///
+/// # Errors
+/// As [`parse`].
 #[cold]
-fn careful(frame: &[u8]) -> Result<Packet, NoFlow> {
+pub fn careful(frame: &[u8]) -> Result<Packet, NoFlow> {
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| NoFlow::Truncated)?;
     if ethernet.ether_type() != EtherType::IPV4 {
         return Err(NoFlow::NotIp);
