@@ -14,7 +14,7 @@ help:
 	@echo 'make test       everything: style, unit and property tests, captures, namespaces (root)'
 	@echo 'make bench      the benchmarks'
 	@echo 'make fmt lint   rustfmt; clippy with both feature sets'
-	@echo 'make clean-lab  remove the namespaces of a lab that was left behind (root)'
+	@echo 'make clean-lab  remove every lab that there is, those left behind by tests included (root)'
 
 setup:
 	@scripts/setup
@@ -41,4 +41,4 @@ lint:
 
 clean-lab:
 	cargo build --release --locked
-	$(SUDO) target/release/lvx lab down
+	$(SUDO) target/release/lvx lab down --all
