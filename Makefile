@@ -7,6 +7,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E')
 RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
 
+# Said before a build of minutes, not after it.
+define root
+@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'make $@: namespaces need root, and there is no sudo: run make as root' >&2; exit 1; }
+endef
+
 .PHONY: help setup demo test bench fmt lint clean-lab
 
 help:
@@ -20,10 +25,12 @@ setup:
 	@scripts/setup
 
 demo: setup
+	$(root)
 	cargo build --release --locked
 	$(SUDO) target/release/lvx lab demo
 
 test: setup
+	$(root)
 	cargo fmt --check
 	$(MAKE) --no-print-directory lint
 	cargo test --locked --no-default-features

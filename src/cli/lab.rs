@@ -36,7 +36,7 @@ enum LabCommand {
     },
     /// Remove a lab, whatever state it is in; that there is none is no error.
     Down {
-        /// Which.
+        /// Which lab.
         #[arg(long, default_value = "lab")]
         name: String,
         /// Every lab there is.
@@ -48,9 +48,9 @@ enum LabCommand {
         /// Of which lab.
         #[arg(long, default_value = "lab")]
         name: String,
-        /// Where.
+        /// The node: client, router, switch, director, server1, server2 …
         node: Node,
-        /// What.
+        /// The command with its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
@@ -102,7 +102,8 @@ pub fn run(args: LabArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lvx lab: {error}");
-            ExitCode::FAILURE
+            // 128 and SIGINT's number, as shells have it.
+            if matches!(error, Error::Interrupted) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -143,9 +144,16 @@ fn print_plan(plan: &lab::Plan) {
 }
 
 fn down(names: Vec<String>) -> Result<(), Error> {
+    let there = lab::labs();
     for name in names {
+        if !there.contains(&name) {
+            println!("there is no lab {name}");
+        }
+        // Also where nothing is to be seen: a crash may have left a part.
         lab::down(&name)?;
-        println!("lab {name} is down");
+        if there.contains(&name) {
+            println!("lab {name} is down");
+        }
     }
     Ok(())
 }
@@ -155,6 +163,9 @@ fn exec(name: &str, node: Node, command: &[String]) -> Result<(), Error> {
         return Err(Error::Refused(format!("lab {name} is not up")));
     }
     let namespace = lab::namespace_name(name, node);
+    if !std::path::Path::new("/run/netns").join(&namespace).exists() {
+        return Err(Error::Refused(format!("lab {name} has no {node}")));
+    }
     // In place of this process: the terminal, signals and the exit code are the command's.
     let source = Command::new("ip").args(["netns", "exec", &namespace]).args(command).exec();
     Err(Error::Io { tried: format!("ip netns exec {namespace}"), source })

@@ -28,7 +28,7 @@ use std::{fmt, io};
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
     /// A capture (pcap or pcapng; Ethernet, raw IP or Linux cooked), and the interface whose incoming packets
     /// it holds

@@ -124,6 +124,7 @@ impl Director {
             workers,
         };
         director.meet_neighbours();
+        director.warn_of_absent_vips();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -136,6 +137,24 @@ impl Director {
             "ready"
         );
         Ok(director)
+    }
+
+    /// Says which virtual services nobody may be able to reach.
+    fn warn_of_absent_vips(&self) {
+        let snapshot = self.publisher.current();
+        let ours =
+            |vip| snapshot.hops.links().iter().any(|link| link.addresses.iter().any(|own| own.addr == vip));
+        for service in
+            snapshot.services.table().services().iter().filter(|service| !ours(service.endpoint.addr))
+        {
+            let vip = service.endpoint.addr;
+            tracing::warn!(
+                "virtual service \"{}\": no interface of the configuration has the address {vip}, so that nobody answers \
+                 ARP for it there: `ip address add {vip}/32 dev {}`",
+                service.name,
+                self.config.interfaces[0].name
+            );
+        }
     }
 
     /// Waits a little for the servers' MACs, so that the first packets do not find them missing. Who has not

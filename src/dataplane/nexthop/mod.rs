@@ -25,10 +25,7 @@ pub struct Hop {
 
 /// A hop's number together with the age of the routes it was found by; 0 is no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HopNumber(pub u32);
-
-const NUMBER_BITS: u32 = 20;
-const NUMBERS: u32 = 1 << NUMBER_BITS;
+pub struct HopNumber(pub u64);
 
 /// Why there is no next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +66,7 @@ pub struct NextHops {
     v4: Vec<(u32, HashMap<u32, Target>)>,
     /// IPv6 routes by prefix length, the longest first.
     v6: Vec<(u8, HashMap<IpAddr, Target>)>,
-    /// 1..=4095, another whenever a remembered number may lead elsewhere.
+    /// Never 0, another whenever a remembered number may lead elsewhere.
     age: u32,
     /// What `routes` and `links` were made of, to see whether they changed.
     made_of: (Vec<Link>, Vec<Route>),
@@ -79,14 +76,14 @@ impl NextHops {
     /// Compiles a rib. `before` is what was compiled last: its hop numbers stay good if only neighbours changed.
     pub fn new(rib: &Rib, before: Option<&NextHops>) -> NextHops {
         let made_of = (rib.links.clone(), rib.routes.clone());
-        let same = before.filter(|b| b.made_of == made_of && b.hops.len() < NUMBERS as usize / 2);
+        let same = before.filter(|b| b.made_of == made_of && b.hops.len() < MANY);
         let mut next = NextHops {
             links: rib.links.clone(),
             hops: Vec::new(),
             numbers: HashMap::new(),
             v4: Vec::new(),
             v6: Vec::new(),
-            age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age % 4095 + 1 }),
+            age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age.wrapping_add(1).max(1) }),
             made_of,
         };
         for neighbour in &rib.neighbours {
@@ -147,8 +144,8 @@ impl NextHops {
     /// The hop of a number given earlier; `None` if the routes have changed since or the neighbour is gone.
     #[inline]
     pub fn numbered(&self, number: HopNumber) -> Option<&Hop> {
-        let hop = self.hops.get((number.0 & (NUMBERS - 1)) as usize)?;
-        (number.0 >> NUMBER_BITS == self.age && hop.mtu_bytes > 0).then_some(hop)
+        let hop = self.hops.get(number.0 as u32 as usize)?;
+        ((number.0 >> 32) as u32 == self.age && hop.mtu_bytes > 0).then_some(hop)
     }
 
     /// The way to an address.
@@ -179,9 +176,7 @@ impl NextHops {
         if hop.mtu_bytes == 0 {
             return Err(Missing::Route); // the link is down
         }
-        // Beyond the numbers there are, a destination is looked up for each packet.
-        let number =
-            if number < NUMBERS { HopNumber(self.age << NUMBER_BITS | number) } else { HopNumber::default() };
+        let number = HopNumber((self.age as u64) << 32 | number as u64);
         Ok(Way { hop, number })
     }
 
@@ -219,6 +214,9 @@ impl NextHops {
         self.v4.iter().find_map(|(mask, table)| table.get(&(to & mask)))
     }
 }
+
+/// More neighbours than this, most of them gone, and numbers are given anew.
+const MANY: usize = 1 << 19;
 
 /// A neighbour number that nobody has (any more).
 const NOBODY: Hop = Hop { interface: InterfaceId(0), macs: [0; 12], mtu_bytes: 0 };
