@@ -113,7 +113,7 @@ impl Steering {
     /// both tables name is never missed. Follows a change of the interface's MAC, too.
     ///
     /// # Errors
-    /// E2BIG when a map is full (65,536 entries). The table may then be partly in place; call again.
+    /// E2BIG when a map is full (262,144 entries). The table may then be partly in place; call again.
     pub fn set(&mut self, table: &SteeringTable) -> io::Result<()> {
         let (old, maps) = (&self.table, &self.maps);
         let endpoint = |&(proto, at): &(Proto, Endpoint)| endpoint_key(proto, at);

@@ -49,7 +49,7 @@ struct ticket {
 
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_HASH);
-	MAP_UINT(max_entries, 65536);
+	MAP_UINT(max_entries, 262144);
 	MAP_UINT(map_flags, BPF_F_NO_PREALLOC);
 	MAP_TYPE(key, struct endpoint);
 	MAP_TYPE(value, u8);
@@ -57,7 +57,7 @@ struct {
 
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_HASH);
-	MAP_UINT(max_entries, 65536);
+	MAP_UINT(max_entries, 262144);
 	MAP_UINT(map_flags, BPF_F_NO_PREALLOC);
 	MAP_TYPE(key, struct address);
 	MAP_TYPE(value, u8);
