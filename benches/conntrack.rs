@@ -21,7 +21,7 @@ fn key(i: u32) -> FlowKey {
 
 /// A table of masqueraded connections, and the hand that filled it.
 fn filled(flows: u32) -> Tracker {
-    let table = Arc::new(Table::new(flows + 1024, Seed::new(1, 2)).expect("memory for the table"));
+    let table = Arc::new(Table::new(2 * flows, Seed::new(1, 2)).expect("memory for the table"));
     table.set_endpoint(SERVER, "10.1.0.1:8080".parse().expect("an endpoint"));
     let mut tracker = Tracker::new(table, 0, 1);
     for i in 0..flows {
