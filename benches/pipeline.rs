@@ -48,7 +48,7 @@ fn tun(bencher: Bencher<'_, '_>, flows: u32) {
 /// Each connection that opens comes with one that ends.
 #[divan::bench(args = [Method::Dr, Method::Nat], sample_count = ROUNDS, sample_size = 1)]
 fn new_connections(bencher: Bencher<'_, '_>, method: Method) {
-    let world = RefCell::new(World::new(method, 100_000, 65_536));
+    let world = RefCell::new(World::new(method, 100_000, 100_000));
     bencher
         .counter(ItemsCount::new(FRAMES))
         .with_inputs(|| world.borrow_mut().prepare(Distribution::Uniform, Traffic::New))
