@@ -1,8 +1,8 @@
 //! `make bench`: the pipeline against what it has to beat, both sides in one process, turn and turn about.
 //!
 //! ```text
-//! ratios [--full] [ratios|stalls]      the page, and target/bench.json; --full goes up to ten million connections
-//! ratios profile METHOD FLOWS ROUNDS   nothing but clients' packets, for perf and callgrind
+//! ratios [--full] [ratios|stalls]     the page, and target/bench.json; --full goes up to ten million connections
+//! ratios profile METHOD FLOWS ROUNDS [hit|hit_both_ways|new_connection]     one kind alone, for perf and callgrind
 //! ```
 //!
 //! A figure is the median of [`REPEATS`] turns over [`FRAMES`] frames, each of them a fresh choice of connections:
@@ -155,14 +155,19 @@ fn ratios(full: bool, page: &mut Page) {
 }
 
 fn profile(args: &[String]) {
-    let [method, flows, rounds] = args else { panic!("profile METHOD FLOWS ROUNDS") };
+    let [method, flows, rounds, traffic @ ..] = args else { panic!("profile METHOD FLOWS ROUNDS [TRAFFIC]") };
     let method = Method::ALL.into_iter().find(|m| m.name() == method).expect("nat, dr or tun");
-    let mut world = World::new(method, flows.parse().expect("a number of flows"), 0);
+    let flows = flows.parse().expect("a number of flows");
     let rounds: usize = rounds.parse().expect("a number of rounds");
+    let known = [Traffic::Requests, Traffic::BothWays, Traffic::New];
+    let wanted = traffic.first().map_or(name_of(Traffic::Requests), String::as_str);
+    let traffic =
+        known.into_iter().find(|t| name_of(*t) == wanted).expect("hit, hit_both_ways or new_connection");
+    let mut world = World::new(method, flows, flows);
     let mut samples: Vec<f64> = (0..rounds)
         .map(|_| {
-            world.prepare(Distribution::Uniform, Traffic::Requests);
-            world.run(Tick(0))
+            world.prepare(Distribution::Uniform, traffic);
+            if traffic == Traffic::New { world.run_with_expiry() } else { world.run(Tick(0)) }
         })
         .collect();
     println!("packets {}, {:.1} ns each", rounds * FRAMES, median(&mut samples));

@@ -30,9 +30,9 @@ pub struct Page {
 impl Page {
     /// Adds a figure.
     pub fn add(&mut self, row: Row) {
-        let tenths = |n: f64| (n * 1000.0).round() / 1000.0;
-        let ratio = row.ratio.map(tenths);
-        self.rows.push(Row { ns_per_packet: tenths(row.ns_per_packet), ratio, ..row });
+        let rounded = |n: f64| (n * 1000.0).round() / 1000.0;
+        let ratio = row.ratio.map(rounded);
+        self.rows.push(Row { ns_per_packet: rounded(row.ns_per_packet), ratio, ..row });
     }
 
     /// Writes the rows.
