@@ -7,6 +7,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E')
 RUNNER := $(if $(SUDO),--config "target.'cfg(unix)'.runner='$(SUDO)'")
 
+# Said before a build of minutes, not after it.
+define root
+@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'make $@: namespaces need root, and there is no sudo: run make as root' >&2; exit 1; }
+endef
+
 .PHONY: help setup demo test bench bench-full stages instructions fmt lint clean-lab
 
 help:
@@ -16,16 +21,18 @@ help:
 	@echo 'make stages     a bench for each stage: parse, conntrack, sched, forward, pipeline'
 	@echo 'make instructions   instructions per packet, counted by callgrind: LIMIT=n fails above n'
 	@echo 'make fmt lint   rustfmt; clippy with both feature sets'
-	@echo 'make clean-lab  remove the namespaces of a lab that was left behind (root)'
+	@echo 'make clean-lab  remove every lab that there is, those left behind by tests included (root)'
 
 setup:
 	@scripts/setup
 
 demo: setup
+	$(root)
 	cargo build --release --locked
 	$(SUDO) target/release/lvx lab demo
 
 test: setup
+	$(root)
 	cargo fmt --check
 	$(MAKE) --no-print-directory lint
 	cargo test --locked --no-default-features
@@ -57,4 +64,4 @@ lint:
 
 clean-lab:
 	cargo build --release --locked
-	$(SUDO) target/release/lvx lab down
+	$(SUDO) target/release/lvx lab down --all

@@ -151,8 +151,8 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
-    /// The key of a packet from `src` to `dst`. Both must be of one family: the family of `src` counts,
-    /// and an IPv4 `dst` beside an IPv6 `src` is taken as its mapped form.
+    /// The key of a packet from `src` to `dst`. Both should be of one family: an IPv4 address beside an IPv6 one
+    /// is taken in its mapped form.
     pub fn new(proto: Proto, src: Endpoint, dst: Endpoint) -> FlowKey {
         match (src.addr, dst.addr) {
             (IpAddr::V4(s), IpAddr::V4(d)) => {

@@ -23,7 +23,8 @@ pub(super) fn run(layouts: &[Layout], settings: &Settings) -> Result<bool, Error
                 print_trial(&trial);
                 trials.push((layout, Some(trial)));
             }
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            // The same would befall every method.
+            Err(error @ (Error::Interrupted | Error::NotRoot | Error::Missing { .. })) => return Err(error),
             // The other methods may work: go on, and fail at the end.
             Err(error) => {
                 println!("  WRONG     {error}\n");

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-/// Builds networks of namespaces and veth pairs, with real servers and a client, to try the director in. Needs
+/// Build networks of namespaces and veth pairs, with real servers and a client, to try the director in. Needs
 /// root. Nothing of the host's own network is touched.
 #[derive(Debug, Args)]
 pub struct LabArgs {
@@ -17,7 +17,7 @@ pub struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
-    /// Builds a lab that stays until `down`.
+    /// Build a lab that stays until `down`.
     Up {
         /// nat, dr, tun or mixed.
         layout: Layout,
@@ -34,29 +34,29 @@ enum LabCommand {
         #[arg(long)]
         no_director: bool,
     },
-    /// Removes a lab, whatever state it is in. That there is none is no error.
+    /// Remove a lab, whatever state it is in; that there is none is no error.
     Down {
-        /// Which.
+        /// Which lab.
         #[arg(long, default_value = "lab")]
         name: String,
         /// Every lab there is.
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
-    /// Runs a command on a node: client, router, switch, director, server1, server2 …
+    /// Run a command on a node: client, router, switch, director, server1, server2 …
     Exec {
         /// Of which lab.
         #[arg(long, default_value = "lab")]
         name: String,
-        /// Where.
+        /// The node: client, router, switch, director, server1, server2 …
         node: Node,
-        /// What.
+        /// The command with its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Tells which labs there are, and what runs in them.
+    /// Tell which labs there are, and what runs in them.
     Status,
-    /// Shows that every forwarding method works, under real traffic, in under a minute.
+    /// Show that every forwarding method works, under real traffic, in under a minute.
     Demo {
         /// Requests per method.
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -65,7 +65,7 @@ enum LabCommand {
         #[arg(long, value_delimiter = ',', default_value = "nat,dr,tun")]
         methods: Vec<Layout>,
     },
-    /// Answers UDP datagrams with a name and the datagram.
+    /// Answer UDP datagrams with a name and the datagram.
     #[command(hide = true)]
     UdpEcho {
         /// Where to listen.
@@ -73,7 +73,7 @@ enum LabCommand {
         /// The name.
         name: String,
     },
-    /// Takes IP-in-IP packets that arrive on an interface apart, until it is killed.
+    /// Take the outer header off IP-in-IP packets that arrive on an interface, until killed.
     #[command(hide = true)]
     Decap {
         /// The interface.
@@ -102,7 +102,8 @@ pub fn run(args: LabArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lvx lab: {error}");
-            ExitCode::FAILURE
+            // 128 and SIGINT's number, as shells have it.
+            if matches!(error, Error::Interrupted) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -143,9 +144,16 @@ fn print_plan(plan: &lab::Plan) {
 }
 
 fn down(names: Vec<String>) -> Result<(), Error> {
+    let there = lab::labs();
     for name in names {
+        if !there.contains(&name) {
+            println!("there is no lab {name}");
+        }
+        // Also where nothing is to be seen: a crash may have left a part.
         lab::down(&name)?;
-        println!("lab {name} is down");
+        if there.contains(&name) {
+            println!("lab {name} is down");
+        }
     }
     Ok(())
 }
@@ -155,6 +163,9 @@ fn exec(name: &str, node: Node, command: &[String]) -> Result<(), Error> {
         return Err(Error::Refused(format!("lab {name} is not up")));
     }
     let namespace = lab::namespace_name(name, node);
+    if !std::path::Path::new("/run/netns").join(&namespace).exists() {
+        return Err(Error::Refused(format!("lab {name} has no {node}")));
+    }
     // In place of this process: the terminal, signals and the exit code are the command's.
     let source = Command::new("ip").args(["netns", "exec", &namespace]).args(command).exec();
     Err(Error::Io { tried: format!("ip netns exec {namespace}"), source })

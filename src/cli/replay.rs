@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::{fmt, io};
 
-/// Plays captures through the director: what it would have sent, dropped and left to the host
+/// Play captures through the director: what it would have sent, dropped and left to the host
 ///
 /// Time is the packets' own. Interfaces, routes and neighbours are those of the configuration, in which every
 /// interface has its `mac`. The same captures and configuration give the same output, byte by byte, with any
@@ -28,7 +28,7 @@ use std::{fmt, io};
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
     /// A capture (pcap or pcapng; Ethernet, raw IP or Linux cooked), and the interface whose incoming packets
     /// it holds

@@ -22,7 +22,7 @@ pub struct Config {
     pub director: Director,
     /// The interfaces that lvx works on, in the file's order; [`InterfaceId`] is a place in this list.
     pub interfaces: Vec<Interface>,
-    /// Static routes. `lvx replay` knows no others; `lvx run` takes the kernel's and refuses these.
+    /// Static routes. `lvx replay` knows no others; `lvx run` takes the kernel's, and says that it does.
     pub routes: Vec<Route>,
     /// Static neighbours, as for routes.
     pub neighbours: Vec<Neighbour>,
@@ -33,7 +33,7 @@ pub struct Config {
 /// `[director]`: limits and ways of working.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Director {
-    /// `workers`: packet threads, one per (core, queue); `None` means one per queue of the first interface,
+    /// `workers`: packet threads, one per (core, queue); `None` means one per queue that every interface has,
     /// and at most one per core.
     pub workers: Option<u16>,
     /// `cores`: the cores that workers are pinned to, in order; empty means 0, 1, 2 …
@@ -162,7 +162,7 @@ pub struct Service {
 /// `[[virtual_service.real_server]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Real {
-    /// `address`: RIP:rport, or RIP alone for the service's port. Forced to the service's port in DR and TUN.
+    /// `address`: RIP:rport, or RIP alone for the service's port. In DR and TUN no other port is allowed.
     pub endpoint: Endpoint,
     /// `weight`, default 1.
     pub weight: u16,

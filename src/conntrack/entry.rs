@@ -5,7 +5,6 @@
 //! 40  meta: state 8 | flags 8 | generation 16 | real server 32
 //! 48  seen, created: ticks
 //! 56  hop: where replies go, as the pipeline noted it
-//! 60  (unused)
 //! ```
 //!
 //! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
@@ -59,6 +58,16 @@ impl Meta {
         self.flags() & INPUT_ONLY != 0
     }
 
+    /// Whether both ends are done with it, so that the client may use its port for a new connection (IPVS:
+    /// `conn_reuse_mode`). FIN_WAIT is the last state seen of a connection whose replies pass elsewhere.
+    pub(super) fn is_closed(self) -> bool {
+        match self.state() {
+            State::TimeWait | State::Close => true,
+            State::FinWait => self.is_input_only(),
+            _ => false,
+        }
+    }
+
     #[inline]
     pub(super) fn is_both_ways(self) -> bool {
         self.flags() & BOTH_WAYS != 0
@@ -94,8 +103,7 @@ pub(super) struct Entry {
     meta: AtomicU64,
     seen: AtomicU32,
     created: AtomicU32,
-    hop: AtomicU32,
-    _unused: AtomicU32,
+    hop: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Entry>() == 64);
@@ -209,13 +217,13 @@ impl Entry {
 
     /// What the pipeline noted about the way to the client; 0 for nothing.
     #[inline]
-    pub(super) fn hop(&self) -> u32 {
+    pub(super) fn hop(&self) -> u64 {
         self.hop.load(Relaxed)
     }
 
     /// Notes something about the way to the client.
     #[inline]
-    pub(super) fn set_hop(&self, hop: u32) {
+    pub(super) fn set_hop(&self, hop: u64) {
         self.hop.store(hop, Relaxed);
     }
 }

@@ -10,8 +10,8 @@
 
 use super::memory::equal_lanes;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// References in a bucket.
 pub(super) const LANES: usize = 8;
@@ -115,12 +115,23 @@ impl Iterator for Lanes {
 pub(super) struct Shard {
     /// Numbers of this shard's overflow buckets that no bucket goes on in.
     free: Mutex<Vec<u32>>,
+    /// How often a bucket was taken out of a chain.
+    shortened: AtomicU32,
 }
 
 impl Shard {
     /// A shard that owns these overflow buckets.
     pub(super) fn new(overflow: std::ops::Range<u32>) -> Shard {
-        Shard { free: Mutex::new(overflow.collect()) }
+        Shard { free: Mutex::new(overflow.collect()), shortened: AtomicU32::new(0) }
+    }
+
+    /// How often a chain of the shard was shortened: a reader without the lock who went through a chain while this
+    /// stood still saw all of it.
+    #[inline]
+    pub(super) fn shortened(&self) -> u32 {
+        // What was read before is older than this.
+        fence(Acquire);
+        self.shortened.load(Acquire)
     }
 
     /// The right to change the shard's buckets.
@@ -158,13 +169,22 @@ pub(super) fn put(
 }
 
 /// Takes a reference out of the chain that starts at bucket `first`; an overflow bucket left empty goes back.
-pub(super) fn take(buckets: &[Bucket], free: &mut Vec<u32>, first: usize, tag: u16, reference: Reference) {
+pub(super) fn take(
+    buckets: &[Bucket],
+    shard: &Shard,
+    free: &mut Vec<u32>,
+    first: usize,
+    tag: u16,
+    reference: Reference,
+) {
     let (mut before, mut at) = (None::<usize>, first);
     loop {
         let bucket = &buckets[at];
         if bucket.take(tag, reference) {
             if let Some(before) = before.filter(|_| bucket.is_empty()) {
                 buckets[before].overflow.store(bucket.overflow.load(Relaxed), Release);
+                // Before the bucket can be put to another use.
+                shard.shortened.fetch_add(1, AcqRel);
                 free.push(at as u32);
             }
             return;
@@ -201,27 +221,27 @@ mod tests {
 
     #[test]
     fn a_chain_grows_into_overflow_buckets_and_gives_them_back() {
-        let (buckets, mut free) = (buckets(4), vec![3, 2, 1]);
+        let (buckets, shard, mut free) = (buckets(4), Shard::new(0..0), vec![3, 2, 1]);
         for slot in 0..32 {
             assert!(put(&buckets, &mut free, 0, 7, Reference::new(slot, false)));
         }
         assert!(!put(&buckets, &mut free, 0, 7, Reference::new(32, false)), "all four are full");
         assert_eq!(all(&buckets, 7), (0..32).collect::<Vec<_>>());
         for slot in 8..32 {
-            take(&buckets, &mut free, 0, 7, Reference::new(slot, false));
+            take(&buckets, &shard, &mut free, 0, 7, Reference::new(slot, false));
         }
-        assert_eq!((all(&buckets, 7), free.len()), ((0..8).collect(), 3));
+        assert_eq!((all(&buckets, 7), free.len(), shard.shortened()), ((0..8).collect(), 3, 3));
         assert!(all(&buckets, 8).is_empty());
     }
 
     #[test]
     fn only_the_exact_reference_is_taken_out() {
-        let (buckets, mut free) = (buckets(1), vec![]);
+        let (buckets, shard, mut free) = (buckets(1), Shard::new(0..0), vec![]);
         put(&buckets, &mut free, 0, 9, Reference::new(5, false));
         put(&buckets, &mut free, 0, 9, Reference::new(5, true));
-        take(&buckets, &mut free, 0, 9, Reference::new(5, true));
+        take(&buckets, &shard, &mut free, 0, 9, Reference::new(5, true));
         assert_eq!(all(&buckets, 9), [5]);
-        take(&buckets, &mut free, 0, 8, Reference::new(5, false));
+        take(&buckets, &shard, &mut free, 0, 8, Reference::new(5, false));
         assert_eq!(all(&buckets, 9), [5]);
     }
 }

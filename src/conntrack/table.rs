@@ -3,7 +3,7 @@
 use super::entry::{Entry, Meta};
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
-use super::shard::{Bucket, LANES, Reference, Shard};
+use super::shard::{self, Bucket, LANES, Reference, Shard};
 use super::state::{State, Timeouts};
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, Proto, TcpFlags, Tick};
@@ -80,7 +80,8 @@ pub enum Touched {
     Same,
     /// It goes on and counts otherwise.
     Moved(Standing, Standing),
-    /// It was over: silent for too long, or ended by another worker this moment.
+    /// It was over: silent for too long, ended by another worker this moment, or closed, and the packet opens a
+    /// new one from the same port.
     Over,
 }
 
@@ -214,19 +215,24 @@ impl Table {
         Lookup::Further(next)
     }
 
+    /// The connection of a packet, if it is where `lookup` points.
+    #[inline(always)]
+    pub fn confirm(&self, lookup: Lookup, key: &FlowKey) -> Option<Found> {
+        let Lookup::At(reference) = lookup else { return None };
+        self.confirm_at(reference, key)
+    }
+
     /// The connection of a packet, where `lookup` saw one or wherever it is.
-    #[inline]
     pub fn find(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        match lookup {
-            Lookup::At(reference) => self.confirm(reference, key).or_else(|| self.search(hash, key)),
-            Lookup::Further(_) => self.search(hash, key),
-            Lookup::Nowhere => None,
+        if lookup == Lookup::Nowhere {
+            return None;
         }
+        self.confirm(lookup, key).or_else(|| self.search(hash, key))
     }
 
     /// The connection behind a reference, if the packet is of it.
-    #[inline]
-    fn confirm(&self, reference: Reference, key: &FlowKey) -> Option<Found> {
+    #[inline(always)]
+    fn confirm_at(&self, reference: Reference, key: &FlowKey) -> Option<Found> {
         let entry = self.slab.get(reference.slot() as usize)?;
         let meta = entry.meta();
         let (ours, direction) = if reference.is_reply() {
@@ -241,18 +247,26 @@ impl Table {
         })
     }
 
-    /// Goes through the whole chain. Finds everything that was there before the call; without the shard's lock
-    /// it may overlook what is put in meanwhile.
+    /// The connection of a packet, wherever it is. Finds everything that was there before the call; it may overlook
+    /// what another worker puts in meanwhile.
     #[cold]
-    fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        let mut at = Some(self.bucket_of(hash) as u32);
-        while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
-            if let Some(found) = bucket.under(hash.tag()).find_map(|reference| self.confirm(reference, key)) {
-                return Some(found);
+    pub fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
+        let shard = self.shard_of(hash);
+        loop {
+            let shortened = shard.shortened();
+            let mut at = Some(self.bucket_of(hash) as u32);
+            while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
+                let found = bucket.under(hash.tag()).find_map(|reference| self.confirm_at(reference, key));
+                if found.is_some() {
+                    return found;
+                }
+                at = bucket.next();
             }
-            at = bucket.next();
+            // A bucket taken out of its chain under our feet may have led us into another chain.
+            if shard.shortened() == shortened {
+                return None;
+            }
         }
-        None
     }
 
     /// The connection of a packet, with no other worker opening it at the same time: what a miss is decided on.
@@ -267,18 +281,25 @@ impl Table {
 
     /// Puts a reference in unless `key` is found; what stops it is the error.
     pub(super) fn refer(&self, hash: FlowHash, key: &FlowKey, reference: Reference) -> Result<(), Stop> {
-        let mut free = self.shard_of(hash).lock();
+        let mut held = self.shard_of(hash).lock();
         if let Some(found) = self.search(hash, key) {
             return Err(Stop::Found(found));
         }
-        let put = super::shard::put(&self.buckets, &mut free, self.bucket_of(hash), hash.tag(), reference);
+        let put = shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag(), reference);
         if put { Ok(()) } else { Err(Stop::Full) }
+    }
+
+    /// Puts a reference in beside whatever is there; `false` if no bucket has room.
+    pub(super) fn refer_beside(&self, hash: FlowHash, reference: Reference) -> bool {
+        let mut held = self.shard_of(hash).lock();
+        shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag(), reference)
     }
 
     /// Takes a reference out.
     pub(super) fn unrefer(&self, hash: FlowHash, reference: Reference) {
-        let mut free = self.shard_of(hash).lock();
-        super::shard::take(&self.buckets, &mut free, self.bucket_of(hash), hash.tag(), reference);
+        let shard = self.shard_of(hash);
+        let mut held = shard.lock();
+        shard::take(&self.buckets, shard, &mut held, self.bucket_of(hash), hash.tag(), reference);
     }
 
     /// The key that replies of a connection have.
@@ -324,8 +345,12 @@ impl Table {
     #[cold]
     fn transit(&self, entry: &Entry, found: &Found, flags: TcpFlags, now: Tick) -> Touched {
         let reply_seen = found.direction == Direction::Reply;
+        let opens = !reply_seen && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
         let mut meta = found.meta;
         loop {
+            if opens && meta.is_closed() {
+                return Touched::Over;
+            }
             let next = tcp::next(meta.state_number(), found.direction, meta.is_input_only(), flags);
             match entry.exchange(meta, meta.moved_to(next, reply_seen)) {
                 Ok(()) => {
@@ -341,13 +366,13 @@ impl Table {
 
     /// What the pipeline noted on the connection about the way to its client; 0 for nothing.
     #[inline]
-    pub fn hop(&self, found: &Found) -> u32 {
+    pub fn hop(&self, found: &Found) -> u64 {
         self.slab.get(found.slot as usize).map_or(0, Entry::hop)
     }
 
     /// Notes something about the way to the client.
-    pub fn set_hop(&self, found: &Found, hop: u32) {
-        if let Some(entry) = self.slab.get(found.slot as usize) {
+    pub fn set_hop(&self, found: &Found, hop: u64) {
+        if let Some(entry) = self.slab.get(found.slot as usize).filter(|entry| entry.still(found.meta)) {
             entry.set_hop(hop);
         }
     }

@@ -118,14 +118,11 @@ impl Tracker {
     }
 
     /// Lets replies find the connection. Two connections of one client port to one server (through two virtual
-    /// services) have the same replies: these go to the connection that was there first, as with IPVS.
+    /// services) have the same replies, which go to one of them, as with IPVS; when it ends, to the other.
     fn refer_replies(&self, key: &FlowKey, found: Found) -> bool {
         let table = &*self.table;
-        let Some(reply) = table.reply_key(key, found.real()) else { return false };
-        match table.refer(table.hash(&reply), &reply, Reference::new(found.slot, true)) {
-            Ok(()) | Err(Stop::Found(_)) => true,
-            Err(Stop::Full) => false,
-        }
+        let reply = table.reply_key(key, found.real());
+        reply.is_some_and(|reply| table.refer_beside(table.hash(&reply), Reference::new(found.slot, true)))
     }
 
     /// Ends a connection; `None` if another worker did so a moment before.
@@ -275,6 +272,22 @@ mod tests {
             assert!(tracker.end(&back).is_some() && tracker.end(&there).is_none());
             assert!(find(tracker.table(), &key).is_none() && find(tracker.table(), &reply).is_none());
         }
+    }
+
+    #[test]
+    fn of_two_connections_with_the_same_replies_the_one_left_gets_them() {
+        let mut tracker = Tracker::new(table(10), 0, 1);
+        let by = |vport| FlowKey::v4(Proto::Tcp, 0xc000_0201, 0x0a00_0064, 4000, vport);
+        let reply = FlowKey::new(Proto::Tcp, "10.0.0.7:8080".parse().unwrap(), by(80).src());
+        for vport in [80, 81] {
+            assert!(open(&mut tracker, &by(vport), SERVER, Tick(0)).is_ok());
+        }
+        let (first, second) = [80, 81].map(|vport| find(tracker.table(), &by(vport)).unwrap()).into();
+        assert_eq!(find(tracker.table(), &reply).unwrap().slot, first.slot);
+        tracker.end(&first);
+        assert_eq!(find(tracker.table(), &reply).unwrap().slot, second.slot);
+        tracker.end(&second);
+        assert!(find(tracker.table(), &reply).is_none());
     }
 
     #[test]

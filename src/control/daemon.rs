@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
 use crate::conntrack::{Seed, Table, Tracker};
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::may_carry_partial_checksums;
-use crate::dataplane::port::steer::{AttachError, AttachMode, Steering, SteeringTable};
+use crate::dataplane::port::steer::{AttachError, AttachMode, QUEUES, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
@@ -124,6 +124,7 @@ impl Director {
             workers,
         };
         director.meet_neighbours();
+        director.warn_of_absent_vips();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -136,6 +137,24 @@ impl Director {
             "ready"
         );
         Ok(director)
+    }
+
+    /// Says which virtual services nobody may be able to reach.
+    fn warn_of_absent_vips(&self) {
+        let snapshot = self.publisher.current();
+        let ours =
+            |vip| snapshot.hops.links().iter().any(|link| link.addresses.iter().any(|own| own.addr == vip));
+        for service in
+            snapshot.services.table().services().iter().filter(|service| !ours(service.endpoint.addr))
+        {
+            let vip = service.endpoint.addr;
+            tracing::warn!(
+                "virtual service \"{}\": no interface of the configuration has the address {vip}, so that nobody answers \
+                 ARP for it there: `ip address add {vip}/32 dev {}`",
+                service.name,
+                self.config.interfaces[0].name
+            );
+        }
     }
 
     /// Waits a little for the servers' MACs, so that the first packets do not find them missing. Who has not
@@ -176,7 +195,9 @@ impl Director {
                     return Err(RunError::Io("move packets", failure));
                 }
                 recv(seconds) -> _ => {
-                    self.publisher.retire(Instant::now());
+                    if self.publisher.retire(Instant::now()) {
+                        self.follow_up();
+                    }
                     self.write_report();
                 }
             }
@@ -185,6 +206,11 @@ impl Director {
 
     fn network_changed(&mut self) {
         self.publisher.set_rib(&self.kernel.rib());
+        self.follow_up();
+    }
+
+    /// What was published decides which neighbours are kept known and which packets are steered here.
+    fn follow_up(&mut self) {
         self.kernel.keep(&self.publisher.current().neighbours_needed());
         if let Err(error) = self.steer() {
             tracing::error!(%error, "cannot fill the steering program's tables");
@@ -194,7 +220,10 @@ impl Director {
     /// Takes up the configuration file as it is now; a bad one changes nothing.
     fn reload(&mut self) {
         match self.try_reload() {
-            Ok(()) => tracing::info!(services = self.config.services.len(), "reloaded"),
+            Ok(()) => {
+                self.follow_up();
+                tracing::info!(services = self.config.services.len(), "reloaded");
+            }
             Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
         }
     }
@@ -216,8 +245,7 @@ impl Director {
         }
         self.publisher.set_services(&config)?;
         self.config = config;
-        self.kernel.keep(&self.publisher.current().neighbours_needed());
-        self.steer().map_err(RunError::io("fill the steering program's tables"))
+        Ok(())
     }
 
     /// Tells the steering programs what the director wants to see.
@@ -232,16 +260,10 @@ impl Director {
         }
     }
 
-    /// Writes the report beside its place and moves it there, so that a reader sees a whole one.
     fn try_write_report(&self) -> Result<(), RunError> {
         let Some(path) = &self.options.report else { return Ok(()) };
         let report = gather::report(&self.publisher, &self.counters, &self.table, self.port_totals());
-        let written = serde_json::to_vec_pretty(&report).map_err(io::Error::from).and_then(|json| {
-            let beside = path.with_extension("new");
-            std::fs::write(&beside, json)?;
-            std::fs::rename(beside, path)
-        });
-        written.map_err(|error| RunError::Report(path.clone(), error))
+        report.write(path).map_err(|error| RunError::Report(path.clone(), error))
     }
 
     fn port_totals(&self) -> report::Port {
@@ -324,14 +346,14 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
     }
 }
 
-/// One worker per queue that every interface has, and no more than there are cores.
+/// One worker per queue that every interface has, and no more than there are cores, or than can be steered to.
 fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
     let queues_of =
         |(place, _): (usize, _)| kernel.interface(InterfaceId(place as u16)).map(|i| (i.rx_queues, i.name));
     let queues: Vec<(u32, String)> = config.interfaces.iter().enumerate().filter_map(queues_of).collect();
     let fewest = queues.iter().map(|(n, _)| *n).min().unwrap_or(1);
     let cores = cores().len().max(1) as u32;
-    let workers = config.director.workers.map_or(fewest.min(cores), u32::from);
+    let workers = config.director.workers.map_or(fewest.min(cores).min(QUEUES), u32::from);
     if let Some((has, interface)) = queues.iter().find(|(n, _)| *n < workers) {
         return Err(RunError::TooFewQueues { interface: interface.clone(), has: *has, workers });
     }

@@ -28,7 +28,6 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped = dropped_by_reason.values().sum();
     let services = services(publisher, workers);
-    let current = services.iter().flat_map(|s| &s.real_servers).map(|real| real.active + real.inactive).sum();
     Report {
         packets: forwarded + to_host + dropped,
         forwarded,
@@ -36,7 +35,7 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
         to_host_by_reason,
         dropped,
         connections: Connections {
-            current,
+            current: publisher.connections(),
             limit: table.capacity() as u64,
             refused: dropped_by_reason.get(DropReason::TableFull.name()).copied().unwrap_or(0),
             bytes_each: table.bytes() as f64 / table.capacity() as f64,

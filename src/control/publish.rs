@@ -127,8 +127,9 @@ impl Publisher {
     }
 
     /// Gives back the ids of servers that departed and have had no connection for a while. Call it now and then.
-    pub fn retire(&mut self, now: Instant) {
-        let (ids, retired) = (&mut self.ids, &mut self.retired);
+    /// Says whether there were any: packets from them are nobody's business any more.
+    pub fn retire(&mut self, now: Instant) -> bool {
+        let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
         self.departed.retain(|&(proto, vip, ..), departed| {
             let live = &departed.real.live;
             if live.active() + live.inactive() > 0 {
@@ -144,6 +145,7 @@ impl Publisher {
             }
             keep
         });
+        self.departed.len() < before
     }
 
     /// The services as they are published.
@@ -163,6 +165,16 @@ impl Publisher {
             .iter()
             .filter(move |(identity, _)| of_service(identity))
             .map(|(_, departed)| &departed.real)
+    }
+
+    /// Connections that there are now, those of services that were removed included.
+    pub fn connections(&self) -> u64 {
+        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
+        let departed = self.departed.values().map(|departed| &departed.real);
+        current
+            .chain(departed)
+            .map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive()))
+            .sum()
     }
 
     /// What servers of a service counted that are gone for good.
@@ -289,5 +301,111 @@ impl Ids {
 
     fn give(&mut self, id: RealId) {
         self.free.push_back(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::conntrack::Seed;
+    use crate::service::Standing;
+
+    const SERVER: &str = "10.0.0.11:8080";
+
+    fn publisher() -> (Publisher, Arc<Counters>) {
+        let counters: Arc<Counters> = Arc::default();
+        let table = Arc::new(Table::new(8, Seed::new(1, 2)).unwrap());
+        (Publisher::new(table, Arc::default(), vec![counters.clone()], Vec::new()), counters)
+    }
+
+    /// A service at each VIP, with these servers behind it.
+    fn services(vips: &[&str], servers: &[&str]) -> Config {
+        let real = |rip: &&str| format!("[[virtual_service.real_server]]\naddress = \"{rip}\"\n");
+        let reals: String = servers.iter().map(real).collect();
+        let service = |vip| format!("[[virtual_service]]\naddress = \"{vip}\"\nforward = \"nat\"\n{reals}");
+        let text: String = vips.iter().map(service).collect();
+        config::parse("f", &format!("[[interface]]\nname = \"eth0\"\n{text}")).unwrap()
+    }
+
+    fn vip(text: &str) -> Endpoint {
+        text.parse().unwrap()
+    }
+
+    /// The server of this address in the first service.
+    fn server(publisher: &Publisher, address: &str) -> Option<RealServer> {
+        let first = publisher.services().table().services().first()?;
+        first.reals.iter().find(|real| real.endpoint == vip(address)).cloned()
+    }
+
+    #[test]
+    fn a_removed_server_keeps_its_id_its_counts_and_its_decision_and_comes_back_with_them() {
+        let (mut publisher, _) = publisher();
+        let both = services(&["10.0.0.1:80"], &[SERVER, "10.0.0.12:8080"]);
+        publisher.set_services(&both).unwrap();
+        let before = server(&publisher, SERVER).unwrap();
+        before.live.opened(Standing::Active);
+
+        publisher.set_services(&services(&["10.0.0.1:80"], &["10.0.0.12:8080"])).unwrap();
+        assert!(server(&publisher, SERVER).is_none());
+        let departed = publisher.departed_from(Proto::Tcp, vip("10.0.0.1:80")).next().unwrap();
+        assert_eq!(departed.id, before.id);
+        assert!(publisher.current().decisions[before.id.index()].is_some(), "its connections go on");
+
+        publisher.set_services(&both).unwrap();
+        let back = server(&publisher, SERVER).unwrap();
+        assert_eq!((back.id, back.live.active()), (before.id, 1));
+    }
+
+    #[test]
+    fn an_id_is_given_back_only_after_its_last_connection_and_a_while() {
+        let (mut publisher, counters) = publisher();
+        publisher.set_services(&services(&["10.0.0.1:80"], &[SERVER])).unwrap();
+        let real = server(&publisher, SERVER).unwrap();
+        real.live.opened(Standing::Inactive);
+        counters.real(real.id).connections.add(3);
+        publisher.set_services(&services(&["10.0.0.1:80"], &[])).unwrap();
+
+        let start = Instant::now();
+        assert!(!publisher.retire(start) && !publisher.retire(start + 2 * GRACE), "a connection is left");
+        real.live.closed(Standing::Inactive);
+        assert!(!publisher.retire(start + 2 * GRACE), "a worker may yet open one");
+        assert!(!publisher.retire(start + 3 * GRACE - Duration::from_millis(1)));
+        assert!(publisher.retire(start + 3 * GRACE));
+        assert!(publisher.departed_from(Proto::Tcp, vip("10.0.0.1:80")).next().is_none());
+        assert_eq!(publisher.retired_from(Proto::Tcp, vip("10.0.0.1:80")).connections, 3);
+        assert!(!publisher.retire(start + 4 * GRACE), "once");
+    }
+
+    #[test]
+    fn connections_of_a_removed_service_are_counted_while_they_last() {
+        let (mut publisher, _) = publisher();
+        publisher.set_services(&services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER])).unwrap();
+        for service in publisher.services().table().services() {
+            service.reals[0].live.opened(Standing::Active);
+        }
+        publisher.set_services(&services(&["10.0.0.2:80"], &[SERVER])).unwrap();
+        assert_eq!(publisher.connections(), 2);
+    }
+
+    #[test]
+    fn more_servers_than_there_are_ids_change_nothing() {
+        let (mut publisher, _) = publisher();
+        publisher.set_services(&services(&["10.0.0.1:80"], &[SERVER])).unwrap();
+        publisher.ids.unused = RealId::LIMIT as u32;
+        let more = services(&["10.0.0.1:80"], &[SERVER, "10.0.0.12:8080"]);
+        assert_eq!(publisher.set_services(&more), Err(TooManyServers));
+        assert_eq!(publisher.services().table().services()[0].reals.len(), 1);
+    }
+
+    #[test]
+    fn an_id_used_again_counts_from_zero() {
+        let (mut publisher, counters) = publisher();
+        publisher.ids.unused = RealId::LIMIT as u32;
+        publisher.ids.give(RealId(7));
+        counters.real(RealId(7)).in_packets.add(5);
+        publisher.set_services(&services(&["10.0.0.1:80"], &[SERVER])).unwrap();
+        let real = server(&publisher, SERVER).unwrap();
+        assert_eq!((real.id, publisher.baseline(real.id).in_packets), (RealId(7), 5));
     }
 }

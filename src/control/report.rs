@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::{fs, io};
 
 /// The whole report. Counters start at 0 with the director.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -115,6 +117,23 @@ pub struct Traffic {
     pub out_bytes: u64,
 }
 
+impl Report {
+    /// Writes the report as JSON: beside `path` first, and then moved there, so that a reader sees a whole one. What
+    /// is no plain file (a device, or a link such as `/dev/stdout`) is written to, and not replaced.
+    ///
+    /// # Errors
+    /// The system cannot write or rename.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let json = serde_json::to_vec_pretty(self)?;
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+            return fs::write(path, json);
+        }
+        let draft = path.with_extension("new");
+        fs::write(&draft, json)?;
+        fs::rename(draft, path)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +159,18 @@ mod tests {
     fn a_report_of_another_version_is_read_as_far_as_it_goes() {
         let report: Report = serde_json::from_str(r#"{"packets": 3, "to_come": {}}"#).unwrap();
         assert_eq!(report, Report { packets: 3, ..Report::default() });
+    }
+    #[test]
+    fn a_written_report_replaces_a_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("report.json"), dir.path().join("link.json"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for (packets, path) in [(1, &file), (2, &file), (3, &link)] {
+            let report = Report { packets, ..Report::default() };
+            report.write(path).unwrap();
+            assert_eq!(serde_json::from_slice::<Report>(&fs::read(&file).unwrap()).unwrap(), report);
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no draft is left");
     }
 }

@@ -48,7 +48,7 @@ pub struct Counters {
     pub forwarded: Counter,
     to_host: [Counter; HostReason::ALL.len()],
     dropped: [Counter; DropReason::ALL.len()],
-    /// Connections that ended by silence.
+    /// Connections that ended: by silence, or since their client's port opened a new one.
     pub expired: Counter,
     /// Partial checksums completed for senders that left them to their card.
     pub completed_checksums: Counter,

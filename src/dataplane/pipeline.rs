@@ -155,7 +155,7 @@ impl Road {
     }
 
     /// What becomes of one packet.
-    #[inline]
+    #[inline(always)]
     fn decide(
         &mut self,
         frame: &mut Frame<'_>,
@@ -169,8 +169,25 @@ impl Road {
             // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
             self.complete_checksum(frame, packet);
         }
-        match self.tracker.table().find(lookup, hash, &packet.key) {
+        match self.tracker.table().confirm(lookup, &packet.key) {
             Some(found) => self.pass(frame, packet, hash, &found, snapshot, now),
+            None => self.look_on(frame, packet, hash, lookup, snapshot, now),
+        }
+    }
+
+    /// The connection is not where the glance pointed: perhaps elsewhere, perhaps nowhere.
+    #[cold]
+    fn look_on(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        lookup: Lookup,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        match self.tracker.table().find(lookup, hash, &packet.key) {
+            Some(found) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             None => self.miss(frame, packet, hash, snapshot, now),
         }
     }
@@ -200,6 +217,20 @@ impl Road {
             }
         }
         self.forward(frame, packet, found, snapshot)
+    }
+
+    /// The same for a packet that found its connection at the second look.
+    #[cold]
+    fn pass_late(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        hash: FlowHash,
+        found: &Found,
+        snapshot: &Snapshot,
+        now: Tick,
+    ) -> Verdict {
+        self.pass(frame, packet, hash, found, snapshot, now)
     }
 
     /// Applies a connection's decision.
@@ -254,7 +285,7 @@ impl Road {
         if let Some(hop) = snapshot.hops.numbered(HopNumber(table.hop(found))) {
             return forward::nat::to_client(frame, packet, &decision.back, hop);
         }
-        match snapshot.hops.find(packet.key.dst().addr) {
+        match snapshot.hops.find_v4(packet.key.dst_v4().0) {
             Ok(way) => {
                 table.set_hop(found, way.number.0);
                 forward::nat::to_client(frame, packet, &decision.back, &way.hop)
@@ -277,16 +308,20 @@ impl Road {
         now: Tick,
     ) -> Verdict {
         let key = &packet.key;
-        let Some(service) = snapshot.services.table().find(key.proto(), key.dst()) else {
+        let Some(service) = snapshot.services.table().addressed_by(key) else {
             return Verdict::ToHost(HostReason::NotOurs);
         };
-        if let Some(found) = self.tracker.table().find_for_certain(hash, key) {
-            // Opened between our look and now: by a packet before this one in the batch, or by another worker.
-            return self.pass(frame, packet, hash, &found, snapshot, now);
-        }
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
-        let opens = packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
-        if key.proto() == Proto::Tcp && !opens {
+        let opens =
+            key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
+        // The connection may have been opened since our look: by a packet before this one in the batch, or by another
+        // worker. Who is to open one finds out about the latter when he does; who is not must know for certain.
+        let table = self.tracker.table();
+        let opened_since = if opens { table.search(hash, key) } else { table.find_for_certain(hash, key) };
+        if let Some(found) = opened_since {
+            return self.pass_late(frame, packet, hash, &found, snapshot, now);
+        }
+        if !opens {
             return Verdict::ToHost(HostReason::NoConnection);
         }
         let Some(real) = snapshot.services.pick(service) else {
@@ -297,7 +332,7 @@ impl Road {
                 self.opened(real, &found, packet, snapshot);
                 self.forward(frame, packet, &found, snapshot)
             }
-            Ok(Opened::Already(found)) => self.pass(frame, packet, hash, &found, snapshot, now),
+            Ok(Opened::Already(found)) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
         }
     }
@@ -307,7 +342,7 @@ impl Road {
         real.live.opened(found.state().standing());
         self.counters.real(real.id).connections.add(1);
         if real.method == Method::Nat {
-            match snapshot.hops.find(packet.key.src().addr) {
+            match snapshot.hops.find_v4(packet.key.src_v4().0) {
                 Ok(way) => self.tracker.table().set_hop(found, way.number.0),
                 Err(missing) => self.want(missing),
             }

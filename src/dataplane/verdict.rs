@@ -8,7 +8,7 @@ use serde::Serialize;
 pub enum Verdict {
     /// Send the frame, as it now is, out of this interface.
     Forward(InterfaceId),
-    /// Not ours: the kernel gets the frame untouched.
+    /// Not ours: the kernel gets the frame as it came, but for a partial checksum that was completed.
     ToHost(HostReason),
     /// Dropped and counted.
     Drop(DropReason),
@@ -76,7 +76,7 @@ reasons! {
 reasons! {
     /// Why a packet belongs to the kernel.
     HostReason {
-        /// ARP, LLDP, VLAN-tagged, or anything else that is not a plain IPv4 or IPv6 frame.
+        /// ARP, LLDP, VLAN-tagged, IPv6 (which has no road yet), or anything else that is not a plain IPv4 frame.
         NotIp = "not_ip",
         /// Neither TCP nor UDP: ICMP echo to the VIP, VRRP and so on.
         OtherProtocol = "other_protocol",

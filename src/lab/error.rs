@@ -64,9 +64,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotRoot => {
-                f.write_str("needs root for network namespaces: run 'sudo -E cargo test' or 'make test'")
-            }
+            Error::NotRoot => f.write_str(
+                "needs root for network namespaces: run it with sudo, or `make demo`, `make test`",
+            ),
             Error::Missing { program, package } => {
                 write!(f, "{program} is not installed: apt-get install {package}")
             }

@@ -9,11 +9,14 @@ use super::plan::Node;
 use super::{Error, Layout, ProcessId, namespace};
 use crate::control::report::Report;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 const STATE_DIR: &str = "/run/lvx-lab";
+
+/// How often a claim is tried while labs that end remove the directory.
+const ATTEMPTS: usize = 10;
 
 /// A lab, as its file describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,10 +63,26 @@ impl State {
     /// Takes the name for a new lab.
     pub(super) fn claim(&self, name: &str) -> Result<(), Error> {
         let path = file(name);
-        let tried = || Error::io(format!("create {}", path.display()));
-        fs::create_dir_all(STATE_DIR).map_err(tried())?;
-        let mut file = File::create_new(&path).map_err(tried())?;
-        file.write_all(&serde_json::to_vec_pretty(self).unwrap_or_default()).map_err(tried())
+        let tried = Error::io(format!("create {}", path.display()));
+        for _ in 0..ATTEMPTS {
+            match self.create(&path) {
+                // Another lab was the last to leave, and took the directory with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                created => return created.map_err(tried),
+            }
+        }
+        Err(tried(ErrorKind::NotFound.into()))
+    }
+
+    /// Writes the file if there is none of its name, whole from the first moment on: other processes list all labs.
+    fn create(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(dir)?;
+        let draft = path.with_extension(format!("json.{}", std::process::id()));
+        let written = fs::write(&draft, serde_json::to_vec_pretty(self).unwrap_or_default());
+        let linked = written.and_then(|()| fs::hard_link(&draft, path));
+        let _ = fs::remove_file(&draft);
+        linked
     }
 
     /// Writes the file anew, at once or not at all.
@@ -194,5 +213,22 @@ mod tests {
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
         assert!(!state.is_abandoned());
         assert!(State { owner: Some(ProcessId { pid: 1, started: u64::MAX }), ..state }.is_abandoned());
+    }
+    #[test]
+    fn a_lab_appears_whole_and_its_name_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("labs").join("a.json");
+        let state = |servers| State {
+            layout: Layout::Nat,
+            servers,
+            dir: "/tmp/x".into(),
+            owner: None,
+            processes: Vec::new(),
+        };
+        state(1).create(&path).unwrap();
+        assert_eq!(state(2).create(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let there: State = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(there, state(1));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
     }
 }

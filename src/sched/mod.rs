@@ -5,6 +5,7 @@
 //! allocates nothing and is safe from any number of workers at once.
 
 mod lc;
+mod least;
 mod rr;
 mod wlc;
 mod wrr;
@@ -23,8 +24,8 @@ pub fn build(name: SchedulerName, reals: &[RealServer]) -> Box<dyn Scheduler> {
     match name {
         SchedulerName::Rr => Box::new(rr::Rr::new(reals)),
         SchedulerName::Wrr => Box::new(wrr::Wrr::new(reals)),
-        SchedulerName::Lc => Box::new(lc::Lc),
-        SchedulerName::Wlc => Box::new(wlc::Wlc),
+        SchedulerName::Lc => Box::new(lc::Lc::new(reals)),
+        SchedulerName::Wlc => Box::new(wlc::Wlc::new(reals)),
     }
 }
 

@@ -1,23 +1,23 @@
 //! `wlc`, weighted least connections: the server with the fewest connections for its weight.
 
 use super::Scheduler;
+use super::least::Least;
 use crate::service::RealServer;
 
-/// Compares live counts against weights; holds nothing.
+/// A server can bear what its weight says.
 #[derive(Debug)]
-pub struct Wlc;
+pub struct Wlc(Least);
+
+impl Wlc {
+    /// For these servers.
+    pub fn new(reals: &[RealServer]) -> Wlc {
+        Wlc(Least::new(reals, |real| real.weight.into()))
+    }
+}
 
 impl Scheduler for Wlc {
     fn pick(&self, reals: &[RealServer]) -> Option<usize> {
-        let mut best: Option<(usize, u64, u64)> = None;
-        for (i, real) in reals.iter().enumerate().filter(|(_, real)| real.is_eligible()) {
-            let (load, weight) = (real.live.overhead(), real.weight as u64);
-            // load / weight < least / least's weight, without dividing: 2^40 * 65535 fits 64 bits.
-            if best.is_none_or(|(_, least, its_weight)| load * its_weight < least * weight) {
-                best = Some((i, load, weight));
-            }
-        }
-        best.map(|(i, ..)| i)
+        self.0.pick(reals)
     }
 }
 
@@ -29,9 +29,10 @@ mod tests {
 
     /// Opens `n` active connections, each on the server picked for it, and gives their letters.
     fn filled(reals: &[RealServer], n: usize) -> String {
+        let wlc = Wlc::new(reals);
         let mut letters = String::new();
         for _ in 0..n {
-            let i = Wlc.pick(reals).unwrap();
+            let i = wlc.pick(reals).unwrap();
             reals[i].live.opened(Standing::Active);
             letters.push((b'A' + i as u8) as char);
         }
@@ -49,9 +50,10 @@ mod tests {
     #[test]
     fn the_largest_counts_and_weights_do_not_overflow() {
         let reals = servers(&[65535, 1]);
+        let wlc = Wlc::new(&reals);
         reals[0].live.opened(Standing::Active);
-        assert_eq!(Wlc.pick(&reals), Some(1));
+        assert_eq!(wlc.pick(&reals), Some(1));
         reals[1].live.opened(Standing::Inactive);
-        assert_eq!(Wlc.pick(&reals), Some(0), "256/65535 < 1/1");
+        assert_eq!(wlc.pick(&reals), Some(0), "256/65535 < 1/1");
     }
 }

@@ -4,9 +4,11 @@
 
 mod live;
 mod table;
+mod watch;
 
 pub use live::{Live, Standing};
 pub use table::ServiceTable;
+pub use watch::Watch;
 
 use crate::net::{Endpoint, Proto};
 use std::fmt;

@@ -1,35 +1,97 @@
 //! Finds the virtual service that a packet addresses.
 
 use super::VirtualService;
-use crate::net::{Endpoint, Proto};
+use crate::net::{Endpoint, FlowKey, Proto};
 use hashbrown::HashMap;
+use std::net::IpAddr;
 
 /// All virtual services, by protocol, address and port. Immutable: a change builds a new table.
 #[derive(Debug, Default)]
 pub struct ServiceTable {
     services: Vec<VirtualService>,
-    by_address: HashMap<(Proto, Endpoint), u32>,
+    /// IPv4 services by one word, since every new connection looks here.
+    v4: HashMap<u64, u32>,
+    v6: HashMap<(Proto, Endpoint), u32>,
 }
 
 impl ServiceTable {
     /// A table of these services; of two with the same protocol, address and port the first is found
     /// (the configuration refuses such a pair).
     pub fn new(services: Vec<VirtualService>) -> ServiceTable {
-        let mut by_address = HashMap::with_capacity(services.len());
-        for (index, service) in services.iter().enumerate() {
-            by_address.entry((service.proto, service.endpoint)).or_insert(index as u32);
+        let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
+        for (service, place) in services.iter().zip(0..) {
+            match word(service.proto, service.endpoint) {
+                Some(word) => v4.entry(word).or_insert(place),
+                None => v6.entry((service.proto, service.endpoint)).or_insert(place),
+            };
         }
-        ServiceTable { services, by_address }
+        ServiceTable { services, v4, v6 }
     }
 
     /// The place of the service that answers at `vip` over `proto`.
-    #[inline]
     pub fn find(&self, proto: Proto, vip: Endpoint) -> Option<usize> {
-        self.by_address.get(&(proto, vip)).map(|&index| index as usize)
+        let place = match word(proto, vip) {
+            Some(word) => self.v4.get(&word),
+            None => self.v6.get(&(proto, vip)),
+        };
+        place.map(|&place| place as usize)
+    }
+
+    /// The place of the service that a packet of this key addresses.
+    #[inline]
+    pub fn addressed_by(&self, key: &FlowKey) -> Option<usize> {
+        if !key.is_v4() {
+            return self.find(key.proto(), key.dst());
+        }
+        let (addr, port) = key.dst_v4();
+        self.v4.get(&pack(key.proto(), addr, port)).map(|&place| place as usize)
     }
 
     /// The services in the operator's order; [`ServiceTable::find`] gives places in this list.
     pub fn services(&self) -> &[VirtualService] {
         &self.services
+    }
+}
+
+fn word(proto: Proto, endpoint: Endpoint) -> Option<u64> {
+    match endpoint.addr {
+        IpAddr::V4(addr) => Some(pack(proto, addr.to_bits(), endpoint.port)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+const fn pack(proto: Proto, addr: u32, port: u16) -> u64 {
+    (proto as u64) << 48 | (addr as u64) << 16 | port as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::SchedulerName;
+
+    #[test]
+    fn a_packet_finds_its_service_in_both_families_and_protocols() {
+        let at = [
+            (Proto::Tcp, "192.0.2.1:80"),
+            (Proto::Udp, "192.0.2.1:80"),
+            (Proto::Tcp, "192.0.2.1:81"),
+            (Proto::Tcp, "[2001:db8::1]:80"),
+            (Proto::Udp, "[2001:db8::1]:80"),
+        ];
+        let service = |&(proto, endpoint): &(Proto, &str)| VirtualService {
+            name: endpoint.into(),
+            proto,
+            endpoint: endpoint.parse().unwrap(),
+            scheduler: SchedulerName::Rr,
+            reals: Vec::new(),
+        };
+        let table = ServiceTable::new(at.iter().map(service).collect());
+        for (place, (proto, endpoint)) in at.into_iter().enumerate() {
+            let vip: Endpoint = endpoint.parse().unwrap();
+            let client = Endpoint::new(vip.addr, 4000);
+            assert_eq!(table.find(proto, vip), Some(place));
+            assert_eq!(table.addressed_by(&FlowKey::new(proto, client, vip)), Some(place));
+            assert_eq!(table.addressed_by(&FlowKey::new(proto, vip, client)), None);
+        }
     }
 }

@@ -44,7 +44,7 @@ pub fn is_right(header: &[u8; IPV4]) -> bool {
     let sum: u64 = words.iter().map(|word| u32::from_ne_bytes(*word) as u64).sum();
     // In whatever byte order, a right header sums up to ones, which are 0 modulo 0xffff; and no sum is 0, since
     // the version is not.
-    sum % 0xffff == 0 && sum != 0
+    sum.is_multiple_of(0xffff) && sum != 0
 }
 
 /// The pseudo-header's sum for a segment of `len` bytes between IPv4 addresses (RFC 9293, 3.1).

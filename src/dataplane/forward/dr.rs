@@ -8,7 +8,7 @@ use crate::wire::parse::Packet;
 use crate::wire::rewrite;
 
 /// Hands the packet to the server over their common link.
-#[inline]
+#[inline(always)]
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Verdict {
     if let Err(reason) = admit(packet, hop, 0) {
         return Verdict::Drop(reason);

@@ -16,7 +16,7 @@ use crate::wire::ETHERNET;
 use crate::wire::parse::Packet;
 
 /// Sends a client's packet to the server of this decision.
-#[inline]
+#[inline(always)]
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, decision: &Decision) -> Verdict {
     let hop = match &decision.way {
         Ok(hop) => hop,

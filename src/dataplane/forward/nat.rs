@@ -8,13 +8,13 @@ use crate::wire::parse::Packet;
 use crate::wire::rewrite::{self, End, Translation};
 
 /// The destination becomes RIP:rport.
-#[inline]
+#[inline(always)]
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, to: &Translation, hop: &Hop) -> Verdict {
     translate(frame, packet, End::Dst, to, hop)
 }
 
 /// The source becomes VIP:vport again.
-#[inline]
+#[inline(always)]
 pub fn to_client(frame: &mut Frame<'_>, packet: &Packet, to: &Translation, hop: &Hop) -> Verdict {
     translate(frame, packet, End::Src, to, hop)
 }

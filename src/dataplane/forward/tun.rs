@@ -8,7 +8,7 @@ use crate::wire::parse::Packet;
 use crate::wire::{IPV4, encap, rewrite};
 
 /// Wraps the packet for `server`; `source` is the director's address on the way there.
-#[inline]
+#[inline(always)]
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, source: u32, server: u32, hop: &Hop) -> Verdict {
     if let Err(reason) = admit(packet, hop, IPV4) {
         return Verdict::Drop(reason);

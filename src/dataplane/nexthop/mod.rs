@@ -25,10 +25,7 @@ pub struct Hop {
 
 /// A hop's number together with the age of the routes it was found by; 0 is no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HopNumber(pub u32);
-
-const NUMBER_BITS: u32 = 20;
-const NUMBERS: u32 = 1 << NUMBER_BITS;
+pub struct HopNumber(pub u64);
 
 /// Why there is no next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +52,8 @@ struct Target {
     via: Option<IpAddr>,
     source: Option<IpAddr>,
     metric: u32,
+    /// The gateway's number, if its MAC is known.
+    gateway: Option<u32>,
 }
 
 /// Routes and next hops as the packet path uses them. Immutable.
@@ -63,9 +62,11 @@ pub struct NextHops {
     links: Vec<Link>,
     hops: Vec<Hop>,
     numbers: HashMap<(InterfaceId, IpAddr), u32>,
-    /// Routes by prefix length, the longest first.
-    routes: Vec<(u8, HashMap<IpAddr, Target>)>,
-    /// 1..=4095, another whenever a remembered number may lead elsewhere.
+    /// IPv4 routes by mask, the longest first: a look-up for each new connection.
+    v4: Vec<(u32, HashMap<u32, Target>)>,
+    /// IPv6 routes by prefix length, the longest first.
+    v6: Vec<(u8, HashMap<IpAddr, Target>)>,
+    /// Never 0, another whenever a remembered number may lead elsewhere.
     age: u32,
     /// What `routes` and `links` were made of, to see whether they changed.
     made_of: (Vec<Link>, Vec<Route>),
@@ -75,13 +76,14 @@ impl NextHops {
     /// Compiles a rib. `before` is what was compiled last: its hop numbers stay good if only neighbours changed.
     pub fn new(rib: &Rib, before: Option<&NextHops>) -> NextHops {
         let made_of = (rib.links.clone(), rib.routes.clone());
-        let same = before.filter(|b| b.made_of == made_of && b.hops.len() < NUMBERS as usize / 2);
+        let same = before.filter(|b| b.made_of == made_of && b.hops.len() < MANY);
         let mut next = NextHops {
             links: rib.links.clone(),
             hops: Vec::new(),
             numbers: HashMap::new(),
-            routes: routes_by_length(&rib.routes),
-            age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age % 4095 + 1 }),
+            v4: Vec::new(),
+            v6: Vec::new(),
+            age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age.wrapping_add(1).max(1) }),
             made_of,
         };
         for neighbour in &rib.neighbours {
@@ -97,7 +99,27 @@ impl NextHops {
                 next.set_hop(next.hops.len() as u32, neighbour);
             }
         }
+        next.set_routes(&rib.routes);
         next
+    }
+
+    fn set_routes(&mut self, routes: &[Route]) {
+        for route in routes {
+            let gateway =
+                route.interface.zip(route.via).and_then(|gateway| self.numbers.get(&gateway).copied());
+            let Route { interface, via, source, metric, .. } = *route;
+            let target = Target { interface, via, source, metric, gateway };
+            match route.to.network() {
+                IpAddr::V4(network) => {
+                    let mask = u32::MAX.checked_shl(32 - u32::from(route.to.len)).unwrap_or(0);
+                    add(&mut self.v4, mask, network.to_bits(), target);
+                }
+                network => add(&mut self.v6, route.to.len, network, target),
+            }
+        }
+        // A longer mask is a larger number, too.
+        self.v4.sort_unstable_by_key(|&(mask, _)| std::cmp::Reverse(mask));
+        self.v6.sort_unstable_by_key(|&(len, _)| std::cmp::Reverse(len));
     }
 
     fn set_hop(&mut self, number: u32, neighbour: &Neighbour) {
@@ -122,8 +144,8 @@ impl NextHops {
     /// The hop of a number given earlier; `None` if the routes have changed since or the neighbour is gone.
     #[inline]
     pub fn numbered(&self, number: HopNumber) -> Option<&Hop> {
-        let hop = self.hops.get((number.0 & (NUMBERS - 1)) as usize)?;
-        (number.0 >> NUMBER_BITS == self.age && hop.mtu_bytes > 0).then_some(hop)
+        let hop = self.hops.get(number.0 as u32 as usize)?;
+        ((number.0 >> 32) as u32 == self.age && hop.mtu_bytes > 0).then_some(hop)
     }
 
     /// The way to an address.
@@ -131,16 +153,31 @@ impl NextHops {
     /// # Errors
     /// [`Missing`] says what is not known.
     pub fn find(&self, to: IpAddr) -> Result<Way, Missing> {
-        let target = self.route(to).ok_or(Missing::Route)?;
+        self.way(self.route(to), to)
+    }
+
+    /// The way to an IPv4 address.
+    ///
+    /// # Errors
+    /// As [`NextHops::find`].
+    #[inline]
+    pub fn find_v4(&self, to: u32) -> Result<Way, Missing> {
+        self.way(self.route_v4(to), IpAddr::V4(to.into()))
+    }
+
+    #[inline]
+    fn way(&self, target: Option<&Target>, to: IpAddr) -> Result<Way, Missing> {
+        let target = target.ok_or(Missing::Route)?;
         let interface = target.interface.ok_or(Missing::Route)?;
         let neighbour = target.via.unwrap_or(to);
-        let missing = Missing::Neighbour(interface, neighbour);
-        let &number = self.numbers.get(&(interface, neighbour)).ok_or(missing)?;
-        let hop = *self.hops.get(number as usize).ok_or(missing)?;
+        let number = target.gateway.or_else(|| self.numbers.get(&(interface, neighbour)).copied());
+        let number = number.ok_or(Missing::Neighbour(interface, neighbour))?;
+        let hop = *self.hops.get(number as usize).ok_or(Missing::Route)?;
         if hop.mtu_bytes == 0 {
             return Err(Missing::Route); // the link is down
         }
-        Ok(Way { hop, number: HopNumber(self.age << NUMBER_BITS | number) })
+        let number = HopNumber((self.age as u64) << 32 | number as u64);
+        Ok(Way { hop, number })
     }
 
     /// The director's own address for packets to an address: the route's preferred source, or else the first
@@ -166,9 +203,20 @@ impl NextHops {
     }
 
     fn route(&self, to: IpAddr) -> Option<&Target> {
-        self.routes.iter().find_map(|(len, table)| table.get(&mask(to, *len)))
+        match to {
+            IpAddr::V4(to) => self.route_v4(to.to_bits()),
+            IpAddr::V6(_) => self.v6.iter().find_map(|(len, table)| table.get(&mask(to, *len))),
+        }
+    }
+
+    #[inline]
+    fn route_v4(&self, to: u32) -> Option<&Target> {
+        self.v4.iter().find_map(|(mask, table)| table.get(&(to & mask)))
     }
 }
+
+/// More neighbours than this, most of them gone, and numbers are given anew.
+const MANY: usize = 1 << 19;
 
 /// A neighbour number that nobody has (any more).
 const NOBODY: Hop = Hop { interface: InterfaceId(0), macs: [0; 12], mtu_bytes: 0 };
@@ -180,22 +228,21 @@ fn frame_start(dst: Mac, src: Mac) -> [u8; 12] {
     macs
 }
 
-fn routes_by_length(routes: &[Route]) -> Vec<(u8, HashMap<IpAddr, Target>)> {
-    let mut by_length: Vec<(u8, HashMap<IpAddr, Target>)> = Vec::new();
-    for route in routes {
-        let target =
-            Target { interface: route.interface, via: route.via, source: route.source, metric: route.metric };
-        let at = by_length.iter().position(|(len, _)| *len == route.to.len).unwrap_or_else(|| {
-            by_length.push((route.to.len, HashMap::new()));
-            by_length.len() - 1
-        });
-        let slot = by_length[at].1.entry(route.to.network()).or_insert(target);
-        if target.metric < slot.metric {
-            *slot = target;
-        }
+/// Adds a route to the table of its length; of two to one prefix, the lower metric wins.
+fn add<L: Copy + PartialEq, P: std::hash::Hash + Eq>(
+    tables: &mut Vec<(L, HashMap<P, Target>)>,
+    len: L,
+    prefix: P,
+    target: Target,
+) {
+    let at = tables.iter().position(|(other, _)| *other == len).unwrap_or_else(|| {
+        tables.push((len, HashMap::new()));
+        tables.len() - 1
+    });
+    let held = tables[at].1.entry(prefix).or_insert(target);
+    if target.metric < held.metric {
+        *held = target;
     }
-    by_length.sort_unstable_by_key(|(len, _)| std::cmp::Reverse(*len));
-    by_length
 }
 
 #[cfg(test)]

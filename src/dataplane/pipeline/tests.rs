@@ -239,6 +239,19 @@ fn a_connection_stays_with_its_server_and_survives_quiescing() {
 }
 
 #[test]
+fn a_new_connection_from_the_port_of_a_closed_one_is_scheduled_anew() {
+    let world = World::new(10, &[(Method::Nat, 1), (Method::Nat, 1)]);
+    let mut worker = world.worker(0);
+    for flags in [SYN, ACK, TcpFlags::RST] {
+        send(&mut worker, &request(4000, flags));
+    }
+    world.publish(&[(Method::Nat, 0), (Method::Nat, 1)]);
+    let (_, packet) = send(&mut worker, &request(4000, SYN));
+    assert_eq!(packet[30..34], rip(1));
+    assert_eq!(worker.counters().real(RealId(2)).connections.get(), 1);
+}
+
+#[test]
 fn what_is_not_ours_goes_to_the_host_untouched() {
     let world = World::new(10, &[(Method::Nat, 1)]);
     let mut worker = world.worker(0);

@@ -46,8 +46,8 @@ impl CaptureWriter {
     /// The file cannot be created.
     pub fn create<N: AsRef<str>>(path: &Path, interfaces: &[N]) -> Result<CaptureWriter, CaptureError> {
         let failed = |error| CaptureError { path: path.to_owned(), packet: None, cause: Cause::Io(error) };
-        // A device or a pipe is written to, not replaced.
-        let replaceable = fs::metadata(path).map_or(true, |there| there.is_file());
+        // A device, a pipe or a link such as /dev/stdout is written to, not replaced.
+        let replaceable = fs::symlink_metadata(path).map_or(true, |there| there.is_file());
         let draft = replaceable.then(|| draft_beside(path));
         let out = BufWriter::new(File::create(draft.as_deref().unwrap_or(path)).map_err(failed)?);
         let mut writer =
@@ -276,6 +276,17 @@ mod tests {
     fn a_device_is_written_to_and_not_replaced() {
         write(Path::new("/dev/null")).unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn a_link_is_written_through_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file.pcap"), dir.path().join("link.pcap"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write(&link).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(Capture::read(&file).unwrap().packets().len(), FRAMES.len());
     }
 
     #[test]
