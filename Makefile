@@ -12,12 +12,14 @@ define root
 @[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'make $@: namespaces need root, and there is no sudo: run make as root' >&2; exit 1; }
 endef
 
-.PHONY: help setup demo test bench fmt lint clean-lab
+.PHONY: help setup demo test bench bench-full stages instructions fmt lint clean-lab
 
 help:
 	@echo 'make demo       build, and watch NAT, DR and TUN carry real traffic in namespaces (root)'
 	@echo 'make test       everything: style, unit and property tests, captures, namespaces (root)'
-	@echo 'make bench      the benchmarks'
+	@echo 'make bench      one page of ratios, also in target/bench.json (3 minutes; bench-full: up to 10M connections)'
+	@echo 'make stages     a bench for each stage: parse, conntrack, sched, forward, pipeline'
+	@echo 'make instructions   instructions per packet, counted by callgrind: LIMIT=n fails above n'
 	@echo 'make fmt lint   rustfmt; clippy with both feature sets'
 	@echo 'make clean-lab  remove every lab that there is, those left behind by tests included (root)'
 
@@ -36,8 +38,22 @@ test: setup
 	cargo test --locked --no-default-features
 	cargo test --locked $(RUNNER)
 
+# The benches need no AF_XDP: they build without it.
+RATIOS := cargo bench --locked --no-default-features --bench ratios
+
 bench: setup
-	cargo bench --locked
+	$(RATIOS)
+
+bench-full: setup
+	$(RATIOS) -- --full
+
+stages: setup
+	cargo bench --locked --no-default-features
+
+instructions: setup
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing (apt install valgrind)' >&2; exit 1; }
+	scripts/instructions "$$($(RATIOS) --no-run --message-format=json \
+		| sed -n 's/.*"name":"ratios".*"executable":"\([^"]*\)".*/\1/p')" $(LIMIT)
 
 fmt:
 	cargo fmt

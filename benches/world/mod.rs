@@ -12,19 +12,23 @@ use lvx::dataplane::verdict::Verdict;
 use lvx::net::{Endpoint, InterfaceId, Mac, Proto, Tick};
 use lvx::service::{Method, RealId, RealServer, SchedulerName, ServiceTable, VirtualService};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Frames in the arena: as many as a worker's receive rings hold.
-pub const FRAMES: usize = 8192;
+/// Frames in the arena: as many as the receive rings of two interfaces hold.
+pub const FRAMES: usize = 4096;
 /// Bytes from one frame to the next, as in UMEM.
 pub const STRIDE: usize = 2048;
 /// Bytes of a packet, with its Ethernet header.
 pub const PACKET: usize = 64;
 /// Where a packet starts in its frame.
 pub const START: usize = 256;
+/// Bytes before a packet that [`World::packets`] lends too: an outer header fits.
+pub const HEADROOM: usize = 20;
 
-const VIP: u32 = 0x0a00_0064;
-const SERVERS: u32 = 16;
+/// The service's address, at port 80.
+pub const VIP: u32 = 0x0a00_0064;
+/// Its servers, the i-th at 10.1.0.(1 + i), port 8080 (NAT) or 80.
+pub const SERVERS: u32 = 16;
 
 /// Which connections the packets are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,7 @@ pub struct World {
     arena: Vec<u8>,
     dice: u64,
     next_new: u32,
+    clock: Tick,
 }
 
 impl World {
@@ -73,8 +78,18 @@ impl World {
         );
         let arena = vec![0xa5; FRAMES * STRIDE];
         let servers = vec![0; flows as usize];
-        let mut world =
-            World { table, published, pipeline, method, flows, servers, arena, dice: 88, next_new: flows };
+        let mut world = World {
+            table,
+            published,
+            pipeline,
+            method,
+            flows,
+            servers,
+            arena,
+            dice: 88,
+            next_new: flows,
+            clock: Tick(0),
+        };
         world.establish();
         world
     }
@@ -86,12 +101,24 @@ impl World {
                 for i in 0..count {
                     self.write(i, first + i as u32, flags, false);
                 }
-                let servers = &mut self.servers;
-                run(&mut self.pipeline, &mut self.arena, count, Tick(0), |i, frame| {
-                    assert!(matches!(frame.verdict, Verdict::Forward(_)), "{:?}", frame.verdict);
-                    let mac = frame.data()[5];
-                    servers[first as usize + i] = mac;
+                let mut servers = self.servers[first as usize..].iter_mut();
+                lend(&mut self.arena, count, |batch| {
+                    self.pipeline.run(batch, Tick(0));
+                    for (frame, server) in batch.iter().zip(&mut servers) {
+                        assert!(matches!(frame.verdict, Verdict::Forward(_)), "{:?}", frame.verdict);
+                        *server = frame.data()[5];
+                    }
                 });
+            }
+        }
+    }
+
+    /// Shows the packets that opened and established each connection to something else, in the same order.
+    pub fn introduce(&mut self, mut each: impl FnMut(&mut [u8])) {
+        for flow in 0..self.flows {
+            for flags in [0x02, 0x10] {
+                self.write(0, flow, flags, false);
+                self.packets().take(1).for_each(&mut each);
             }
         }
     }
@@ -108,11 +135,6 @@ impl World {
             let reply = traffic == Traffic::BothWays && self.random() & 1 == 1;
             self.write(i, flow, 0x10, reply);
         }
-    }
-
-    /// Puts back what the pipeline changed of the packets' TTLs and checksums, no more.
-    pub fn again(&mut self) {
-        self.prepare(Distribution::Uniform, Traffic::Requests);
     }
 
     fn choose(&mut self, distribution: Distribution) -> u32 {
@@ -132,26 +154,66 @@ impl World {
         (self.dice >> 32) as u32
     }
 
+    /// Lends all frames, [`BATCH`] at a time, as a port does.
+    pub fn turn(&mut self, mut road: impl FnMut(&mut Pipeline, &mut [Frame<'_>])) {
+        lend(&mut self.arena, FRAMES, |batch| road(&mut self.pipeline, batch));
+    }
+
     /// Runs all frames through the pipeline; what it took per packet.
     pub fn run(&mut self, now: Tick) -> f64 {
-        let start = Instant::now();
-        run(&mut self.pipeline, &mut self.arena, FRAMES, now, |_, _| {});
-        nanoseconds_each(start.elapsed())
+        timed(|| self.turn(|pipeline, batch| pipeline.run(batch, now)))
     }
 
     /// The same, one frame per call.
     pub fn run_one_at_a_time(&mut self, now: Tick) -> f64 {
-        let start = Instant::now();
-        for chunk in self.arena.chunks_exact_mut(STRIDE) {
-            let mut frame = [Frame::new(chunk, START, PACKET, InterfaceId(0))];
-            self.pipeline.run(&mut frame, now);
-        }
-        nanoseconds_each(start.elapsed())
+        timed(|| {
+            for chunk in self.arena.chunks_exact_mut(STRIDE) {
+                let mut frame = [Frame::new(chunk, START, PACKET, InterfaceId(0))];
+                self.pipeline.run(&mut frame, now);
+            }
+        })
     }
 
-    /// The packets, to be handled by something else.
+    /// Runs all frames through, and sweeps after each batch until as many connections have ended as the batch has
+    /// opened: they have been silent for too long, so that it need not look at many more places than that.
+    pub fn run_with_expiry(&mut self) -> f64 {
+        // Half-open connections last 60 s: a round over the table takes longer than that.
+        let step = (4 * 6_200 * BATCH as u64).div_ceil(self.flows as u64) as u32;
+        if self.clock == Tick(0) {
+            // The first to end are established, and last 900 s.
+            self.pipeline.sweep(self.clock, 0);
+            self.clock = Tick(90_100);
+        }
+        let ended = self.pipeline.counters().expired.get();
+        let opened = self.connections_opened();
+        let (mut clock, mut due) = (self.clock, ended);
+        let took = timed(|| {
+            self.turn(|pipeline, batch| {
+                clock = Tick(clock.0 + step);
+                pipeline.run(batch, clock);
+                due += batch.len() as u64;
+                for _ in 0..BATCH {
+                    if pipeline.counters().expired.get() >= due {
+                        break;
+                    }
+                    pipeline.sweep(clock, BATCH as u32 / 4);
+                }
+            });
+        });
+        self.clock = clock;
+        assert_eq!(self.connections_opened() - opened, FRAMES as u64, "every packet opens a connection");
+        let ended = self.pipeline.counters().expired.get();
+        assert!(ended >= due, "{ended} have ended, and not {due}");
+        took
+    }
+
+    fn connections_opened(&self) -> u64 {
+        (0..SERVERS).map(|i| self.pipeline.counters().real(RealId(i)).connections.get()).sum()
+    }
+
+    /// The packets with [`HEADROOM`] bytes before each, to be handled by something else.
     pub fn packets(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        self.arena.chunks_exact_mut(STRIDE).map(|frame| &mut frame[START - 20..START + PACKET])
+        self.arena.chunks_exact_mut(STRIDE).map(|frame| &mut frame[START - HEADROOM..START + PACKET])
     }
 
     /// A TCP segment of 64 bytes of the client of this flow, or of its server.
@@ -176,20 +238,15 @@ impl World {
     }
 }
 
-/// What a run over all frames took, per packet.
-pub fn nanoseconds_each(elapsed: Duration) -> f64 {
-    elapsed.as_nanos() as f64 / FRAMES as f64
+/// What it took to handle all frames, in nanoseconds per packet.
+pub fn timed(all: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    all();
+    start.elapsed().as_nanos() as f64 / FRAMES as f64
 }
 
-fn run(
-    pipeline: &mut Pipeline,
-    arena: &mut [u8],
-    count: usize,
-    now: Tick,
-    mut each: impl FnMut(usize, &Frame<'_>),
-) {
+fn lend(arena: &mut [u8], count: usize, mut road: impl FnMut(&mut [Frame<'_>])) {
     let mut chunks = arena.chunks_exact_mut(STRIDE).take(count);
-    let mut at = 0;
     loop {
         let mut batch: arrayvec::ArrayVec<Frame<'_>, BATCH> = arrayvec::ArrayVec::new();
         batch.extend(
@@ -198,11 +255,7 @@ fn run(
         if batch.is_empty() {
             return;
         }
-        pipeline.run(&mut batch, now);
-        for frame in &batch {
-            each(at, frame);
-            at += 1;
-        }
+        road(&mut batch);
     }
 }
 

@@ -1,0 +1,70 @@
+//! Choosing a server, and counting the connection with it: what a new connection pays its scheduler.
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use lvx::net::Endpoint;
+use lvx::sched;
+use lvx::service::{Method, RealId, RealServer, SchedulerName, Standing};
+use std::sync::Arc;
+
+fn main() {
+    divan::main();
+}
+
+const POOLS: [u32; 3] = [10, 100, 1000];
+const PICKS: usize = 64;
+
+/// Servers with weights from 1 to 7, each with some connections already.
+fn servers(n: u32) -> Vec<RealServer> {
+    let server = |i: u32| {
+        let weight = 1 + (i * 5 % 7) as u16;
+        let real = RealServer {
+            id: RealId(i),
+            endpoint: Endpoint::v4((0x0a01_0001 + i).into(), 80),
+            weight,
+            method: Method::Dr,
+            live: Arc::default(),
+        };
+        (0..weight * 10).for_each(|_| real.live.opened(Standing::Active));
+        real
+    };
+    (0..n).map(server).collect()
+}
+
+/// Picks as new connections come and old ones, picked a while ago, go.
+fn pick(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
+    let reals = servers(n);
+    let scheduler = sched::build(name, &reals);
+    let mut open = std::collections::VecDeque::from_iter((0..1000).map(|i| i % n as usize));
+    open.iter().for_each(|&i| reals[i].live.opened(Standing::Active));
+    bencher.counter(ItemsCount::new(PICKS)).bench_local(|| {
+        for _ in 0..PICKS {
+            let picked = black_box(scheduler.pick(black_box(&reals))).expect("all have a weight");
+            reals[picked].live.opened(Standing::Active);
+            open.push_back(picked);
+            if let Some(gone) = open.pop_front() {
+                reals[gone].live.closed(Standing::Active);
+            }
+        }
+    });
+}
+
+#[divan::bench(args = POOLS)]
+fn rr(bencher: Bencher<'_, '_>, servers: u32) {
+    pick(bencher, SchedulerName::Rr, servers);
+}
+
+#[divan::bench(args = POOLS)]
+fn wrr(bencher: Bencher<'_, '_>, servers: u32) {
+    pick(bencher, SchedulerName::Wrr, servers);
+}
+
+#[divan::bench(args = POOLS)]
+fn lc(bencher: Bencher<'_, '_>, servers: u32) {
+    pick(bencher, SchedulerName::Lc, servers);
+}
+
+#[divan::bench(args = POOLS)]
+fn wlc(bencher: Bencher<'_, '_>, servers: u32) {
+    pick(bencher, SchedulerName::Wlc, servers);
+}
