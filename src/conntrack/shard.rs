@@ -81,9 +81,14 @@ impl Bucket {
         true
     }
 
-    fn take(&self, tag: u16, reference: Reference) -> bool {
+    /// Takes a reference out; the lane that is empty now.
+    fn take(&self, tag: u16, reference: Reference) -> Option<usize> {
         let held = self.lanes_of(tag).find(|&lane| self.references[lane].load(Relaxed) == reference.0);
-        held.inspect(|&lane| self.set_tag(lane, 0)).is_some()
+        held.inspect(|&lane| self.set_tag(lane, 0))
+    }
+
+    fn tag(&self, lane: usize) -> u16 {
+        (self.tags[lane / 4].load(Relaxed) >> (lane % 4 * 16)) as u16
     }
 
     fn is_empty(&self) -> bool {
@@ -115,7 +120,7 @@ impl Iterator for Lanes {
 pub(super) struct Shard {
     /// Numbers of this shard's overflow buckets that no bucket goes on in.
     free: Mutex<Vec<u32>>,
-    /// How often a bucket was taken out of a chain.
+    /// How often a reference moved within a chain, or a bucket was taken out of one.
     shortened: AtomicU32,
 }
 
@@ -168,7 +173,8 @@ pub(super) fn put(
     true
 }
 
-/// Takes a reference out of the chain that starts at bucket `first`; an overflow bucket left empty goes back.
+/// Takes a reference out of the chain that starts at bucket `first`. The last bucket fills the hole, so that a chain is
+/// never longer than it must be: an overflow bucket left empty goes back.
 pub(super) fn take(
     buckets: &[Bucket],
     shard: &Shard,
@@ -177,20 +183,27 @@ pub(super) fn take(
     tag: u16,
     reference: Reference,
 ) {
-    let (mut before, mut at) = (None::<usize>, first);
-    loop {
-        let bucket = &buckets[at];
-        if bucket.take(tag, reference) {
-            if let Some(before) = before.filter(|_| bucket.is_empty()) {
-                buckets[before].overflow.store(bucket.overflow.load(Relaxed), Release);
-                // Before the bucket can be put to another use.
-                shard.shortened.fetch_add(1, AcqRel);
-                free.push(at as u32);
-            }
-            return;
-        }
-        let Some(next) = bucket.next() else { return };
-        (before, at) = (Some(at), next as usize);
+    let next = |&at: &usize| buckets[at].next().map(|next| next as usize);
+    let chain = || std::iter::successors(Some(first), next);
+    let taken = chain().find_map(|at| Some((at, buckets[at].take(tag, reference)?)));
+    let Some((hole_at, lane)) = taken else { return };
+    let (mut before, mut last_at) = (first, first);
+    for (at, after) in chain().zip(chain().skip(1)) {
+        (before, last_at) = (at, after);
+    }
+    let (hole, last) = (&buckets[hole_at], &buckets[last_at]);
+    if let Some(from) = (0..LANES).find(|&from| hole_at != last_at && last.tag(from) != 0) {
+        hole.references[lane].store(last.references[from].load(Relaxed), Relaxed);
+        hole.set_tag(lane, last.tag(from));
+        // Between the two: a reader who finds the old place empty learns that he must look again.
+        shard.shortened.fetch_add(1, AcqRel);
+        last.set_tag(from, 0);
+    }
+    if last_at != first && last.is_empty() {
+        buckets[before].overflow.store(0, Release);
+        // Before the bucket can be put to another use.
+        shard.shortened.fetch_add(1, AcqRel);
+        free.push(last_at as u32);
     }
 }
 
@@ -222,15 +235,19 @@ mod tests {
     #[test]
     fn a_chain_grows_into_overflow_buckets_and_gives_them_back() {
         let (buckets, shard, mut free) = (buckets(4), Shard::new(0..0), vec![3, 2, 1]);
-        for slot in 0..32 {
+        for slot in 0..32u32 {
             assert!(put(&buckets, &mut free, 0, 7, Reference::new(slot, false)));
         }
         assert!(!put(&buckets, &mut free, 0, 7, Reference::new(32, false)), "all four are full");
         assert_eq!(all(&buckets, 7), (0..32).collect::<Vec<_>>());
-        for slot in 8..32 {
+        // From the front: the last bucket fills each hole.
+        for slot in 0..24 {
             take(&buckets, &shard, &mut free, 0, 7, Reference::new(slot, false));
+            assert_eq!(free.len(), (slot as usize + 1) / 8, "after {slot}");
         }
-        assert_eq!((all(&buckets, 7), free.len(), shard.shortened()), ((0..8).collect(), 3, 3));
+        let mut left = all(&buckets, 7);
+        left.sort_unstable();
+        assert_eq!(left, (24..32).collect::<Vec<_>>());
         assert!(all(&buckets, 8).is_empty());
     }
 

@@ -306,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_whose_connections_come_and_go_never_refuses_while_there_is_room() {
+        let max = 20_000;
+        let mut tracker = Tracker::new(table(max), 0, 1);
+        let mut dice = 5;
+        let mut open_now: Vec<u32> = (0..max).collect();
+        open_now.iter().for_each(|&i| assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok()));
+        for i in max..max + 300_000 {
+            let place = random(&mut dice) as usize % open_now.len();
+            let gone = find(tracker.table(), &client(open_now[place])).unwrap();
+            tracker.end(&gone);
+            assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok(), "{i}");
+            open_now[place] = i;
+        }
+    }
+
+    #[test]
     fn a_connection_takes_less_than_96_bytes_all_in() {
         let table = table(1 << 20);
         let each = table.bytes() as f64 / table.capacity() as f64;
