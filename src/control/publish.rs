@@ -35,6 +35,8 @@ pub struct Publisher {
     retired: HashMap<(Proto, Endpoint), Totals>,
     timeouts: Timeouts,
     partial_checksums: Vec<bool>,
+    /// Snapshots that workers may just be leaving: freed here, not on the packet path.
+    left: Vec<Arc<Snapshot>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Publisher {
             retired: HashMap::new(),
             timeouts: Timeouts::default(),
             partial_checksums,
+            left: Vec::new(),
         }
     }
 
@@ -129,6 +132,7 @@ impl Publisher {
     /// Gives back the ids of servers that departed and have had no connection for a while. Call it now and then.
     /// Says whether there were any: packets from them are nobody's business any more.
     pub fn retire(&mut self, now: Instant) -> bool {
+        self.free_what_was_left();
         let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
         self.departed.retain(|&(proto, vip, ..), departed| {
             let live = &departed.real.live;
@@ -197,13 +201,20 @@ impl Publisher {
         departed.chain(current).collect()
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| (vip, departed.real.clone());
         let departed: Vec<(Endpoint, RealServer)> = self.departed.iter().map(of_service).collect();
         let (services, hops) = (self.services.clone(), self.hops.clone());
         let snapshot =
             Snapshot::new(services, &departed, hops, self.timeouts, self.partial_checksums.clone());
+        self.left.push(self.published.current());
         self.published.publish(Arc::new(snapshot));
+        self.free_what_was_left();
+    }
+
+    /// Frees the snapshots that no worker decides by any more.
+    fn free_what_was_left(&mut self) {
+        self.left.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 }
 
