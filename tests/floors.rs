@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &str, &str)] = &[("lab", "control", "report")];
 
 /// The files that fence unsafe code.
 const FENCED: &[&str] = &[
+    "conntrack/lanes.rs",
     "conntrack/memory.rs",
     "control/kernel/ethtool.rs",
     "dataplane/port/bpf.rs",

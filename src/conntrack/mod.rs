@@ -11,6 +11,7 @@
 
 mod entry;
 mod hash;
+mod lanes;
 mod memory;
 mod shard;
 mod state;

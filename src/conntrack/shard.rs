@@ -8,7 +8,7 @@
 //! comparison and nothing else. A reader that finds nothing may have overlooked a reference put in meanwhile:
 //! who is about to act on a miss looks again under the shard's lock.
 
-use super::memory::equal_lanes;
+use super::lanes::equal_lanes;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
