@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub fn run(path: &Path) -> ExitCode {
     match config::read(path) {
         Ok(config) => {
-            println!("{}: ok: {}", path.display(), summary(&config));
+            say!("{}: ok: {}", path.display(), summary(&config));
             ExitCode::SUCCESS
         }
         Err(errors) => {

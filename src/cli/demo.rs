@@ -7,14 +7,14 @@ use std::io::{self, IsTerminal, Write};
 
 /// Runs the demo; `false` if something did not go as it should.
 pub(super) fn run(layouts: &[Layout], settings: &Settings) -> Result<bool, Error> {
-    println!(
+    say!(
         "{} requests per method, each on a connection of its own; wrr with weights {}\n",
         settings.requests,
         WEIGHTS.map(|weight| weight.to_string()).join(", ")
     );
     let mut trials = Vec::new();
     for &layout in layouts {
-        println!("{}", headline(layout));
+        say!("{}", headline(layout));
         let live = LiveLine::new();
         let trial = Trial::run(layout, settings, |step| live.show(&step));
         live.clear();
@@ -27,7 +27,7 @@ pub(super) fn run(layouts: &[Layout], settings: &Settings) -> Result<bool, Error
             Err(error @ (Error::Interrupted | Error::NotRoot | Error::Missing { .. })) => return Err(error),
             // The other methods may work: go on, and fail at the end.
             Err(error) => {
-                println!("  WRONG     {error}\n");
+                say!("  WRONG     {error}\n");
                 trials.push((layout, None));
             }
         }
@@ -96,17 +96,17 @@ fn bar(tally: &Tally) -> String {
 }
 
 fn print_trial(trial: &Trial) {
-    println!("  {:<28} {:>6} {:>12} {:>8} {:>8}", "server", "weight", "connections", "wanted", "got");
+    say!("  {:<28} {:>6} {:>12} {:>8} {:>8}", "server", "weight", "connections", "wanted", "got");
     for share in &trial.shares {
         let name = format!("server {} {}", share.number, share.address);
         let (weight, connections) = (share.weight, share.connections);
         let (wanted, got) = (share.wanted * 100.0, share.got * 100.0);
-        println!("  {name:<28} {weight:>6} {connections:>12} {wanted:>6.1} % {got:>6.1} %");
+        say!("  {name:<28} {weight:>6} {connections:>12} {wanted:>6.1} % {got:>6.1} %");
     }
     let Trial { tally, download, report, .. } = trial;
-    println!("  requests  {:.0}/s, {} failed of {}", tally.per_second(), tally.failed, tally.wanted);
+    say!("  requests  {:.0}/s, {} failed of {}", tally.per_second(), tally.failed, tally.wanted);
     if let (Some((way, kernel)), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
-        println!(
+        say!(
             "            {:.0}/s with the kernel's own forwarding ({}), {} failed; lvx / kernel = {ratio:.2}",
             kernel.per_second(),
             way.name(),
@@ -114,8 +114,8 @@ fn print_trial(trial: &Trial) {
         );
     }
     let hash = if trial.is_whole() { "is the server's" } else { "IS NOT THE SERVER'S" };
-    println!("  download  {}, SHA-256 {hash}", speed(download.bytes, download.seconds));
-    println!(
+    say!("  download  {}, SHA-256 {hash}", speed(download.bytes, download.seconds));
+    say!(
         "  packets   {} forwarded, {} to the host{}, {} dropped{}",
         report.forwarded,
         report.to_host,
@@ -124,9 +124,9 @@ fn print_trial(trial: &Trial) {
         reasons(&report.dropped_by_reason)
     );
     for problem in trial.problems() {
-        println!("  WRONG     {problem}");
+        say!("  WRONG     {problem}");
     }
-    println!();
+    say!();
 }
 
 fn speed(bytes: u64, seconds: f64) -> String {
@@ -142,23 +142,23 @@ fn reasons(counts: &BTreeMap<String, u64>) -> String {
 }
 
 fn print_summary(trials: &[(Layout, Option<Trial>)]) {
-    println!("method      requests   failed   requests/s   download   SHA-256   result");
+    say!("method      requests   failed   requests/s   download   SHA-256   result");
     for (layout, trial) in trials {
         let Some(trial) = trial else {
-            println!("{layout:<8} {:>61}", "FAILED");
+            say!("{layout:<8} {:>61}", "FAILED");
             continue;
         };
         let download = format!("{:.0} MB/s", trial.download.bytes as f64 / 1e6 / trial.download.seconds);
         let hash = if trial.is_whole() { "ok" } else { "WRONG" };
         let result = if trial.problems().is_empty() { "works" } else { "FAILED" };
-        println!("{} {download:>10} {hash:>9}   {result}", counts(layout.name(), &trial.tally));
+        say!("{} {download:>10} {hash:>9}   {result}", counts(layout.name(), &trial.tally));
         if let (Some((_, kernel)), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
-            println!("{}   lvx does {ratio:.2} times that", counts("  kernel", kernel));
+            say!("{}   lvx does {ratio:.2} times that", counts("  kernel", kernel));
         }
     }
-    println!("\nschedulers: 18 picks among servers A, B, C of weights 4, 3, 2; connections stay");
+    say!("\nschedulers: 18 picks among servers A, B, C of weights 4, 3, 2; connections stay");
     for (scheduler, picks) in sequences(18) {
-        println!("{scheduler:<8} {picks}");
+        say!("{scheduler:<8} {picks}");
     }
 }
 

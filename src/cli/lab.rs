@@ -126,20 +126,20 @@ fn up(layout: Layout, name: &str, options: Options, no_director: bool) -> Result
     let (plan, dir) = (topology.plan.clone(), topology.dir());
     topology.leave_running()?;
     director.into_iter().for_each(lab::Director::leave_running);
-    println!("lab {name} ({layout}) is up; its files are in {}", dir.display());
+    say!("lab {name} ({layout}) is up; its files are in {}", dir.display());
     print_plan(&plan);
-    println!("try   lvx lab exec --name {name} client curl -s http://{}/", plan.http());
-    println!("      lvx lab exec --name {name} client ping -c 3 {}", plan.vip);
-    println!("end   lvx lab down --name {name}");
+    say!("try   lvx lab exec --name {name} client curl -s http://{}/", plan.http());
+    say!("      lvx lab exec --name {name} client ping -c 3 {}", plan.vip);
+    say!("end   lvx lab down --name {name}");
     Ok(())
 }
 
 fn print_plan(plan: &lab::Plan) {
-    println!("  {:<10} {}", "client", plan.client);
-    println!("  {:<10} {} on {}, VIP {}", "director", plan.dip, plan.interfaces.join(" and "), plan.vip);
+    say!("  {:<10} {}", "client", plan.client);
+    say!("  {:<10} {} on {}, VIP {}", "director", plan.dip, plan.interfaces.join(" and "), plan.vip);
     for server in &plan.servers {
         let (node, rip, method, http) = (server.node(), server.rip, server.method, server.http);
-        println!("  {node:<10} {rip}, {method}, HTTP at {http}, UDP echo at {}", server.echo);
+        say!("  {node:<10} {rip}, {method}, HTTP at {http}, UDP echo at {}", server.echo);
     }
 }
 
@@ -147,12 +147,12 @@ fn down(names: Vec<String>) -> Result<(), Error> {
     let there = lab::labs();
     for name in names {
         if !there.contains(&name) {
-            println!("there is no lab {name}");
+            say!("there is no lab {name}");
         }
         // Also where nothing is to be seen: a crash may have left a part.
         lab::down(&name)?;
         if there.contains(&name) {
-            println!("lab {name} is down");
+            say!("lab {name} is down");
         }
     }
     Ok(())
@@ -174,11 +174,11 @@ fn exec(name: &str, node: Node, command: &[String]) -> Result<(), Error> {
 fn status() -> Result<(), Error> {
     let names = lab::labs();
     if names.is_empty() {
-        println!("no lab is up");
+        say!("no lab is up");
     }
     for name in names {
         let Some(state) = State::load(&name)? else {
-            println!("lab {name}: only namespaces are left; `lvx lab down --name {name}` removes them");
+            say!("lab {name}: only namespaces are left; `lvx lab down --name {name}` removes them");
             continue;
         };
         let State { layout, servers, ref dir, .. } = state;
@@ -187,19 +187,19 @@ fn status() -> Result<(), Error> {
             (Some(_), true) => format!("abandoned; `lvx lab down --name {name}` removes it"),
             (Some(owner), false) => format!("in use by process {}", owner.pid),
         };
-        println!(
+        say!(
             "lab {name} ({layout}, {servers} real servers) is {standing}; its files are in {}",
             dir.display()
         );
         print_plan(&layout.plan(servers));
         for process in &state.processes {
             let life = if process.id.is_alive() { "runs" } else { "has ended" };
-            println!("  {:<10} {:>7} {life}: {}", process.node, process.id.pid, process.command);
+            say!("  {:<10} {:>7} {life}: {}", process.node, process.id.pid, process.command);
         }
         if let Ok(report) = state.report() {
             let (packets, forwarded, current) =
                 (report.packets, report.forwarded, report.connections.current);
-            println!("  director: {packets} packets, {forwarded} forwarded, {current} connections");
+            say!("  director: {packets} packets, {forwarded} forwarded, {current} connections");
         }
     }
     Ok(())
@@ -210,7 +210,7 @@ fn status() -> Result<(), Error> {
 fn decap(interface: &str) -> Result<(), Error> {
     let interrupt = on_signals()?;
     let _link = lab::attach_decap(interface)?;
-    println!("ready");
+    say!("ready");
     while !interrupt.is_raised() {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
