@@ -223,12 +223,14 @@ impl Table {
         self.confirm_at(reference, key)
     }
 
+    /// The connection of a packet that is not where `lookup` points.
+    pub fn find_elsewhere(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
+        if lookup == Lookup::Nowhere { None } else { self.search(hash, key) }
+    }
+
     /// The connection of a packet, where `lookup` saw one or wherever it is.
     pub fn find(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        if lookup == Lookup::Nowhere {
-            return None;
-        }
-        self.confirm(lookup, key).or_else(|| self.search(hash, key))
+        self.confirm(lookup, key).or_else(|| self.find_elsewhere(lookup, hash, key))
     }
 
     /// The connection behind a reference, if the packet is of it.

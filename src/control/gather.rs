@@ -1,7 +1,7 @@
 //! Fills a [`Report`] from what the workers have counted.
 
-use super::publish::{Publisher, Totals};
-use super::report::{Connections, Port, RealServer, Report, Service, Traffic};
+use super::publish::Publisher;
+use super::report::{Connections, Port, RealServer, Report, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::verdict::{DropReason, HostReason};
@@ -27,7 +27,7 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped = dropped_by_reason.values().sum();
-    let services = services(publisher, workers);
+    let services = services(publisher);
     Report {
         packets: forwarded + to_host + dropped,
         forwarded,
@@ -50,15 +50,14 @@ fn named<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<String, u
     counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
-fn services(publisher: &Publisher, workers: &[Arc<Counters>]) -> Vec<Service> {
-    let totals = |real: &Real| Totals::of(real.id, workers).since(publisher.baseline(real.id));
+fn services(publisher: &Publisher) -> Vec<Service> {
     let row = |real: &Real, weight| RealServer {
         address: real.endpoint.to_string(),
         forward: real.method.to_string(),
         weight,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
-        traffic: totals(real).into(),
+        traffic: publisher.traffic(real.id),
     };
     publisher
         .services()
@@ -69,28 +68,16 @@ fn services(publisher: &Publisher, workers: &[Arc<Counters>]) -> Vec<Service> {
             let departed: Vec<&Real> = publisher.departed_from(service.proto, service.endpoint).collect();
             let here = service.reals.iter().chain(departed.iter().copied());
             let retired = publisher.retired_from(service.proto, service.endpoint);
-            let together = here.fold(retired, |sum, real| sum.plus(totals(real)));
+            let together = here.fold(retired, |sum, real| sum.plus(publisher.traffic(real.id)));
             let current = service.reals.iter().map(|real| row(real, real.weight));
             Service {
                 name: service.name.to_string(),
                 protocol: service.proto.to_string().to_lowercase(),
                 address: service.endpoint.to_string(),
                 scheduler: service.scheduler.to_string(),
-                traffic: together.into(),
+                traffic: together,
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })
         .collect()
-}
-
-impl From<Totals> for Traffic {
-    fn from(totals: Totals) -> Traffic {
-        Traffic {
-            connections: totals.connections,
-            in_packets: totals.in_packets,
-            in_bytes: totals.in_bytes,
-            out_packets: totals.out_packets,
-            out_bytes: totals.out_bytes,
-        }
-    }
 }

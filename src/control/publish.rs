@@ -3,6 +3,7 @@
 //! A real server keeps its [`RealId`] for as long as a connection may name it: a server taken out of its service
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
+use super::report::Traffic;
 use crate::config::{Config, Service};
 use crate::conntrack::{Table, Timeouts};
 use crate::dataplane::counters::Counters;
@@ -32,7 +33,7 @@ pub struct Publisher {
     hops: Arc<NextHops>,
     departed: HashMap<Identity, Departed>,
     /// What servers that are gone for good have counted, by service.
-    retired: HashMap<(Proto, Endpoint), Totals>,
+    retired: HashMap<(Proto, Endpoint), Traffic>,
     timeouts: Timeouts,
     partial_checksums: Vec<bool>,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
@@ -144,7 +145,7 @@ impl Publisher {
             let keep = now.saturating_duration_since(idle_since) < GRACE;
             if !keep {
                 let sum = retired.entry((proto, vip)).or_default();
-                *sum = sum.plus(ids.totals(departed.real.id));
+                *sum = sum.plus(ids.traffic(departed.real.id));
                 ids.give(departed.real.id);
             }
             keep
@@ -182,13 +183,13 @@ impl Publisher {
     }
 
     /// What servers of a service counted that are gone for good.
-    pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Totals {
+    pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Traffic {
         self.retired.get(&(proto, vip)).copied().unwrap_or_default()
     }
 
-    /// What the counters of an id stood at when its server got it.
-    pub fn baseline(&self, id: RealId) -> Totals {
-        self.ids.baselines.get(&id).copied().unwrap_or_default()
+    /// What a server has counted, all workers together.
+    pub fn traffic(&self, id: RealId) -> Traffic {
+        self.ids.traffic(id)
     }
 
     /// Every server that has an id, by identity.
@@ -222,65 +223,12 @@ fn identities(service: &Service) -> impl Iterator<Item = Identity> + '_ {
     service.reals.iter().map(|real| (service.proto, service.endpoint, real.endpoint, real.method))
 }
 
-/// What passed through one server, all workers together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Connections opened.
-    pub connections: u64,
-    /// Packets to the server.
-    pub in_packets: u64,
-    /// Bytes to the server.
-    pub in_bytes: u64,
-    /// Packets from the server.
-    pub out_packets: u64,
-    /// Bytes from the server.
-    pub out_bytes: u64,
-}
-
-impl Totals {
-    /// The counts of one id, summed over workers.
-    pub fn of(id: RealId, workers: &[Arc<Counters>]) -> Totals {
-        let mut totals = Totals::default();
-        for counters in workers {
-            let real = counters.real(id);
-            totals.connections += real.connections.get();
-            totals.in_packets += real.in_packets.get();
-            totals.in_bytes += real.in_bytes.get();
-            totals.out_packets += real.out_packets.get();
-            totals.out_bytes += real.out_bytes.get();
-        }
-        totals
-    }
-
-    /// What came since `earlier`.
-    pub fn since(&self, earlier: Totals) -> Totals {
-        Totals {
-            connections: self.connections.saturating_sub(earlier.connections),
-            in_packets: self.in_packets.saturating_sub(earlier.in_packets),
-            in_bytes: self.in_bytes.saturating_sub(earlier.in_bytes),
-            out_packets: self.out_packets.saturating_sub(earlier.out_packets),
-            out_bytes: self.out_bytes.saturating_sub(earlier.out_bytes),
-        }
-    }
-
-    /// Both together.
-    pub fn plus(&self, other: Totals) -> Totals {
-        Totals {
-            connections: self.connections + other.connections,
-            in_packets: self.in_packets + other.in_packets,
-            in_bytes: self.in_bytes + other.in_bytes,
-            out_packets: self.out_packets + other.out_packets,
-            out_bytes: self.out_bytes + other.out_bytes,
-        }
-    }
-}
-
 /// Ids never used, and those given back, the longest ago first.
 #[derive(Debug)]
 struct Ids {
     unused: u32,
     free: VecDeque<RealId>,
-    baselines: HashMap<RealId, Totals>,
+    baselines: HashMap<RealId, Traffic>,
     counters: Vec<Arc<Counters>>,
 }
 
@@ -300,14 +248,20 @@ impl Ids {
             RealId(self.unused - 1)
         } else {
             let id = self.free.pop_front().expect("the caller has seen that an id is available");
-            self.baselines.insert(id, Totals::of(id, &self.counters));
+            self.baselines.insert(id, Traffic::of(id, &self.counters));
             id
         };
         (id, Arc::default())
     }
 
-    fn totals(&self, id: RealId) -> Totals {
-        Totals::of(id, &self.counters).since(self.baselines.get(&id).copied().unwrap_or_default())
+    /// What an id's present server has counted.
+    fn traffic(&self, id: RealId) -> Traffic {
+        Traffic::of(id, &self.counters).since(self.baseline(id))
+    }
+
+    /// What the counters of an id stood at when its server got it.
+    fn baseline(&self, id: RealId) -> Traffic {
+        self.baselines.get(&id).copied().unwrap_or_default()
     }
 
     fn give(&mut self, id: RealId) {
@@ -417,6 +371,6 @@ mod tests {
         counters.real(RealId(7)).in_packets.add(5);
         publisher.set_services(&services(&["10.0.0.1:80"], &[SERVER])).unwrap();
         let real = server(&publisher, SERVER).unwrap();
-        assert_eq!((real.id, publisher.baseline(real.id).in_packets), (RealId(7), 5));
+        assert_eq!((real.id, publisher.ids.baseline(real.id).in_packets), (RealId(7), 5));
     }
 }

@@ -1,8 +1,11 @@
 //! The director's report: what `lvx run --report` writes each second and at its end, as JSON.
 
+use crate::dataplane::counters::Counters;
+use crate::service::RealId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::{fs, io};
 
 /// The whole report. Counters start at 0 with the director.
@@ -131,6 +134,41 @@ impl Report {
         let draft = path.with_extension("new");
         fs::write(&draft, json)?;
         fs::rename(draft, path)
+    }
+}
+
+impl Traffic {
+    /// The counts of one id, summed over workers.
+    pub fn of(id: RealId, workers: &[Arc<Counters>]) -> Traffic {
+        workers.iter().map(|counters| counters.real(id)).fold(Traffic::default(), |sum, real| {
+            sum.plus(Traffic {
+                connections: real.connections.get(),
+                in_packets: real.in_packets.get(),
+                in_bytes: real.in_bytes.get(),
+                out_packets: real.out_packets.get(),
+                out_bytes: real.out_bytes.get(),
+            })
+        })
+    }
+
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: Traffic) -> Traffic {
+        self.each(earlier, u64::saturating_sub)
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: Traffic) -> Traffic {
+        self.each(other, |a, b| a + b)
+    }
+
+    fn each(&self, other: Traffic, of: impl Fn(u64, u64) -> u64) -> Traffic {
+        Traffic {
+            connections: of(self.connections, other.connections),
+            in_packets: of(self.in_packets, other.in_packets),
+            in_bytes: of(self.in_bytes, other.in_bytes),
+            out_packets: of(self.out_packets, other.out_packets),
+            out_bytes: of(self.out_bytes, other.out_bytes),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::nexthop::{HopNumber, Missing};
 use super::port::{BATCH, Frame};
 use super::snapshot::{Decision, Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker, prefetch};
+use crate::conntrack::{Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker, prefetch};
 use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
 use crate::service::{Method, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
@@ -186,7 +186,7 @@ impl Road {
         snapshot: &Snapshot,
         now: Tick,
     ) -> Verdict {
-        match self.tracker.table().find(lookup, hash, &packet.key) {
+        match self.tracker.table().find_elsewhere(lookup, hash, &packet.key) {
             Some(found) => self.pass_late(frame, packet, hash, &found, snapshot, now),
             None => self.miss(frame, packet, hash, snapshot, now),
         }
@@ -245,12 +245,12 @@ impl Road {
         let Some(decision) = decision_for(snapshot, found) else {
             return Verdict::Drop(DropReason::NoRealServer);
         };
-        let counters = self.counters.real(found.real());
         match found.direction {
             Direction::Original => {
                 let verdict = forward::to_server(frame, packet, decision);
                 match (verdict, &decision.way) {
                     (Verdict::Forward(_), _) => {
+                        let counters = self.counters.real(found.real());
                         counters.in_packets.add(1);
                         counters.in_bytes.add(packet.ip_len as u64);
                     }
@@ -386,7 +386,7 @@ fn decision_for<'s>(snapshot: &'s Snapshot, found: &Found) -> Option<&'s Decisio
 }
 
 /// A connection is no more: its server has one less.
-fn closed(snapshot: &Snapshot, counters: &Counters, ended: crate::conntrack::Ended) {
+fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
     counters.expired.add(1);
     if let Some(Some(decision)) = snapshot.decisions.get(ended.real.index()) {
         decision.live.closed(ended.standing);
