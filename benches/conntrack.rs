@@ -72,7 +72,7 @@ fn hash_all(bencher: Bencher<'_, '_>, keys: &[FlowKey]) {
     let seed = Seed::new(1, 2);
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         for key in keys {
-            black_box(FlowHash::of(black_box(key), seed));
+            black_box(FlowHash::of(black_box(key), seed, 1 << 20));
         }
     });
 }
@@ -98,7 +98,7 @@ fn find_in_batches_of_64(bencher: Bencher<'_, '_>, flows: u32) {
     let table = tracker.table();
     let mut dice = Dice { state: 88, flows };
     bencher.counter(ItemsCount::new(BATCH)).with_inputs(|| dice.keys()).bench_local_refs(|keys| {
-        let mut asked = [(FlowHash::default(), Lookup::Nowhere); BATCH];
+        let mut asked = [(FlowHash::NONE, Lookup::NOWHERE); BATCH];
         for ((hash, _), key) in asked.iter_mut().zip(keys.iter()) {
             *hash = table.hash(key);
             table.prefetch(*hash);

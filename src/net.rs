@@ -342,6 +342,12 @@ impl Tick {
         if ticks > (u32::MAX / 2) as u128 { u32::MAX / 2 } else { ticks as u32 }
     }
 
+    /// Whether more than `span` ticks, at most half the range, have gone by since `earlier`.
+    #[inline]
+    pub const fn is_beyond(self, earlier: Tick, span: u32) -> bool {
+        self.0.wrapping_sub(earlier.0) as i32 > span as i32
+    }
+
     /// Ticks from `earlier` to `self`; 0 if `earlier` is later.
     #[inline]
     pub const fn since(self, earlier: Tick) -> u32 {
@@ -472,6 +478,8 @@ mod tests {
     fn a_later_tick_is_later_across_the_wrap() {
         assert_eq!(Tick(5).since(Tick(u32::MAX - 4)), 10);
         assert_eq!(Tick(3).since(Tick(5)), 0);
+        assert!(Tick(5).is_beyond(Tick(u32::MAX - 4), 9) && !Tick(5).is_beyond(Tick(u32::MAX - 4), 10));
+        assert!(!Tick(3).is_beyond(Tick(5), 0));
     }
 
     #[test]

@@ -37,6 +37,7 @@ const FENCED: &[&str] = &[
     "control/kernel/ethtool.rs",
     "dataplane/port/bpf.rs",
     "dataplane/port/device.rs",
+    "dataplane/port/frame.rs",
     "dataplane/port/xdp.rs",
     "dataplane/port/xdp/arm.rs",
     "dataplane/port/xdp/umem.rs",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  key, 40 bytes: the client's packet, CIP:cport > VIP:vport
-//! 40  meta: state 8 | flags 8 | generation 16 | real server 32
+//! 40  meta: phase 8 | flags 8 | generation 16 | real server 32
 //! 48  seen, created: ticks
 //! 56  hop: where replies go, as the pipeline noted it
 //! ```
@@ -10,7 +10,7 @@
 //! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
 //! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
 
-use super::state::State;
+use super::state::{Phase, State};
 use crate::net::{FlowKey, Tick};
 use crate::service::RealId;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -18,29 +18,30 @@ use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// `Meta` flag: the entry holds a connection.
 const LIVE: u8 = 1;
-/// `Meta` flag: no reply was seen (IPVS: NOOUTPUT).
-const INPUT_ONLY: u8 = 2;
 /// `Meta` flag: replies find the connection too.
-const BOTH_WAYS: u8 = 4;
+const BOTH_WAYS: u8 = 2;
 
 /// The word that decides: who serves the connection, its state, and which connection of this slot it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meta(u64);
 
 impl Meta {
-    fn new(state: State, flags: u8, generation: u16, real: RealId) -> Meta {
-        Meta(state as u64 | (flags as u64) << 8 | (generation as u64) << 16 | (real.0 as u64) << 32)
+    /// The bits that stay as they are for as long as a connection lives.
+    const STEADY: u32 = (LIVE as u32) << 8 | 0xffff << 16;
+
+    fn new(phase: Phase, flags: u8, generation: u16, real: RealId) -> Meta {
+        Meta(phase.0 as u64 | (flags as u64) << 8 | (generation as u64) << 16 | (real.0 as u64) << 32)
     }
 
     #[inline]
     pub(super) fn state(self) -> State {
-        State::from_number(self.0 as u8)
+        self.phase().state()
     }
 
-    /// The state's number, as it stands in the word.
+    /// The state, and whether a reply was seen.
     #[inline]
-    pub(super) fn state_number(self) -> u8 {
-        self.0 as u8
+    pub(super) fn phase(self) -> Phase {
+        Phase(self.0 as u8)
     }
 
     #[inline]
@@ -53,17 +54,12 @@ impl Meta {
         self.flags() & LIVE != 0
     }
 
-    #[inline]
-    pub(super) fn is_input_only(self) -> bool {
-        self.flags() & INPUT_ONLY != 0
-    }
-
     /// Whether both ends are done with it, so that the client may use its port for a new connection (IPVS:
     /// `conn_reuse_mode`). FIN_WAIT is the last state seen of a connection whose replies pass elsewhere.
     pub(super) fn is_closed(self) -> bool {
         match self.state() {
             State::TimeWait | State::Close => true,
-            State::FinWait => self.is_input_only(),
+            State::FinWait => self.phase().is_input_only(),
             _ => false,
         }
     }
@@ -83,14 +79,13 @@ impl Meta {
         RealId((self.0 >> 32) as u32)
     }
 
-    /// The same connection in another state; a reply seen ends `INPUT_ONLY` for good.
-    pub(super) fn moved_to(self, state: State, reply_seen: bool) -> Meta {
-        let cleared = if reply_seen { (INPUT_ONLY as u64) << 8 } else { 0 };
-        Meta(((self.0 & !0xff) | state as u64) & !cleared)
+    /// The same connection in another phase.
+    pub(super) fn moved_to(self, phase: Phase) -> Meta {
+        Meta((self.0 & !0xff) | phase.0 as u64)
     }
 
     fn ended(self) -> Meta {
-        Meta::new(State::None, 0, self.generation().wrapping_add(1), self.real())
+        Meta::new(Phase::new(State::None, false), 0, self.generation().wrapping_add(1), self.real())
     }
 }
 
@@ -129,8 +124,8 @@ impl Entry {
         self.seen.store(now.0, Relaxed);
         self.created.store(now.0, Relaxed);
         self.hop.store(0, Relaxed);
-        let flags = LIVE | if both_ways { BOTH_WAYS } else { INPUT_ONLY };
-        let meta = Meta::new(state, flags, old.generation().wrapping_add(1), real);
+        let flags = LIVE | if both_ways { BOTH_WAYS } else { 0 };
+        let meta = Meta::new(Phase::new(state, !both_ways), flags, old.generation().wrapping_add(1), real);
         self.meta.store(meta.0, Release);
         meta
     }
@@ -141,12 +136,12 @@ impl Entry {
         Meta(self.meta.load(Acquire))
     }
 
-    /// `meta`, if nobody has taken the slot over since it was read.
+    /// Whether `meta` is of a connection, and nobody has taken the slot over since it was read.
     #[inline]
     pub(super) fn still(&self, meta: Meta) -> bool {
         fence(Acquire);
-        let now = Meta(self.meta.load(Relaxed));
-        now.is_live() && now.generation() == meta.generation()
+        let changed = self.meta.load(Relaxed) ^ meta.0;
+        changed as u32 & Meta::STEADY == 0 && meta.is_live()
     }
 
     /// Replaces `old` by `new`; gives what stands there now if another worker was quicker.
@@ -202,12 +197,10 @@ impl Entry {
         Tick(self.seen.load(Relaxed))
     }
 
-    /// A packet was seen; the line is written once a tick at most.
+    /// A packet was seen.
     #[inline]
     pub(super) fn see(&self, now: Tick) {
-        if self.seen.load(Relaxed) != now.0 {
-            self.seen.store(now.0, Relaxed);
-        }
+        self.seen.store(now.0, Relaxed);
     }
 
     /// When the connection was opened.

@@ -17,34 +17,31 @@ impl Seed {
     }
 }
 
-/// The hash of one flow key under one seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowHash(pub(super) u64);
+/// The hash of one flow key under one seed, as a table of some number of buckets uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowHash {
+    /// The bucket to look at first.
+    pub(super) bucket: u32,
+    /// What the bucket remembers of the hash; never 0.
+    pub(super) tag: u16,
+}
 
 impl FlowHash {
-    /// The hash of `key`.
+    /// Of no key.
+    pub const NONE: FlowHash = FlowHash { bucket: 0, tag: 1 };
+
+    /// The hash of `key` for a table of `buckets` buckets.
     #[inline]
-    pub fn of(key: &FlowKey, Seed([a, b]): Seed) -> FlowHash {
+    pub fn of(key: &FlowKey, Seed([a, b]): Seed, buckets: u32) -> FlowHash {
         let [w0, w1, w2, w3] = *key.words();
         let mut hash = fold(w0 ^ a, key.tail() ^ b);
         if !key.is_v4() {
             hash = fold(hash ^ w1, a ^ w2.rotate_left(32));
             hash = fold(hash ^ w3, b);
         }
-        FlowHash(fold(hash ^ b, a | 1))
-    }
-
-    /// What a bucket remembers of the hash; never 0.
-    #[inline]
-    pub(super) const fn tag(self) -> u16 {
-        let tag = self.0 as u16;
-        if tag == 0 { 1 } else { tag }
-    }
-
-    /// A place among `n`, from other bits than the tag.
-    #[inline]
-    pub(super) const fn place(self, n: u32) -> usize {
-        (((self.0 >> 32) * n as u64) >> 32) as usize
+        let hash = fold(hash ^ b, a | 1);
+        // From the upper half the one, from the lower half the other.
+        FlowHash { bucket: (((hash >> 32) * buckets as u64) >> 32) as u32, tag: hash as u16 | 1 << 15 }
     }
 }
 
@@ -64,9 +61,9 @@ mod tests {
         let mut buckets = vec![0usize; 1024];
         let mut tags = vec![0usize; 1 << 16];
         for key in keys {
-            let hash = FlowHash::of(&key, seed);
-            buckets[hash.place(1024)] += 1;
-            tags[hash.tag() as usize] += 1;
+            let hash = FlowHash::of(&key, seed, 1024);
+            buckets[hash.bucket as usize] += 1;
+            tags[hash.tag as usize] += 1;
         }
         (*buckets.iter().max().unwrap(), *tags.iter().max().unwrap())
     }
@@ -87,7 +84,7 @@ mod tests {
     #[test]
     fn keys_that_collide_under_one_seed_part_under_another() {
         let keys: Vec<FlowKey> = (0..1u32 << 20).map(|i| FlowKey::v4(Proto::Udp, i, 1, 1, 53)).collect();
-        let chosen = |seed| keys.iter().copied().filter(move |k| FlowHash::of(k, seed).place(1024) == 7);
+        let chosen = |seed| keys.iter().copied().filter(move |k| FlowHash::of(k, seed, 1024).bucket == 7);
         let (worst, _) = spread(chosen(Seed::new(3, 4)), Seed::new(5, 6));
         assert!(chosen(Seed::new(3, 4)).count() > 900 && worst < 20, "{worst} still share a bucket");
     }

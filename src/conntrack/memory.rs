@@ -93,18 +93,16 @@ impl<T: Zeroed> Drop for Zeros<T> {
     }
 }
 
-/// Asks for the cache line of `value`, to be there when it is read.
+/// Asks for the cache line at an address, to be there when it is read.
 #[inline]
-pub fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint: it reads nothing, and faults on no address.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            std::ptr::from_ref(value).cast(),
-        );
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+    let _ = at;
 }
 
 #[cfg(test)]

@@ -54,8 +54,8 @@ impl State {
     /// The state of a number between 0 and 11; others are taken for CLOSE.
     #[inline]
     pub(super) const fn from_number(number: u8) -> State {
-        const BY_NUMBER: [State; 16] = {
-            let mut by_number = [State::Close; 16];
+        const BY_NUMBER: [State; 32] = {
+            let mut by_number = [State::Close; 32];
             let mut i = 0;
             while i < State::ALL.len() {
                 by_number[i] = State::ALL[i];
@@ -63,7 +63,7 @@ impl State {
             }
             by_number
         };
-        BY_NUMBER[(number & 15) as usize]
+        BY_NUMBER[(number & 31) as usize]
     }
 
     /// The name as `ipvsadm -Lc` prints it.
@@ -94,14 +94,40 @@ impl State {
     }
 }
 
+/// A state, and whether only the client's packets were seen so far (IPVS: `NOOUTPUT`): what a packet moves on.
+///
+/// ```text
+/// state 5 bits | input only 1 bit
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Phase(pub(super) u8);
+
+impl Phase {
+    /// How many there are: a phase is a number below.
+    pub(super) const COUNT: usize = 64;
+
+    pub(super) const fn new(state: State, input_only: bool) -> Phase {
+        Phase(state as u8 | (input_only as u8) << 5)
+    }
+
+    #[inline]
+    pub(super) const fn state(self) -> State {
+        State::from_number(self.0)
+    }
+
+    pub(super) const fn is_input_only(self) -> bool {
+        self.0 >> 5 & 1 == 1
+    }
+}
+
 /// How many ticks of silence each state allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts([u32; 16]);
+pub struct Timeouts([u32; 32]);
 
 impl Timeouts {
     /// IPVS's defaults, but for the three that `ipvsadm --set tcp tcpfin udp` sets.
     pub fn new(tcp: Duration, tcp_fin: Duration, udp: Duration) -> Timeouts {
-        let mut ticks = [0; 16];
+        let mut ticks = [0; 32];
         for state in State::ALL {
             ticks[state as usize] = Tick::PER_SECOND
                 * match state {
@@ -123,13 +149,13 @@ impl Timeouts {
     /// Ticks of silence after which a connection in `state` is forgotten.
     #[inline]
     pub const fn of(&self, state: State) -> u32 {
-        self.of_number(state as u8)
+        self.of_phase(Phase::new(state, false))
     }
 
-    /// The same by the state's number.
+    /// The same by phase.
     #[inline]
-    pub(super) const fn of_number(&self, state: u8) -> u32 {
-        self.0[(state & 15) as usize]
+    pub(super) const fn of_phase(&self, phase: Phase) -> u32 {
+        self.0[(phase.0 & 31) as usize]
     }
 }
 

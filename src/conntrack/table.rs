@@ -6,7 +6,7 @@ use super::memory::{Zeros, prefetch};
 use super::shard::{self, Bucket, LANES, Reference, Shard};
 use super::state::{State, Timeouts};
 use super::tcp;
-use crate::net::{Direction, Endpoint, FlowKey, Proto, TcpFlags, Tick};
+use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
 use crate::service::{RealId, Standing};
 use std::io;
 use std::net::IpAddr;
@@ -40,27 +40,51 @@ pub(super) struct Slots {
     stacked: u32,
 }
 
-/// Where a packet's connection may be: the answer of [`Table::glance`].
+/// Where a packet's connection may be, as a glance at its bucket saw it: behind a reference, in the bucket that goes on,
+/// or nowhere. Packed, since a batch keeps 64 of them: a reference, or the number of a bucket with
+/// [`Lookup::BUCKET`] set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lookup {
-    /// Perhaps here.
-    At(Reference),
-    /// Not in the first bucket; perhaps in the one that goes on.
-    Further(u32),
-    /// Nowhere.
-    Nowhere,
+pub struct Lookup(u32);
+
+impl Lookup {
+    /// Nowhere: the reference of a slot that no table has.
+    pub const NOWHERE: Lookup = Lookup(Lookup::BUCKET - 1);
+
+    /// Slots and buckets have numbers below.
+    const BUCKET: u32 = 1 << 30;
+
+    /// Whether [`Table::glance_further`] is to look on.
+    #[inline]
+    pub fn goes_on(self) -> bool {
+        self.0 & Lookup::BUCKET != 0
+    }
+}
+
+impl Default for Lookup {
+    fn default() -> Lookup {
+        Lookup::NOWHERE
+    }
 }
 
 /// A connection found for a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
-    pub(super) slot: u32,
+    pub(super) reference: Reference,
     pub(super) meta: Meta,
-    /// Which way the packet goes.
-    pub direction: Direction,
 }
 
 impl Found {
+    /// Which way the packet goes.
+    #[inline]
+    pub fn direction(&self) -> Direction {
+        if self.reference.is_reply() { Direction::Reply } else { Direction::Original }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> u32 {
+        self.reference.slot()
+    }
+
     /// The server of the connection.
     #[inline]
     pub fn real(&self) -> RealId {
@@ -106,7 +130,7 @@ impl Table {
     /// # Errors
     /// The system has not that much memory.
     pub fn new(max_connections: u32, seed: Seed) -> io::Result<Table> {
-        let max = max_connections.clamp(1, 1 << 30);
+        let max = max_connections.clamp(1, Lookup::BUCKET - 1);
         let wanted = (max as u64 * 2 * 10).div_ceil(56).max(1) as u32;
         // Shards of a thousand buckets fill evenly enough: at 5.6 references a bucket 11.5 % of them overflow, and five
         // standard deviations more are provided for.
@@ -168,12 +192,12 @@ impl Table {
     /// The hash of a key in this table.
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> FlowHash {
-        FlowHash::of(key, self.seed)
+        FlowHash::of(key, self.seed, self.primary)
     }
 
     #[inline]
     fn bucket_of(&self, hash: FlowHash) -> usize {
-        hash.place(self.primary)
+        hash.bucket as usize
     }
 
     /// Asks for the bucket that a later [`Table::glance`] reads.
@@ -194,38 +218,35 @@ impl Table {
     /// Goes on where a glance has found nothing yet.
     #[inline]
     pub fn glance_further(&self, lookup: Lookup, hash: FlowHash) -> Lookup {
-        match lookup {
-            Lookup::Further(bucket) => self.glance_at(bucket as usize, hash),
-            found => found,
-        }
+        if lookup.goes_on() { self.glance_at((lookup.0 & !Lookup::BUCKET) as usize, hash) } else { lookup }
     }
 
     #[inline]
     fn glance_at(&self, bucket: usize, hash: FlowHash) -> Lookup {
-        let Some(bucket) = self.buckets.get(bucket) else { return Lookup::Nowhere };
-        if let Some(reference) = bucket.under(hash.tag()).next() {
+        let Some(bucket) = self.buckets.get(bucket) else { return Lookup::NOWHERE };
+        if let Some(reference) = bucket.under(hash.tag).next() {
             if let Some(entry) = self.slab.get(reference.slot() as usize) {
                 prefetch(entry);
             }
-            return Lookup::At(reference);
+            return Lookup(reference.0);
         }
-        let Some(next) = bucket.next() else { return Lookup::Nowhere };
+        let Some(next) = bucket.next() else { return Lookup::NOWHERE };
         if let Some(bucket) = self.buckets.get(next as usize) {
             prefetch(bucket);
         }
-        Lookup::Further(next)
+        Lookup(next | Lookup::BUCKET)
     }
 
     /// The connection of a packet, if it is where `lookup` points.
     #[inline(always)]
     pub fn confirm(&self, lookup: Lookup, key: &FlowKey) -> Option<Found> {
-        let Lookup::At(reference) = lookup else { return None };
-        self.confirm_at(reference, key)
+        // No slot has the number of a bucket, or of nowhere.
+        self.confirm_at(Reference(lookup.0), key)
     }
 
     /// The connection of a packet that is not where `lookup` points.
     pub fn find_elsewhere(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        if lookup == Lookup::Nowhere { None } else { self.search(hash, key) }
+        if lookup == Lookup::NOWHERE { None } else { self.search(hash, key) }
     }
 
     /// The connection of a packet, where `lookup` saw one or wherever it is.
@@ -238,16 +259,12 @@ impl Table {
     fn confirm_at(&self, reference: Reference, key: &FlowKey) -> Option<Found> {
         let entry = self.slab.get(reference.slot() as usize)?;
         let meta = entry.meta();
-        let (ours, direction) = if reference.is_reply() {
-            (entry.is_to_client_of(key) && self.is_from(meta.real(), key), Direction::Reply)
+        let ours = if reference.is_reply() {
+            entry.is_to_client_of(key) && self.is_from(meta.real(), key)
         } else {
-            (entry.is_of(key), Direction::Original)
+            entry.is_of(key)
         };
-        (ours && meta.is_live() && entry.still(meta)).then_some(Found {
-            slot: reference.slot(),
-            meta,
-            direction,
-        })
+        (ours && entry.still(meta)).then_some(Found { reference, meta })
     }
 
     /// The connection of a packet, wherever it is. Finds everything that was there before the call; it may overlook
@@ -259,7 +276,7 @@ impl Table {
             let shortened = shard.shortened();
             let mut at = Some(self.bucket_of(hash) as u32);
             while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
-                let found = bucket.under(hash.tag()).find_map(|reference| self.confirm_at(reference, key));
+                let found = bucket.under(hash.tag).find_map(|reference| self.confirm_at(reference, key));
                 if found.is_some() {
                     return found;
                 }
@@ -288,21 +305,21 @@ impl Table {
         if let Some(found) = self.search(hash, key) {
             return Err(Stop::Found(found));
         }
-        let put = shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag(), reference);
+        let put = shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag, reference);
         if put { Ok(()) } else { Err(Stop::Full) }
     }
 
     /// Puts a reference in beside whatever is there; `false` if no bucket has room.
     pub(super) fn refer_beside(&self, hash: FlowHash, reference: Reference) -> bool {
         let mut held = self.shard_of(hash).lock();
-        shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag(), reference)
+        shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag, reference)
     }
 
     /// Takes a reference out.
     pub(super) fn unrefer(&self, hash: FlowHash, reference: Reference) {
         let shard = self.shard_of(hash);
         let mut held = shard.lock();
-        shard::take(&self.buckets, shard, &mut held, self.bucket_of(hash), hash.tag(), reference);
+        shard::take(&self.buckets, shard, &mut held, self.bucket_of(hash), hash.tag, reference);
     }
 
     /// The key that replies of a connection have.
@@ -318,47 +335,46 @@ impl Table {
         Some(FlowKey::new(key.proto(), server, key.src()))
     }
 
+    /// A packet of the connection passes, and nothing changes but that it was seen. `false`, and nothing was done, if
+    /// something does change: then [`Table::touch`] has more to say.
+    #[inline(always)]
+    pub fn pass(&self, found: Found, flags: TcpFlags, now: Tick, timeouts: &Timeouts) -> bool {
+        let Some(entry) = self.slab.get(found.slot() as usize) else { return false };
+        let (phase, seen) = (found.meta.phase(), entry.seen());
+        let same = tcp::next(phase, found.direction(), flags) == phase;
+        if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
+            return false;
+        }
+        // The line is written once a tick at most.
+        if seen != now {
+            entry.see(now);
+        }
+        true
+    }
+
     /// A packet of the connection passes: its state moves on, its silence ends.
-    #[inline]
-    pub fn touch(
-        &self,
-        found: &Found,
-        proto: Proto,
-        flags: TcpFlags,
-        now: Tick,
-        timeouts: &Timeouts,
-    ) -> Touched {
-        let Some(entry) = self.slab.get(found.slot as usize) else { return Touched::Over };
-        let state = found.meta.state_number();
-        if now.since(entry.seen()) > timeouts.of_number(state) {
+    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, timeouts: &Timeouts) -> Touched {
+        let Some(entry) = self.slab.get(found.slot() as usize) else { return Touched::Over };
+        if now.is_beyond(entry.seen(), timeouts.of_phase(found.meta.phase())) {
             return Touched::Over;
         }
-        if proto == Proto::Tcp {
-            let next = tcp::next(state, found.direction, found.meta.is_input_only(), flags);
-            let reply_seen = found.direction == Direction::Reply;
-            if next as u8 != state || (reply_seen && found.meta.is_input_only()) {
-                return self.transit(entry, found, flags, now);
-            }
-        }
-        entry.see(now);
-        Touched::Same
+        self.transit(entry, found, flags, now)
     }
 
     /// The state changes; another worker may change it at the same time.
-    #[cold]
-    fn transit(&self, entry: &Entry, found: &Found, flags: TcpFlags, now: Tick) -> Touched {
-        let reply_seen = found.direction == Direction::Reply;
-        let opens = !reply_seen && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
+    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick) -> Touched {
+        let from_client = found.direction() == Direction::Original;
+        let opens = from_client && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
         let mut meta = found.meta;
         loop {
             if opens && meta.is_closed() {
                 return Touched::Over;
             }
-            let next = tcp::next(meta.state_number(), found.direction, meta.is_input_only(), flags);
-            match entry.exchange(meta, meta.moved_to(next, reply_seen)) {
+            let next = tcp::next(meta.phase(), found.direction(), flags);
+            match entry.exchange(meta, meta.moved_to(next)) {
                 Ok(()) => {
                     entry.see(now);
-                    let (from, to) = (meta.state().standing(), next.standing());
+                    let (from, to) = (meta.state().standing(), next.state().standing());
                     return if from == to { Touched::Same } else { Touched::Moved(from, to) };
                 }
                 Err(other) if other.is_live() && other.generation() == meta.generation() => meta = other,
@@ -369,13 +385,13 @@ impl Table {
 
     /// What the pipeline noted on the connection about the way to its client; 0 for nothing.
     #[inline]
-    pub fn hop(&self, found: &Found) -> u64 {
-        self.slab.get(found.slot as usize).map_or(0, Entry::hop)
+    pub fn hop(&self, found: Found) -> u64 {
+        self.slab.get(found.slot() as usize).map_or(0, Entry::hop)
     }
 
     /// Notes something about the way to the client.
-    pub fn set_hop(&self, found: &Found, hop: u64) {
-        if let Some(entry) = self.slab.get(found.slot as usize).filter(|entry| entry.still(found.meta)) {
+    pub fn set_hop(&self, found: Found, hop: u64) {
+        if let Some(entry) = self.slab.get(found.slot() as usize).filter(|entry| entry.still(found.meta)) {
             entry.set_hop(hop);
         }
     }

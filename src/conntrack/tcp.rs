@@ -3,11 +3,11 @@
 //! A column is the present state, a row what the segment says: the first of RST, SYN, FIN, ACK that is set. A
 //! segment with none of the four closes the connection.
 
-use super::state::State;
 use super::state::State::{
     Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA, Listen as LI,
     SynRecv as SR, SynSent as SS, TimeWait as TW,
 };
+use super::state::{Phase, State};
 use crate::net::{Direction, TcpFlags};
 
 type Row = [State; 11];
@@ -45,46 +45,60 @@ const INPUT_ONLY: Rows = [
     /*rst*/[CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL],
 ];
 
-/// The three tables as one: column 4 bits, row 3 bits, table 2 bits. What is between them closes.
-const TABLE: [State; 512] = {
-    let mut table = [CL; 512];
-    let tables = [INPUT, INPUT_ONLY, OUTPUT];
+/// The row of a segment: RST before SYN before FIN before ACK, as its flags have them; 4 is none of them.
+const fn row_of(flags: usize) -> usize {
+    match flags {
+        f if f & TcpFlags::RST.0 as usize != 0 => 3,
+        f if f & TcpFlags::SYN.0 as usize != 0 => 0,
+        f if f & TcpFlags::FIN.0 as usize != 0 => 1,
+        f if f & TcpFlags::ACK.0 as usize != 0 => 2,
+        _ => 4,
+    }
+}
+
+const fn moved(phase: Phase, row: usize, direction: usize) -> Phase {
+    let state = phase.state() as usize;
+    let reply = direction == Direction::Reply as usize;
+    // What has no column has no flags: UDP.
+    if state >= 11 {
+        return phase;
+    }
+    let table = match (reply, phase.is_input_only()) {
+        (true, _) => OUTPUT,
+        (false, true) => INPUT_ONLY,
+        (false, false) => INPUT,
+    };
+    let next = if row < 4 { table[row][state] } else { CL };
+    Phase::new(next, phase.is_input_only() && !reply)
+}
+
+/// The three tables as one: phase 6 bits, row 3 bits, direction 1 bit.
+const TABLE: [Phase; 1024] = {
+    let mut table = [Phase(0); 1024];
     let mut at = 0;
-    while at < 3 * 4 * 11 {
-        let (which, row, column) = (at / 44, at / 11 % 4, at % 11);
-        table[which << 7 | row << 4 | column] = tables[which][row][column];
+    while at < table.len() {
+        table[at] = moved(Phase((at % Phase::COUNT) as u8), at >> 6 & 7, at >> 9);
         at += 1;
     }
     table
 };
 
-/// The row of every combination of ACK, RST, SYN and FIN (the flags' bits 4, 2, 1 and 0); 4 is none of them.
-const ROW: [u8; 32] = {
-    let mut rows = [4; 32];
+/// Where in the table the row of every combination of flags begins.
+const ROW: [u16; 32] = {
+    let mut rows = [0; 32];
     let mut flags = 0;
     while flags < 32 {
-        rows[flags] = match flags {
-            f if f & 0x04 != 0 => 3,
-            f if f & 0x02 != 0 => 0,
-            f if f & 0x01 != 0 => 1,
-            f if f & 0x10 != 0 => 2,
-            _ => 4,
-        };
+        rows[flags] = (row_of(flags) << 6) as u16;
         flags += 1;
     }
     rows
 };
 
-/// The state after a segment with these flags. `state` is the present one's number. `input_only`: no reply of the
-/// connection was ever seen.
+/// The phase after a segment with these flags. A reply seen ends input-only for good.
 #[inline]
-pub(super) fn next(state: u8, direction: Direction, input_only: bool, flags: TcpFlags) -> State {
-    let table = match direction {
-        Direction::Original => input_only as usize,
-        Direction::Reply => 2,
-    };
-    let row = ROW[(flags.0 & 0x1f) as usize] as usize;
-    TABLE[(table << 7 | row << 4 | (state & 15) as usize) & 511]
+pub(super) fn next(phase: Phase, direction: Direction, flags: TcpFlags) -> Phase {
+    let row = ROW[(flags.0 & 31) as usize] as usize;
+    TABLE[((direction as usize) << 9 | row | phase.0 as usize) & 1023]
 }
 
 #[cfg(test)]
@@ -94,14 +108,30 @@ mod tests {
 
     /// The states after each of these segments of one connection.
     fn walk(input_only: bool, segments: &[(Direction, TcpFlags)]) -> Vec<State> {
-        let mut state = NO;
+        let mut phase = Phase::new(NO, input_only);
         segments
             .iter()
             .map(|&(direction, flags)| {
-                state = next(state as u8, direction, input_only, flags);
-                state
+                phase = next(phase, direction, flags);
+                phase.state()
             })
             .collect()
+    }
+
+    /// The state after one segment from the client, both directions being seen.
+    fn after(state: State, flags: TcpFlags) -> State {
+        next(Phase::new(state, false), Original, flags).state()
+    }
+
+    #[test]
+    fn a_reply_ends_input_only_for_good_and_udp_has_no_phases() {
+        let opened = Phase::new(SR, true);
+        assert_eq!(next(opened, Original, SYN), opened);
+        assert_eq!(next(opened, Reply, TcpFlags(0x12)), Phase::new(SR, false));
+        let udp = Phase::new(State::Udp, false);
+        assert!(
+            (0..=255).all(|flags| [Original, Reply].iter().all(|&d| next(udp, d, TcpFlags(flags)) == udp))
+        );
     }
 
     const NO: State = State::None;
@@ -132,14 +162,14 @@ mod tests {
     #[test]
     fn a_reset_closes_an_established_connection_and_no_flags_close_any() {
         assert_eq!(walk(false, &[(Original, SYN), (Original, ACK), (Reply, RST)]), [SR, ES, CL]);
-        assert_eq!(next(ES as u8, Original, false, TcpFlags::PSH), CL);
+        assert_eq!(after(ES, TcpFlags::PSH), CL);
     }
 
     #[test]
     fn the_reset_flag_counts_before_syn_and_syn_before_fin() {
         let all = TcpFlags(0x1f);
-        assert_eq!(next(ES as u8, Original, false, all), CL, "as RST");
-        assert_eq!(next(TW as u8, Original, false, TcpFlags(0x13)), SR, "as SYN");
-        assert_eq!(next(ES as u8, Original, false, TcpFlags(0x11)), CW, "as FIN");
+        assert_eq!(after(ES, all), CL, "as RST");
+        assert_eq!(after(TW, TcpFlags(0x13)), SR, "as SYN");
+        assert_eq!(after(ES, TcpFlags(0x11)), CW, "as FIN");
     }
 }

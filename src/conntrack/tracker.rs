@@ -3,7 +3,7 @@
 use super::entry::Meta;
 use super::hash::FlowHash;
 use super::shard::Reference;
-use super::state::{State, Timeouts};
+use super::state::{Phase, State, Timeouts};
 use super::table::{Found, Stop, Table};
 use super::tcp;
 use crate::net::{Direction, FlowKey, Proto, TcpFlags, Tick};
@@ -94,14 +94,16 @@ impl Tracker {
         now: Tick,
     ) -> Result<Opened, Refused> {
         let state = match key.proto() {
-            Proto::Tcp => tcp::next(State::None as u8, Direction::Original, !replies_pass, flags),
+            Proto::Tcp => {
+                tcp::next(Phase::new(State::None, !replies_pass), Direction::Original, flags).state()
+            }
             Proto::Udp => State::Udp,
         };
         let slot = self.take_slot().ok_or(Refused::Full)?;
         let table = &*self.table;
         let entry = &table.slab[slot as usize];
         let meta = entry.occupy(key, real, state, replies_pass, now);
-        let found = Found { slot, meta, direction: Direction::Original };
+        let found = Found { reference: Reference::new(slot, false), meta };
         match table.refer(hash, key, Reference::new(slot, false)) {
             Ok(()) => {}
             Err(stop) => {
@@ -125,12 +127,12 @@ impl Tracker {
     fn refer_replies(&self, key: &FlowKey, found: Found) -> bool {
         let table = &*self.table;
         let reply = table.reply_key(key, found.real());
-        reply.is_some_and(|reply| table.refer_beside(table.hash(&reply), Reference::new(found.slot, true)))
+        reply.is_some_and(|reply| table.refer_beside(table.hash(&reply), Reference::new(found.slot(), true)))
     }
 
     /// Ends a connection; `None` if another worker did so a moment before.
     pub fn end(&mut self, found: &Found) -> Option<Ended> {
-        self.end_slot(found.slot, found.meta)
+        self.end_slot(found.slot(), found.meta)
     }
 
     fn end_slot(&mut self, slot: u32, meta: Meta) -> Option<Ended> {
@@ -273,8 +275,8 @@ mod tests {
             assert!(matches!(open(&mut tracker, &key, real, Tick(0)), Ok(Opened::Already(_))));
             let there = find(tracker.table(), &key).unwrap();
             let back = find(tracker.table(), &reply).unwrap();
-            assert_eq!((there.direction, back.direction), (Direction::Original, Direction::Reply));
-            assert_eq!((there.real(), there.slot), (real, back.slot));
+            assert_eq!((there.direction(), back.direction()), (Direction::Original, Direction::Reply));
+            assert_eq!((there.real(), there.slot()), (real, back.slot()));
             assert_eq!(tracker.table().connections().next().map(|c| c.key), Some(key));
             assert!(find(tracker.table(), &stranger).is_none(), "another port of the server");
             assert!(tracker.end(&back).is_some() && tracker.end(&there).is_none());
@@ -291,9 +293,9 @@ mod tests {
             assert!(open(&mut tracker, &by(vport), SERVER, Tick(0)).is_ok());
         }
         let (first, second) = [80, 81].map(|vport| find(tracker.table(), &by(vport)).unwrap()).into();
-        assert_eq!(find(tracker.table(), &reply).unwrap().slot, first.slot);
+        assert_eq!(find(tracker.table(), &reply).unwrap().slot(), first.slot());
         tracker.end(&first);
-        assert_eq!(find(tracker.table(), &reply).unwrap().slot, second.slot);
+        assert_eq!(find(tracker.table(), &reply).unwrap().slot(), second.slot());
         tracker.end(&second);
         assert!(find(tracker.table(), &reply).is_none());
     }
@@ -343,7 +345,7 @@ mod tests {
         (0..4000).for_each(|i| assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok()));
         for i in (0..4000).step_by(4) {
             let found = find(tracker.table(), &client(i)).unwrap();
-            let touched = tracker.table().touch(&found, Proto::Tcp, TcpFlags::ACK, Tick(1), &timeouts);
+            let touched = tracker.table().touch(found, TcpFlags::ACK, Tick(1), &timeouts);
             assert_eq!(touched, Touched::Same);
         }
         let mut gone = 0;
@@ -372,7 +374,7 @@ mod tests {
         assert!(open(&mut tracker, &client(1), SERVER, Tick(0)).is_ok());
         let found = find(tracker.table(), &client(1)).unwrap();
         let after = |seconds| Tick(seconds * Tick::PER_SECOND);
-        let touch = |found, t| tracker.table().touch(found, Proto::Tcp, TcpFlags::ACK, t, &timeouts);
+        let touch = |found: &Found, t| tracker.table().touch(*found, TcpFlags::ACK, t, &timeouts);
         assert_eq!(touch(&found, after(60)), Touched::Same, "SYN_RECV allows 60 s, and the ACK establishes");
         let found = find(tracker.table(), &client(1)).unwrap();
         assert_eq!(found.state(), State::Established);

@@ -53,6 +53,8 @@ pub struct Counters {
     /// Partial checksums completed for senders that left them to their card.
     pub completed_checksums: Counter,
     reals: Box<[RealCounters]>,
+    /// What an id out of bounds is counted under.
+    nobody: RealCounters,
 }
 
 impl Default for Counters {
@@ -64,6 +66,7 @@ impl Default for Counters {
             expired: Counter::default(),
             completed_checksums: Counter::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),
+            nobody: RealCounters::default(),
         }
     }
 }
@@ -89,10 +92,10 @@ impl Counters {
         self.dropped[reason as usize].get()
     }
 
-    /// The counters of one server; those of the last place for an id that is out of bounds.
+    /// The counters of one server; those of nobody for an id that is out of bounds.
     #[inline]
     pub fn real(&self, real: RealId) -> &RealCounters {
-        &self.reals[real.index().min(RealId::LIMIT - 1)]
+        self.reals.get(real.index()).unwrap_or(&self.nobody)
     }
 }
 

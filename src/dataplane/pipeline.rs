@@ -7,12 +7,12 @@
 
 use super::counters::Counters;
 use super::forward;
-use super::nexthop::{HopNumber, Missing};
+use super::nexthop::{Hop, HopNumber, Missing};
 use super::port::{BATCH, Frame};
-use super::snapshot::{Decision, Published, Snapshot};
+use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker, prefetch};
-use crate::net::{Direction, InterfaceId, Proto, TcpFlags, Tick};
+use crate::conntrack::{Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
+use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
 use crate::service::{Method, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
@@ -23,9 +23,6 @@ use std::sync::Arc;
 /// A neighbour whose MAC a packet was missing.
 pub type Wanted = (InterfaceId, IpAddr);
 
-/// How many frames ahead their headers are asked for.
-const AHEAD: usize = 6;
-
 /// One worker's pipeline: the snapshot it decides by, and the road that packets take.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -33,6 +30,7 @@ pub struct Pipeline {
     generation: u64,
     snapshot: Arc<Snapshot>,
     road: Road,
+    pending: Box<[Pending; BATCH]>,
 }
 
 impl Pipeline {
@@ -45,6 +43,7 @@ impl Pipeline {
             generation,
             snapshot,
             road: Road { tracker, counters, wanted: ArrayVec::new() },
+            pending: Box::new([Pending::NONE; BATCH]),
         }
     }
 
@@ -52,7 +51,7 @@ impl Pipeline {
     pub fn run(&mut self, frames: &mut [Frame<'_>], now: Tick) {
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
-            self.road.batch(batch, &self.snapshot, now);
+            self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
         }
     }
 
@@ -103,213 +102,212 @@ struct Road {
     wanted: ArrayVec<Wanted, 8>,
 }
 
-/// A packet on its way through the passes.
+/// A packet on its way through the passes: a cache line.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
-    at: u32,
     packet: Packet,
     hash: FlowHash,
     lookup: Lookup,
+    /// Whether it is still on its way: what has no flow has had its verdict.
+    goes_on: bool,
+}
+
+const _: () = assert!(size_of::<Pending>() == 64);
+
+impl Pending {
+    /// Nobody's.
+    const NONE: Pending = Pending {
+        packet: Packet {
+            key: FlowKey::v4(Proto::Udp, 0, 0, 0, 0),
+            l4: 0,
+            ip_len: 0,
+            ttl: 0,
+            flags: TcpFlags(0),
+        },
+        hash: FlowHash::NONE,
+        lookup: Lookup::NOWHERE,
+        goes_on: false,
+    };
+}
+
+/// What a batch is decided by.
+#[derive(Debug, Clone, Copy)]
+struct View<'s> {
+    snapshot: &'s Snapshot,
+    now: Tick,
 }
 
 impl Road {
-    fn batch(&mut self, frames: &mut [Frame<'_>], snapshot: &Snapshot, now: Tick) {
+    fn batch(&mut self, frames: &mut [Frame<'_>], pending: &mut [Pending; BATCH], view: View<'_>) {
         let table = self.tracker.table();
-        let mut pending: ArrayVec<Pending, BATCH> = ArrayVec::new();
-        for at in 0..frames.len() {
-            if let Some(first) = frames.get(at + AHEAD).and_then(|frame| frame.data().first()) {
-                prefetch(first);
-            }
-            // Twice the same, so that the compiler sees the plain packet through to its hash.
-            let asked = match parse::plain(frames[at].data()) {
-                Some(packet) => Ok(ask(table, at, packet)),
-                None => parse::careful(frames[at].data()).map(|packet| ask(table, at, packet)),
-            };
-            match asked {
-                Ok(asked) => pending.push(asked),
-                Err(no_flow) => frames[at].verdict = no_flow.into(),
+        for frame in frames.iter() {
+            frame.prefetch();
+        }
+        for (frame, pending) in frames.iter_mut().zip(pending.iter_mut()) {
+            match parse::plain(frame.data()) {
+                Some(packet) => ask(table, packet, pending),
+                None => look_closely(table, frame, pending, &self.counters),
             }
         }
+        let pending = &mut pending[..frames.len()];
         let mut further = false;
-        for pending in &mut pending {
+        for pending in pending.iter_mut() {
             pending.lookup = table.glance(pending.hash);
-            further |= matches!(pending.lookup, Lookup::Further(_));
+            further |= pending.lookup.goes_on();
         }
         if further {
-            for pending in &mut pending {
+            for pending in pending.iter_mut() {
                 pending.lookup = table.glance_further(pending.lookup, pending.hash);
             }
         }
-        for Pending { at, packet, hash, lookup } in &pending {
-            let frame = &mut frames[*at as usize];
-            frame.verdict = self.decide(frame, packet, *hash, *lookup, snapshot, now);
+        if view.snapshot.any_partial {
+            self.complete_checksums(frames, pending, view.snapshot);
         }
-        let mut forwarded = 0;
-        for frame in frames {
-            match frame.verdict {
-                Verdict::Forward(_) => forwarded += 1,
-                other => self.counters.count(other),
+        for (frame, pending) in frames.iter_mut().zip(pending) {
+            if pending.goes_on {
+                self.decide(frame, pending, view);
             }
         }
-        self.counters.forwarded.add(forwarded);
     }
 
     /// What becomes of one packet.
     #[inline(always)]
-    fn decide(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        hash: FlowHash,
-        lookup: Lookup,
-        snapshot: &Snapshot,
-        now: Tick,
-    ) -> Verdict {
-        if snapshot.any_partial && snapshot.may_be_partial(frame.ingress()) {
-            // Before anything else: the kernel, too, drops what arrives from us with half a checksum.
-            self.complete_checksum(frame, packet);
-        }
-        match self.tracker.table().confirm(lookup, &packet.key) {
-            Some(found) => self.pass(frame, packet, hash, &found, snapshot, now),
-            None => self.look_on(frame, packet, hash, lookup, snapshot, now),
+    fn decide(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
+        match self.tracker.table().confirm(pending.lookup, &pending.packet.key) {
+            Some(found) => self.pass(frame, pending, found, view),
+            None => self.look_on(frame, pending, view),
         }
     }
 
     /// The connection is not where the glance pointed: perhaps elsewhere, perhaps nowhere.
     #[cold]
-    fn look_on(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        hash: FlowHash,
-        lookup: Lookup,
-        snapshot: &Snapshot,
-        now: Tick,
-    ) -> Verdict {
-        match self.tracker.table().find_elsewhere(lookup, hash, &packet.key) {
-            Some(found) => self.pass_late(frame, packet, hash, &found, snapshot, now),
-            None => self.miss(frame, packet, hash, snapshot, now),
+    fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
+        match self.tracker.table().find_elsewhere(pending.lookup, pending.hash, &pending.packet.key) {
+            Some(found) => self.pass_late(frame, pending, found, view),
+            None => self.miss(frame, pending, view),
         }
     }
 
     /// A packet of a connection: its state moves on, its decision is applied.
     #[inline(always)]
-    fn pass(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        hash: FlowHash,
-        found: &Found,
-        snapshot: &Snapshot,
-        now: Tick,
-    ) -> Verdict {
-        let table = self.tracker.table();
-        match table.touch(found, packet.key.proto(), packet.flags, now, &snapshot.timeouts) {
+    fn pass(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
+        let flags = pending.packet.flags;
+        if self.tracker.table().pass(found, flags, view.now, &view.snapshot.timeouts) {
+            self.forward(frame, &pending.packet, found, view.snapshot);
+        } else {
+            self.move_on(frame, pending, found, view);
+        }
+    }
+
+    /// A packet that changes its connection's state, or comes after its end.
+    #[cold]
+    fn move_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
+        let flags = pending.packet.flags;
+        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.timeouts) {
             Touched::Same => {}
             Touched::Moved(from, to) => {
-                if let Some(decision) = decision_for(snapshot, found) {
+                if let Some(decision) = view.snapshot.decision(found.real()) {
                     decision.live.moved(from, to);
                 }
             }
             Touched::Over => {
-                self.end(found, snapshot);
-                return self.miss(frame, packet, hash, snapshot, now);
+                self.end(found, view.snapshot);
+                return self.miss(frame, pending, view);
             }
         }
-        self.forward(frame, packet, found, snapshot)
+        self.forward(frame, &pending.packet, found, view.snapshot);
     }
 
     /// The same for a packet that found its connection at the second look.
     #[cold]
-    fn pass_late(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        hash: FlowHash,
-        found: &Found,
-        snapshot: &Snapshot,
-        now: Tick,
-    ) -> Verdict {
-        self.pass(frame, packet, hash, found, snapshot, now)
+    fn pass_late(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
+        self.pass(frame, pending, found, view);
     }
 
     /// Applies a connection's decision.
     #[inline(always)]
-    fn forward(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        found: &Found,
-        snapshot: &Snapshot,
-    ) -> Verdict {
-        let Some(decision) = decision_for(snapshot, found) else {
-            return Verdict::Drop(DropReason::NoRealServer);
+    fn forward(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: Found, snapshot: &Snapshot) {
+        let Some(decision) = snapshot.decision(found.real()) else {
+            return self.refuse(frame, DropReason::NoRealServer);
         };
-        match found.direction {
+        match found.direction() {
             Direction::Original => {
-                let verdict = forward::to_server(frame, packet, decision);
-                match (verdict, &decision.way) {
-                    (Verdict::Forward(_), _) => {
+                let hop = match &decision.way {
+                    Ok(hop) => hop,
+                    Err(missing) => return self.lacks(frame, *missing),
+                };
+                match forward::to_server(frame, packet, decision, hop) {
+                    Ok(()) => {
                         let counters = self.counters.real(found.real());
                         counters.in_packets.add(1);
                         counters.in_bytes.add(packet.ip_len as u64);
+                        self.send(frame, hop);
                     }
-                    (_, Err(missing)) => self.want(*missing),
-                    _ => {}
+                    Err(reason) => self.refuse(frame, reason),
                 }
-                verdict
             }
             Direction::Reply => {
-                let verdict = self.forward_reply(frame, packet, found, decision, snapshot);
-                if let Verdict::Forward(_) = verdict {
-                    let counters = self.counters.real(found.real());
-                    counters.out_packets.add(1);
-                    counters.out_bytes.add(packet.ip_len as u64);
+                let hop = match self.way_back(packet, found, snapshot) {
+                    Ok(hop) => hop,
+                    Err(missing) => return self.lacks(frame, missing),
+                };
+                match forward::nat::to_client(frame, packet, &decision.back, &hop) {
+                    Ok(()) => {
+                        let counters = self.counters.real(found.real());
+                        counters.out_packets.add(1);
+                        counters.out_bytes.add(packet.ip_len as u64);
+                        self.send(frame, &hop);
+                    }
+                    Err(reason) => self.refuse(frame, reason),
                 }
-                verdict
             }
         }
     }
 
-    /// Sends a server's packet back to the client. The way there is remembered on the connection.
+    /// The next hop towards the client. It is remembered on the connection.
     #[inline(always)]
-    fn forward_reply(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        found: &Found,
-        decision: &Decision,
-        snapshot: &Snapshot,
-    ) -> Verdict {
+    fn way_back(&self, packet: &Packet, found: Found, snapshot: &Snapshot) -> Result<Hop, Missing> {
         let table = self.tracker.table();
-        if let Some(hop) = snapshot.hops.numbered(HopNumber(table.hop(found))) {
-            return forward::nat::to_client(frame, packet, &decision.back, hop);
-        }
-        match snapshot.hops.find_v4(packet.key.dst_v4().0) {
-            Ok(way) => {
+        match snapshot.hops.numbered(HopNumber(table.hop(found))) {
+            Some(hop) => Ok(*hop),
+            None => {
+                let way = snapshot.hops.find_v4(packet.key.dst_v4().0)?;
                 table.set_hop(found, way.number.0);
-                forward::nat::to_client(frame, packet, &decision.back, &way.hop)
-            }
-            Err(missing) => {
-                self.want(missing);
-                Verdict::Drop(missing.into())
+                Ok(way.hop)
             }
         }
+    }
+
+    #[inline(always)]
+    fn send(&self, frame: &mut Frame<'_>, hop: &Hop) {
+        self.counters.forwarded.add(1);
+        frame.verdict = Verdict::Forward(hop.interface);
+    }
+
+    #[cold]
+    fn refuse(&self, frame: &mut Frame<'_>, reason: DropReason) {
+        give(frame, Verdict::Drop(reason), &self.counters);
+    }
+
+    #[cold]
+    fn lacks(&mut self, frame: &mut Frame<'_>, missing: Missing) {
+        self.want(missing);
+        self.refuse(frame, missing.into());
+    }
+
+    #[cold]
+    fn leave(&self, frame: &mut Frame<'_>, reason: HostReason) {
+        give(frame, Verdict::ToHost(reason), &self.counters);
     }
 
     /// A packet of no connection: it opens one, or is not ours.
     #[cold]
-    fn miss(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        hash: FlowHash,
-        snapshot: &Snapshot,
-        now: Tick,
-    ) -> Verdict {
+    fn miss(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
+        let Pending { packet, hash, .. } = pending;
         let key = &packet.key;
+        let snapshot = view.snapshot;
         let Some(service) = snapshot.services.table().addressed_by(key) else {
-            return Verdict::ToHost(HostReason::NotOurs);
+            return self.leave(frame, HostReason::NotOurs);
         };
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens =
@@ -317,28 +315,29 @@ impl Road {
         // The connection may have been opened since our look: by a packet before this one in the batch, or by another
         // worker. Who is to open one finds out about the latter when he does; who is not must know for certain.
         let table = self.tracker.table();
-        let opened_since = if opens { table.search(hash, key) } else { table.find_for_certain(hash, key) };
+        let opened_since = if opens { table.search(*hash, key) } else { table.find_for_certain(*hash, key) };
         if let Some(found) = opened_since {
-            return self.pass_late(frame, packet, hash, &found, snapshot, now);
+            return self.pass_late(frame, pending, found, view);
         }
         if !opens {
-            return Verdict::ToHost(HostReason::NoConnection);
+            return self.leave(frame, HostReason::NoConnection);
         }
         let Some(real) = snapshot.services.pick(service) else {
-            return Verdict::Drop(DropReason::NoRealServer);
+            return self.refuse(frame, DropReason::NoRealServer);
         };
-        match self.tracker.open(key, hash, real.id, packet.flags, real.method.sees_replies(), now) {
+        let sees_replies = real.method.sees_replies();
+        match self.tracker.open(key, *hash, real.id, packet.flags, sees_replies, view.now) {
             Ok(Opened::New(found)) => {
-                self.opened(real, &found, packet, snapshot);
-                self.forward(frame, packet, &found, snapshot)
+                self.opened(real, found, packet, snapshot);
+                self.forward(frame, packet, found, snapshot);
             }
-            Ok(Opened::Already(found)) => self.pass_late(frame, packet, hash, &found, snapshot, now),
-            Err(Refused::Full) => Verdict::Drop(DropReason::TableFull),
+            Ok(Opened::Already(found)) => self.pass_late(frame, pending, found, view),
+            Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
     }
 
     /// Counts a new connection, and asks early for the neighbour that its replies will need.
-    fn opened(&mut self, real: &RealServer, found: &Found, packet: &Packet, snapshot: &Snapshot) {
+    fn opened(&mut self, real: &RealServer, found: Found, packet: &Packet, snapshot: &Snapshot) {
         real.live.opened(found.state().standing());
         self.counters.real(real.id).connections.add(1);
         if real.method == Method::Nat {
@@ -349,17 +348,22 @@ impl Road {
         }
     }
 
-    fn end(&mut self, found: &Found, snapshot: &Snapshot) {
-        if let Some(ended) = self.tracker.end(found) {
+    fn end(&mut self, found: Found, snapshot: &Snapshot) {
+        if let Some(ended) = self.tracker.end(&found) {
             closed(snapshot, &self.counters, ended);
         }
     }
 
-    #[cold]
-    fn complete_checksum(&self, frame: &mut Frame<'_>, packet: &Packet) {
-        let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
-        if checksum::complete_partial(without_padding, packet.l4 as usize, packet.key.proto()) {
-            self.counters.completed_checksums.add(1);
+    /// Before anything else: the kernel, too, drops what arrives from us with half a checksum.
+    fn complete_checksums(&self, frames: &mut [Frame<'_>], pending: &[Pending], snapshot: &Snapshot) {
+        for (frame, Pending { packet, goes_on, .. }) in frames.iter_mut().zip(pending) {
+            if !goes_on || !snapshot.may_be_partial(frame.ingress()) {
+                continue;
+            }
+            let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
+            if checksum::complete_partial(without_padding, packet.l4 as usize, packet.key.proto()) {
+                self.counters.completed_checksums.add(1);
+            }
         }
     }
 
@@ -374,21 +378,35 @@ impl Road {
 
 /// Hashes a packet's key and asks for its bucket.
 #[inline(always)]
-fn ask(table: &Table, at: usize, packet: Packet) -> Pending {
+fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
     let hash = table.hash(&packet.key);
     table.prefetch(hash);
-    Pending { at: at as u32, packet, hash, lookup: Lookup::Nowhere }
+    *pending = Pending { packet, hash, lookup: Lookup::NOWHERE, goes_on: true };
 }
 
-#[inline]
-fn decision_for<'s>(snapshot: &'s Snapshot, found: &Found) -> Option<&'s Decision> {
-    snapshot.decisions.get(found.real().index())?.as_ref()
+/// What is not plain: it has a flow all the same, or gets its verdict at once.
+#[cold]
+fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, counters: &Counters) {
+    match parse::careful(frame.data()) {
+        Ok(packet) => ask(table, packet, pending),
+        Err(no_flow) => {
+            pending.goes_on = false;
+            give(frame, no_flow.into(), counters);
+        }
+    }
+}
+
+/// Any verdict but that the frame is sent on.
+#[cold]
+fn give(frame: &mut Frame<'_>, verdict: Verdict, counters: &Counters) {
+    counters.count(verdict);
+    frame.verdict = verdict;
 }
 
 /// A connection is no more: its server has one less.
 fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
     counters.expired.add(1);
-    if let Some(Some(decision)) = snapshot.decisions.get(ended.real.index()) {
+    if let Some(decision) = snapshot.decision(ended.real) {
         decision.live.closed(ended.standing);
     }
 }

@@ -6,7 +6,7 @@ use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
 use crate::net::{Endpoint, InterfaceId};
 use crate::sched::{self, Scheduler};
-use crate::service::{Live, Method, RealServer, ServiceTable, VirtualService};
+use crate::service::{Live, Method, RealId, RealServer, ServiceTable, VirtualService};
 use crate::wire::rewrite::{Translation, V4End};
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -146,6 +146,12 @@ impl Snapshot {
         }
         let any_partial = partial_checksums.contains(&true);
         Snapshot { services, hops, decisions, timeouts, partial_checksums, any_partial }
+    }
+
+    /// How packets reach this server; `None` if it is not known any more.
+    #[inline]
+    pub fn decision(&self, real: RealId) -> Option<&Decision> {
+        self.decisions.get(real.index())?.as_ref()
     }
 
     /// Whether checksums on frames of this interface may be partial.

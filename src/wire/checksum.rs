@@ -37,14 +37,17 @@ pub fn of_header(header: &[u8]) -> u16 {
     !fold(sum(header))
 }
 
-/// Whether the checksum of an IPv4 header without options is right.
+/// Whether the checksum of an IPv4 header without options, which is not all zeros, is right.
 #[inline]
 pub fn is_right(header: &[u8; IPV4]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|word| u32::from_ne_bytes(*word) as u64).sum();
-    // In whatever byte order, a right header sums up to ones, which are 0 modulo 0xffff; and no sum is 0, since
-    // the version is not.
-    sum.is_multiple_of(0xffff) && sum != 0
+    let (words, _) = header.as_chunks::<8>();
+    let last = u32::from_ne_bytes([header[16], header[17], header[18], header[19]]);
+    let (sum, carry) = u64::from_ne_bytes(words[0]).overflowing_add(u64::from_ne_bytes(words[1]));
+    let (sum, again) = sum.overflowing_add(last as u64 + carry as u64);
+    // In whatever byte order, a right header sums up to ones, which are a multiple of 0xffff, as is 2^64 - 1: a carry
+    // counts one. (The sum is 0 for a header of zeros alone, which has no version.)
+    const TIMES: u64 = 0xfffe_fffe_fffe_ffff; // 0xffff * TIMES = 1 modulo 2^64
+    (sum + again as u64).wrapping_mul(TIMES) <= u64::MAX / 0xffff
 }
 
 /// The pseudo-header's sum for a segment of `len` bytes between IPv4 addresses (RFC 9293, 3.1).
@@ -56,7 +59,8 @@ pub fn pseudo_v4(src: u32, dst: u32, proto: Proto, len: u16) -> u32 {
 /// A change to words that a checksum covers, gathered first and then applied to every checksum that covers
 /// them (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
 ///
-/// Kept folded, in ones' complement, so that applying it is one addition.
+/// Kept folded, in ones' complement, so that applying it is one addition; and in network order, in which it is
+/// added to a checksum as it stands in the packet (sums in ones' complement know no byte order, RFC 1071).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change(u16);
 
@@ -67,7 +71,7 @@ impl Change {
     /// A 16-bit word changes from `old` to `new`.
     #[inline]
     pub const fn word(self, old: u16, new: u16) -> Change {
-        Change(fold(self.0 as u32 + !old as u32 + new as u32))
+        Change(fold(self.0 as u32 + !old.to_be() as u32 + new.to_be() as u32))
     }
 
     /// An aligned 32-bit word changes from `old` to `new`.
@@ -81,11 +85,11 @@ impl Change {
         Change(fold(self.0 as u32 + other.0 as u32))
     }
 
-    /// The checksum that `checksum` becomes.
+    /// The checksum that `checksum`, as it stands in the packet, becomes.
     #[inline]
-    pub const fn applied_to(self, checksum: u16) -> u16 {
-        let sum = self.0 as u32 + !checksum as u32;
-        !((sum >> 16) + (sum & 0xffff)) as u16
+    pub const fn applied_to(self, checksum: [u8; 2]) -> [u8; 2] {
+        let (sum, carry) = self.0.overflowing_add(!u16::from_ne_bytes(checksum));
+        (!(sum + carry as u16)).to_ne_bytes()
     }
 }
 
@@ -149,7 +153,7 @@ mod tests {
     #[test]
     fn the_difference_is_that_of_rfc_1624s_example() {
         // HC = 0xdd2f, m = 0x5555, m' = 0x3285: the corner where equation 2 of RFC 1141 gives -0.
-        assert_eq!(Change::NONE.word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
+        assert_eq!(Change::NONE.word(0x5555, 0x3285).applied_to([0xdd, 0x2f]), [0, 0]);
     }
 
     #[test]
@@ -177,7 +181,7 @@ mod tests {
             let change = Change::NONE.long(old, address).word(be16(&bytes, 18), port);
             bytes[12..16].copy_from_slice(&address.to_be_bytes());
             bytes[18..20].copy_from_slice(&port.to_be_bytes());
-            prop_assert_eq!(change.applied_to(before), of_header(&bytes));
+            prop_assert_eq!(change.applied_to(before.to_be_bytes()), of_header(&bytes).to_be_bytes());
             let header: [u8; IPV4] = bytes[..IPV4].try_into().unwrap();
             prop_assert_eq!(is_right(&header), of_header(&header) == 0);
             let mut whole = header;

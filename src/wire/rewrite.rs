@@ -83,29 +83,27 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
-    let Some((head, rest)) = frame.split_first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
-    let segment = l4.checked_sub(head.len()).and_then(|options| rest.get_mut(options..));
-    let Some(segment) = segment else { return };
+    let Some(segment) = frame.get_mut(l4..) else { return };
     let (address_at, port_at) = if end == End::Src { (ETHERNET + 12, 0) } else { (ETHERNET + 16, 2) };
     match proto {
         Proto::Tcp => {
             let Some(tcp) = segment.first_chunk_mut::<18>() else { return };
             tcp[port_at..port_at + 2].copy_from_slice(&to.port);
-            let checksum = to.to_transport.applied_to(u16::from_be_bytes([tcp[16], tcp[17]]));
-            tcp[16..].copy_from_slice(&checksum.to_be_bytes());
+            let checksum = to.to_transport.applied_to([tcp[16], tcp[17]]);
+            tcp[16..].copy_from_slice(&checksum);
         }
         Proto::Udp => {
             let Some(udp) = segment.first_chunk_mut::<8>() else { return };
             udp[port_at..port_at + 2].copy_from_slice(&to.port);
-            let old = u16::from_be_bytes([udp[6], udp[7]]);
-            let checksum = match to.to_transport.applied_to(old) {
-                _ if old == 0 => 0,
-                0 => 0xffff,
+            let checksum = match to.to_transport.applied_to([udp[6], udp[7]]) {
+                _ if udp[6..] == [0, 0] => [0, 0],
+                [0, 0] => [0xff, 0xff],
                 checksum => checksum,
             };
-            udp[6..].copy_from_slice(&checksum.to_be_bytes());
+            udp[6..].copy_from_slice(&checksum);
         }
     }
+    let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
     head[..12].copy_from_slice(macs);
     head[address_at..address_at + 4].copy_from_slice(&to.address);
     take_hop(head, to.to_ip);
@@ -115,8 +113,8 @@ pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end
 #[inline]
 fn take_hop(head: &mut Head, change: Change) {
     head[TTL] = head[TTL].wrapping_sub(1);
-    let checksum = change.applied_to(u16::from_be_bytes([head[CHECKSUM], head[CHECKSUM + 1]]));
-    head[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+    let checksum = change.applied_to([head[CHECKSUM], head[CHECKSUM + 1]]);
+    head[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum);
 }
 
 #[cfg(test)]

@@ -3,17 +3,15 @@
 use super::{admit, without_padding};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
-use crate::dataplane::verdict::Verdict;
+use crate::dataplane::verdict::DropReason;
 use crate::wire::parse::Packet;
 use crate::wire::rewrite;
 
 /// Hands the packet to the server over their common link.
 #[inline(always)]
-pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Verdict {
-    if let Err(reason) = admit(packet, hop, 0) {
-        return Verdict::Drop(reason);
-    }
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Result<(), DropReason> {
+    admit(packet, hop, 0)?;
     without_padding(frame, packet);
     rewrite::route(frame.data_mut(), &hop.macs);
-    Verdict::Forward(hop.interface)
+    Ok(())
 }

@@ -10,18 +10,22 @@ pub mod tun;
 use super::nexthop::Hop;
 use super::port::Frame;
 use super::snapshot::Decision;
-use super::verdict::{DropReason, Verdict};
+use super::verdict::DropReason;
 use crate::service::Method;
 use crate::wire::ETHERNET;
 use crate::wire::parse::Packet;
 
-/// Sends a client's packet to the server of this decision.
+/// Rewrites a client's packet for the server of this decision, to which `hop` leads.
+///
+/// # Errors
+/// The packet may not go this way, and is as it was.
 #[inline(always)]
-pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, decision: &Decision) -> Verdict {
-    let hop = match &decision.way {
-        Ok(hop) => hop,
-        Err(missing) => return Verdict::Drop((*missing).into()),
-    };
+pub fn to_server(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    decision: &Decision,
+    hop: &Hop,
+) -> Result<(), DropReason> {
     match decision.method {
         Method::Nat => nat::to_server(frame, packet, &decision.there, hop),
         Method::Dr => dr::to_server(frame, packet, hop),
