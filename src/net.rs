@@ -212,7 +212,8 @@ impl FlowKey {
     /// The transport protocol.
     #[inline]
     pub const fn proto(&self) -> Proto {
-        if (self.tail >> 8) as u8 == Proto::Tcp as u8 { Proto::Tcp } else { Proto::Udp }
+        // The one bit that tells 6 from 17.
+        if self.tail >> 8 & 2 != 0 { Proto::Tcp } else { Proto::Udp }
     }
 
     /// The addressee's end of an IPv4 key, as plain numbers.

@@ -41,7 +41,7 @@ impl Meta {
     /// The state, and whether a reply was seen.
     #[inline]
     pub(super) fn phase(self) -> Phase {
-        Phase(self.0 as u8)
+        Phase(self.0 as u8 & Phase::BITS)
     }
 
     #[inline]

@@ -22,13 +22,19 @@ impl Seed {
 pub struct FlowHash {
     /// The bucket to look at first.
     pub(super) bucket: u32,
-    /// What the bucket remembers of the hash; never 0.
+    /// What the bucket remembers of the hash, where 0 is an empty lane; a key's has the top bit set.
     pub(super) tag: u16,
 }
 
 impl FlowHash {
     /// Of no key.
     pub const NONE: FlowHash = FlowHash { bucket: 0, tag: 1 };
+
+    /// Whether it is of a key.
+    #[inline]
+    pub const fn is_some(self) -> bool {
+        self.tag != FlowHash::NONE.tag
+    }
 
     /// The hash of `key` for a table of `buckets` buckets.
     #[inline]

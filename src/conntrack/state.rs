@@ -103,8 +103,8 @@ impl State {
 pub(super) struct Phase(pub(super) u8);
 
 impl Phase {
-    /// How many there are: a phase is a number below.
-    pub(super) const COUNT: usize = 64;
+    /// What a phase may have set.
+    pub(super) const BITS: u8 = 63;
 
     pub(super) const fn new(state: State, input_only: bool) -> Phase {
         Phase(state as u8 | (input_only as u8) << 5)
@@ -122,12 +122,12 @@ impl Phase {
 
 /// How many ticks of silence each state allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts([u32; 32]);
+pub struct Timeouts([u32; 64]);
 
 impl Timeouts {
     /// IPVS's defaults, but for the three that `ipvsadm --set tcp tcpfin udp` sets.
     pub fn new(tcp: Duration, tcp_fin: Duration, udp: Duration) -> Timeouts {
-        let mut ticks = [0; 32];
+        let mut ticks = [0; 64];
         for state in State::ALL {
             ticks[state as usize] = Tick::PER_SECOND
                 * match state {
@@ -143,6 +143,8 @@ impl Timeouts {
         ticks[State::Established as usize] = Tick::span(tcp);
         ticks[State::FinWait as usize] = Tick::span(tcp_fin);
         ticks[State::Udp as usize] = Tick::span(udp);
+        // By phase: the same whether replies were seen or not.
+        ticks.copy_within(..32, 32);
         Timeouts(ticks)
     }
 
@@ -155,7 +157,7 @@ impl Timeouts {
     /// The same by phase.
     #[inline]
     pub(super) const fn of_phase(&self, phase: Phase) -> u32 {
-        self.0[(phase.0 & 31) as usize]
+        self.0[(phase.0 & Phase::BITS) as usize]
     }
 }
 

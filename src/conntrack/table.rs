@@ -58,6 +58,12 @@ impl Lookup {
     pub fn goes_on(self) -> bool {
         self.0 & Lookup::BUCKET != 0
     }
+
+    /// Something that goes on if one of the two does.
+    #[inline]
+    pub fn or(self, other: Lookup) -> Lookup {
+        Lookup(self.0 | other.0)
+    }
 }
 
 impl Default for Lookup {
@@ -203,9 +209,7 @@ impl Table {
     /// Asks for the bucket that a later [`Table::glance`] reads.
     #[inline]
     pub fn prefetch(&self, hash: FlowHash) {
-        if let Some(bucket) = self.buckets.get(self.bucket_of(hash)) {
-            prefetch(bucket);
-        }
+        prefetch(self.buckets.as_ptr().wrapping_add(self.bucket_of(hash)));
     }
 
     /// Looks at the tags of the first bucket, and asks for the line that is to be read next: the connection's, or
@@ -223,41 +227,58 @@ impl Table {
 
     #[inline]
     fn glance_at(&self, bucket: usize, hash: FlowHash) -> Lookup {
-        let Some(bucket) = self.buckets.get(bucket) else { return Lookup::NOWHERE };
+        let bucket = &self.buckets[bucket];
         if let Some(reference) = bucket.under(hash.tag).next() {
-            if let Some(entry) = self.slab.get(reference.slot() as usize) {
-                prefetch(entry);
-            }
+            prefetch(self.slab.as_ptr().wrapping_add(reference.slot() as usize));
             return Lookup(reference.0);
         }
         let Some(next) = bucket.next() else { return Lookup::NOWHERE };
-        if let Some(bucket) = self.buckets.get(next as usize) {
-            prefetch(bucket);
-        }
+        prefetch(self.buckets.as_ptr().wrapping_add(next as usize));
         Lookup(next | Lookup::BUCKET)
     }
 
-    /// The connection of a packet, if it is where `lookup` points.
+    /// What nearly every packet is: one of the connection that `lookup` points to, which changes nothing but that it
+    /// was seen. `None`, and nothing was done, for every other: then [`Table::find`] and [`Table::touch`] say more.
     #[inline(always)]
-    pub fn confirm(&self, lookup: Lookup, key: &FlowKey) -> Option<Found> {
-        // No slot has the number of a bucket, or of nowhere.
-        self.confirm_at(Reference(lookup.0), key)
-    }
-
-    /// The connection of a packet that is not where `lookup` points.
-    pub fn find_elsewhere(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        if lookup == Lookup::NOWHERE { None } else { self.search(hash, key) }
+    pub fn pass(
+        &self,
+        lookup: Lookup,
+        key: &FlowKey,
+        flags: TcpFlags,
+        now: Tick,
+        timeouts: &Timeouts,
+    ) -> Option<Found> {
+        let reference = Reference(lookup.0);
+        let entry = self.slab.get(reference.slot() as usize)?;
+        let found = self.confirm(entry, reference, key)?;
+        let (phase, seen) = (found.meta.phase(), entry.seen());
+        let same = tcp::next(phase, found.direction(), flags) == phase;
+        if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
+            return None;
+        }
+        // The line is written once a tick at most.
+        if seen != now {
+            entry.see(now);
+        }
+        Some(found)
     }
 
     /// The connection of a packet, where `lookup` saw one or wherever it is.
     pub fn find(&self, lookup: Lookup, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        self.confirm(lookup, key).or_else(|| self.find_elsewhere(lookup, hash, key))
+        if lookup == Lookup::NOWHERE {
+            return None;
+        }
+        self.confirm_at(Reference(lookup.0), key).or_else(|| self.search(hash, key))
     }
 
     /// The connection behind a reference, if the packet is of it.
-    #[inline(always)]
     fn confirm_at(&self, reference: Reference, key: &FlowKey) -> Option<Found> {
-        let entry = self.slab.get(reference.slot() as usize)?;
+        // No slot has the number of a bucket, or of nowhere.
+        self.confirm(self.slab.get(reference.slot() as usize)?, reference, key)
+    }
+
+    #[inline(always)]
+    fn confirm(&self, entry: &Entry, reference: Reference, key: &FlowKey) -> Option<Found> {
         let meta = entry.meta();
         let ours = if reference.is_reply() {
             entry.is_to_client_of(key) && self.is_from(meta.real(), key)
@@ -333,23 +354,6 @@ impl Table {
             Endpoint::new(IpAddr::V6(bits.into()), third.load(Acquire) as u16)
         };
         Some(FlowKey::new(key.proto(), server, key.src()))
-    }
-
-    /// A packet of the connection passes, and nothing changes but that it was seen. `false`, and nothing was done, if
-    /// something does change: then [`Table::touch`] has more to say.
-    #[inline(always)]
-    pub fn pass(&self, found: Found, flags: TcpFlags, now: Tick, timeouts: &Timeouts) -> bool {
-        let Some(entry) = self.slab.get(found.slot() as usize) else { return false };
-        let (phase, seen) = (found.meta.phase(), entry.seen());
-        let same = tcp::next(phase, found.direction(), flags) == phase;
-        if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
-            return false;
-        }
-        // The line is written once a tick at most.
-        if seen != now {
-            entry.see(now);
-        }
-        true
     }
 
     /// A packet of the connection passes: its state moves on, its silence ends.

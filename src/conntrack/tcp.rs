@@ -77,7 +77,7 @@ const TABLE: [Phase; 1024] = {
     let mut table = [Phase(0); 1024];
     let mut at = 0;
     while at < table.len() {
-        table[at] = moved(Phase((at % Phase::COUNT) as u8), at >> 6 & 7, at >> 9);
+        table[at] = moved(Phase(at as u8 & Phase::BITS), at >> 6 & 7, at >> 9);
         at += 1;
     }
     table

@@ -13,7 +13,7 @@ use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
 use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
-use crate::service::{Method, RealServer};
+use crate::service::{Method, RealId, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
@@ -108,8 +108,6 @@ struct Pending {
     packet: Packet,
     hash: FlowHash,
     lookup: Lookup,
-    /// Whether it is still on its way: what has no flow has had its verdict.
-    goes_on: bool,
 }
 
 const _: () = assert!(size_of::<Pending>() == 64);
@@ -126,8 +124,13 @@ impl Pending {
         },
         hash: FlowHash::NONE,
         lookup: Lookup::NOWHERE,
-        goes_on: false,
     };
+
+    /// Whether it is still on its way: what has no flow has had its verdict.
+    #[inline]
+    fn goes_on(&self) -> bool {
+        self.hash.is_some()
+    }
 }
 
 /// What a batch is decided by.
@@ -150,12 +153,12 @@ impl Road {
             }
         }
         let pending = &mut pending[..frames.len()];
-        let mut further = false;
+        let mut any = Lookup::default();
         for pending in pending.iter_mut() {
             pending.lookup = table.glance(pending.hash);
-            further |= pending.lookup.goes_on();
+            any = any.or(pending.lookup);
         }
-        if further {
+        if any.goes_on() {
             for pending in pending.iter_mut() {
                 pending.lookup = table.glance_further(pending.lookup, pending.hash);
             }
@@ -164,43 +167,34 @@ impl Road {
             self.complete_checksums(frames, pending, view.snapshot);
         }
         for (frame, pending) in frames.iter_mut().zip(pending) {
-            if pending.goes_on {
-                self.decide(frame, pending, view);
-            }
+            self.decide(frame, pending, view);
         }
     }
 
     /// What becomes of one packet.
     #[inline(always)]
     fn decide(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
-        match self.tracker.table().confirm(pending.lookup, &pending.packet.key) {
-            Some(found) => self.pass(frame, pending, found, view),
+        let table = self.tracker.table();
+        let Pending { packet, lookup, .. } = pending;
+        match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
+            Some(found) => self.forward(frame, packet, found, view.snapshot),
             None => self.look_on(frame, pending, view),
         }
     }
 
-    /// The connection is not where the glance pointed: perhaps elsewhere, perhaps nowhere.
+    /// Its connection is not where the glance pointed, or it has one to open, to change or to end.
     #[cold]
     fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
-        match self.tracker.table().find_elsewhere(pending.lookup, pending.hash, &pending.packet.key) {
-            Some(found) => self.pass_late(frame, pending, found, view),
+        if !pending.goes_on() {
+            return;
+        }
+        match self.tracker.table().find(pending.lookup, pending.hash, &pending.packet.key) {
+            Some(found) => self.move_on(frame, pending, found, view),
             None => self.miss(frame, pending, view),
         }
     }
 
     /// A packet of a connection: its state moves on, its decision is applied.
-    #[inline(always)]
-    fn pass(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
-        let flags = pending.packet.flags;
-        if self.tracker.table().pass(found, flags, view.now, &view.snapshot.timeouts) {
-            self.forward(frame, &pending.packet, found, view.snapshot);
-        } else {
-            self.move_on(frame, pending, found, view);
-        }
-    }
-
-    /// A packet that changes its connection's state, or comes after its end.
-    #[cold]
     fn move_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
         let flags = pending.packet.flags;
         match self.tracker.table().touch(found, flags, view.now, &view.snapshot.timeouts) {
@@ -218,27 +212,18 @@ impl Road {
         self.forward(frame, &pending.packet, found, view.snapshot);
     }
 
-    /// The same for a packet that found its connection at the second look.
-    #[cold]
-    fn pass_late(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
-        self.pass(frame, pending, found, view);
-    }
-
     /// Applies a connection's decision.
     #[inline(always)]
     fn forward(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: Found, snapshot: &Snapshot) {
-        let Some(decision) = snapshot.decision(found.real()) else {
-            return self.refuse(frame, DropReason::NoRealServer);
-        };
+        let real = found.real();
         match found.direction() {
             Direction::Original => {
-                let hop = match &decision.way {
-                    Ok(hop) => hop,
-                    Err(missing) => return self.lacks(frame, *missing),
+                let Some((decision, hop)) = snapshot.towards(real) else {
+                    return self.lack(frame, real, snapshot);
                 };
                 match forward::to_server(frame, packet, decision, hop) {
                     Ok(()) => {
-                        let counters = self.counters.real(found.real());
+                        let counters = self.counters.real(real);
                         counters.in_packets.add(1);
                         counters.in_bytes.add(packet.ip_len as u64);
                         self.send(frame, hop);
@@ -247,13 +232,16 @@ impl Road {
                 }
             }
             Direction::Reply => {
+                let Some(decision) = snapshot.decision(real) else {
+                    return self.lack(frame, real, snapshot);
+                };
                 let hop = match self.way_back(packet, found, snapshot) {
                     Ok(hop) => hop,
-                    Err(missing) => return self.lacks(frame, missing),
+                    Err(missing) => return self.miss_out(frame, missing),
                 };
                 match forward::nat::to_client(frame, packet, &decision.back, &hop) {
                     Ok(()) => {
-                        let counters = self.counters.real(found.real());
+                        let counters = self.counters.real(real);
                         counters.out_packets.add(1);
                         counters.out_bytes.add(packet.ip_len as u64);
                         self.send(frame, &hop);
@@ -289,8 +277,17 @@ impl Road {
         give(frame, Verdict::Drop(reason), &self.counters);
     }
 
+    /// There is no way to the server.
     #[cold]
-    fn lacks(&mut self, frame: &mut Frame<'_>, missing: Missing) {
+    fn lack(&mut self, frame: &mut Frame<'_>, real: RealId, snapshot: &Snapshot) {
+        match snapshot.decision(real).map(|decision| decision.way) {
+            Some(Err(missing)) => self.miss_out(frame, missing),
+            _ => self.refuse(frame, DropReason::NoRealServer),
+        }
+    }
+
+    #[cold]
+    fn miss_out(&mut self, frame: &mut Frame<'_>, missing: Missing) {
         self.want(missing);
         self.refuse(frame, missing.into());
     }
@@ -317,7 +314,7 @@ impl Road {
         let table = self.tracker.table();
         let opened_since = if opens { table.search(*hash, key) } else { table.find_for_certain(*hash, key) };
         if let Some(found) = opened_since {
-            return self.pass_late(frame, pending, found, view);
+            return self.move_on(frame, pending, found, view);
         }
         if !opens {
             return self.leave(frame, HostReason::NoConnection);
@@ -331,7 +328,7 @@ impl Road {
                 self.opened(real, found, packet, snapshot);
                 self.forward(frame, packet, found, snapshot);
             }
-            Ok(Opened::Already(found)) => self.pass_late(frame, pending, found, view),
+            Ok(Opened::Already(found)) => self.move_on(frame, pending, found, view),
             Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
     }
@@ -356,8 +353,9 @@ impl Road {
 
     /// Before anything else: the kernel, too, drops what arrives from us with half a checksum.
     fn complete_checksums(&self, frames: &mut [Frame<'_>], pending: &[Pending], snapshot: &Snapshot) {
-        for (frame, Pending { packet, goes_on, .. }) in frames.iter_mut().zip(pending) {
-            if !goes_on || !snapshot.may_be_partial(frame.ingress()) {
+        for (frame, pending) in frames.iter_mut().zip(pending) {
+            let packet = &pending.packet;
+            if !pending.goes_on() || !snapshot.may_be_partial(frame.ingress()) {
                 continue;
             }
             let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
@@ -381,7 +379,7 @@ impl Road {
 fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
     let hash = table.hash(&packet.key);
     table.prefetch(hash);
-    *pending = Pending { packet, hash, lookup: Lookup::NOWHERE, goes_on: true };
+    (pending.packet, pending.hash) = (packet, hash);
 }
 
 /// What is not plain: it has a flow all the same, or gets its verdict at once.
@@ -390,7 +388,7 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
     match parse::careful(frame.data()) {
         Ok(packet) => ask(table, packet, pending),
         Err(no_flow) => {
-            pending.goes_on = false;
+            pending.hash = FlowHash::NONE;
             give(frame, no_flow.into(), counters);
         }
     }

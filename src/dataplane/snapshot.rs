@@ -154,6 +154,15 @@ impl Snapshot {
         self.decisions.get(real.index())?.as_ref()
     }
 
+    /// How packets reach this server, and the next hop towards it; `None` if either is not known.
+    #[inline]
+    pub fn towards(&self, real: RealId) -> Option<(&Decision, &Hop)> {
+        match self.decisions.get(real.index()) {
+            Some(Some(decision @ Decision { way: Ok(hop), .. })) => Some((decision, hop)),
+            _ => None,
+        }
+    }
+
     /// Whether checksums on frames of this interface may be partial.
     #[inline]
     pub fn may_be_partial(&self, ingress: InterfaceId) -> bool {

@@ -58,8 +58,8 @@ pub fn parse(frame: &[u8]) -> Result<Packet, NoFlow> {
 #[inline(always)]
 pub fn plain(frame: &[u8]) -> Option<Packet> {
     const TRANSPORT: usize = ETHERNET + IPV4;
-    // The headers up to the UDP checksum.
-    let head: &[u8; TRANSPORT + 8] = frame.first_chunk()?;
+    // The headers up to that of TCP; a shorter UDP packet, which has no padding then, is looked at carefully.
+    let head: &[u8; TRANSPORT + 20] = frame.first_chunk()?;
     let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let ip: &[u8; IPV4] = head[ETHERNET..].first_chunk()?;
@@ -69,23 +69,20 @@ pub fn plain(frame: &[u8]) -> Option<Packet> {
     if !ordinary || ETHERNET + ip_len as usize > frame.len() || !checksum::is_right(ip) {
         return None;
     }
-    let (proto, flags) = match head[23] {
-        6 => {
-            let tcp: &[u8; 20] = frame[TRANSPORT..].first_chunk()?;
-            let header = (tcp[12] >> 4) as usize * 4;
-            if header < 20 || IPV4 + header > ip_len as usize {
-                return None;
-            }
-            (Proto::Tcp, TcpFlags(tcp[13]))
+    let (proto, flags) = if head[23] == Proto::Tcp as u8 {
+        let header = (head[46] >> 4) as usize * 4;
+        if header < 20 || IPV4 + header > ip_len as usize {
+            return None;
         }
-        17 => {
-            let len = half(TRANSPORT + 4) as usize;
-            if len < 8 || IPV4 + len > ip_len as usize {
-                return None;
-            }
-            (Proto::Udp, TcpFlags::default())
+        (Proto::Tcp, TcpFlags(head[47]))
+    } else if head[23] == Proto::Udp as u8 {
+        let len = half(TRANSPORT + 4) as usize;
+        if len < 8 || IPV4 + len > ip_len as usize {
+            return None;
         }
-        _ => return None,
+        (Proto::Udp, TcpFlags::default())
+    } else {
+        return None;
     };
     let key = FlowKey::v4_ports(proto, word(26), word(30), word(TRANSPORT));
     Some(Packet { key, l4: TRANSPORT as u16, ip_len, ttl: head[22], flags })

@@ -83,17 +83,16 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
-    let Some(segment) = frame.get_mut(l4..) else { return };
     let (address_at, port_at) = if end == End::Src { (ETHERNET + 12, 0) } else { (ETHERNET + 16, 2) };
     match proto {
         Proto::Tcp => {
-            let Some(tcp) = segment.first_chunk_mut::<18>() else { return };
+            let Some(tcp) = frame.get_mut(l4..l4 + 18) else { return };
             tcp[port_at..port_at + 2].copy_from_slice(&to.port);
             let checksum = to.to_transport.applied_to([tcp[16], tcp[17]]);
             tcp[16..].copy_from_slice(&checksum);
         }
         Proto::Udp => {
-            let Some(udp) = segment.first_chunk_mut::<8>() else { return };
+            let Some(udp) = frame.get_mut(l4..l4 + 8) else { return };
             udp[port_at..port_at + 2].copy_from_slice(&to.port);
             let checksum = match to.to_transport.applied_to([udp[6], udp[7]]) {
                 _ if udp[6..] == [0, 0] => [0, 0],

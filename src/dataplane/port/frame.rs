@@ -94,7 +94,9 @@ impl<'a> Frame<'a> {
     /// Cuts the packet to its first `len` bytes; nothing happens if it is not longer.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len as u32);
+        if len < self.len as usize {
+            self.len = len as u32;
+        }
     }
 }
 
