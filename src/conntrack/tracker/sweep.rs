@@ -1,0 +1,130 @@
+//! Forgets connections that were silent for too long, a slice of the slab at a time.
+
+use super::{Ended, Place, Tracker};
+use crate::conntrack::entry::{Entry, Meta};
+use crate::conntrack::state::Timeouts;
+use crate::net::Tick;
+use std::collections::VecDeque;
+
+/// How many looks at a slot ending a connection costs, about.
+const ENDING_COSTS: u32 = 4;
+
+/// Connections found silent, at most, that are not ended yet: their buckets are on their way into the cache.
+const DOOMED: usize = 16;
+
+/// How far a worker's sweep has come.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// The next slot to look at, counted within the worker's share.
+    cursor: u32,
+    /// Slots that should have been looked at by `counted`, but were not yet.
+    due: u64,
+    counted: Option<Tick>,
+    /// Found silent and not ended yet, the oldest first.
+    doomed: VecDeque<Place>,
+}
+
+impl Sweep {
+    pub(super) fn new() -> Sweep {
+        Sweep { cursor: 0, due: 0, counted: None, doomed: VecDeque::with_capacity(DOOMED) }
+    }
+
+    /// Leaves those found silent to another round.
+    pub(super) fn spare_doomed(&mut self) {
+        self.doomed.clear();
+    }
+}
+
+impl Tracker {
+    /// Looks at this worker's share of the slots and ends the connections that were silent for too long: every
+    /// slot once a second, `most` in this call, and fewer if many of them end. Some are ended by the next call only.
+    /// Each connection ended is told to `ended`. `true` if the sweep is behind: more is due than this call was allowed.
+    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) -> bool {
+        let gone = now.since(*self.sweep.counted.get_or_insert(now));
+        if gone > 0 {
+            self.sweep.counted = Some(now);
+        } else if self.sweep.due == 0 && self.sweep.doomed.is_empty() {
+            return false;
+        }
+        let used = self.table.slots.unused() as u64;
+        let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
+        let (from, slots) = (share(self.worker), share(self.worker + 1) - share(self.worker));
+        let fresh = (slots as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
+        self.sweep.due = (self.sweep.due + fresh).min(slots as u64);
+
+        let mut ends = most / ENDING_COSTS + 1;
+        while ends > 0 && !self.sweep.doomed.is_empty() {
+            ends -= 1;
+            self.end_oldest(now, timeouts).map(&mut ended);
+        }
+        let mut looks = self.sweep.due.min(most as u64) as u32;
+        self.sweep.due -= looks as u64;
+        loop {
+            if self.sweep.doomed.len() < DOOMED {
+                if looks == 0 {
+                    break;
+                }
+                looks -= 1;
+                self.sweep.cursor = if self.sweep.cursor < slots { self.sweep.cursor } else { 0 };
+                self.look(from + self.sweep.cursor, now, timeouts);
+                self.sweep.cursor += 1;
+            } else {
+                if ends == 0 {
+                    break;
+                }
+                ends -= 1;
+                self.end_oldest(now, timeouts).map(&mut ended);
+            }
+        }
+        self.sweep.due += looks as u64;
+        self.sweep.due > 0 || !self.sweep.doomed.is_empty()
+    }
+
+    /// Ends every connection that was silent for too long, at once.
+    pub fn sweep_all(&mut self, now: Tick, timeouts: &Timeouts, mut ended: impl FnMut(Ended)) {
+        self.sweep.spare_doomed();
+        for slot in 0..self.table.slots.unused() {
+            self.look(slot, now, timeouts);
+            if self.sweep.doomed.len() == DOOMED {
+                self.end_oldest(now, timeouts).map(&mut ended);
+            }
+        }
+        while !self.sweep.doomed.is_empty() {
+            self.end_oldest(now, timeouts).map(&mut ended);
+        }
+    }
+
+    /// Notes a slot's connection if it was silent for too long, and asks for the buckets that refer to it.
+    #[inline]
+    fn look(&mut self, slot: u32, now: Tick, timeouts: &Timeouts) {
+        let Some(entry) = self.table.slab.get(slot as usize) else { return };
+        let meta = entry.meta();
+        if !is_silent(entry, meta, now, timeouts) {
+            return;
+        }
+        let Some(place) = self.place_of(slot, meta) else { return };
+        self.table.prefetch(place.there);
+        if let Some(back) = place.back {
+            self.table.prefetch(back);
+        }
+        self.sweep.doomed.push_back(place);
+    }
+
+    /// Ends the connection that was found silent first, unless it was heard of since.
+    #[inline]
+    fn end_oldest(&mut self, now: Tick, timeouts: &Timeouts) -> Option<Ended> {
+        let mut place = self.sweep.doomed.pop_front()?;
+        let entry = self.table.slab.get(place.slot as usize)?;
+        let meta = entry.meta();
+        if meta.generation() != place.meta.generation() || !is_silent(entry, meta, now, timeouts) {
+            return None;
+        }
+        place.meta = meta;
+        self.end_at(&place)
+    }
+}
+
+#[inline]
+fn is_silent(entry: &Entry, meta: Meta, now: Tick, timeouts: &Timeouts) -> bool {
+    meta.is_live() && now.is_beyond(entry.seen(), timeouts.of_phase(meta.phase()))
+}
