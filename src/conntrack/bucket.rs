@@ -141,7 +141,7 @@ impl<'t> Chain<'t> {
 
     /// What `accept` makes of the first reference under this tag that it takes. Without the lock, a reference may be
     /// overlooked that moves meanwhile: see [`Chain::shortened`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn find<T>(&self, tag: u16, accept: impl Fn(Reference) -> Option<T>) -> Option<T> {
         let mut bucket = self.first;
         loop {

@@ -268,7 +268,7 @@ impl Table {
     }
 
     /// The connection of a packet, as far as its chain shows it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_in(&self, chain: &Chain<'_>, hash: FlowHash, key: &FlowKey) -> Option<Found> {
         chain.find(hash.tag, |reference| self.confirm_at(reference, key))
     }

@@ -328,8 +328,8 @@ impl Road {
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
             if replies_pass {
-                match snapshot.hops.find_v4(key.src_v4().0) {
-                    Ok(way) => hop = way.number,
+                match snapshot.hops.number_v4(key.src_v4().0) {
+                    Ok(number) => hop = number,
                     Err(missing) => lacking = Some(missing),
                 }
             }

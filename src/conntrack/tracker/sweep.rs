@@ -5,6 +5,7 @@ use crate::conntrack::entry::{Entry, Meta};
 use crate::conntrack::state::Timeouts;
 use crate::net::Tick;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// How many looks at a slot ending a connection costs, about.
 const ENDING_COSTS: u32 = 4;
@@ -15,7 +16,8 @@ const DOOMED: usize = 16;
 /// How far a worker's sweep has come.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    /// The next slot to look at, counted within the worker's share.
+    /// The slots to look at, and the next one of them.
+    share: Range<u32>,
     cursor: u32,
     /// Slots that should have been looked at by `counted`, but were not yet.
     due: u64,
@@ -26,7 +28,7 @@ pub(super) struct Sweep {
 
 impl Sweep {
     pub(super) fn new() -> Sweep {
-        Sweep { cursor: 0, due: 0, counted: None, doomed: VecDeque::with_capacity(DOOMED) }
+        Sweep { share: 0..0, cursor: 0, due: 0, counted: None, doomed: VecDeque::with_capacity(DOOMED) }
     }
 
     /// Leaves those found silent to another round.
@@ -43,15 +45,8 @@ impl Tracker {
         let gone = now.since(*self.sweep.counted.get_or_insert(now));
         if gone > 0 {
             self.sweep.counted = Some(now);
-        } else if self.sweep.due == 0 && self.sweep.doomed.is_empty() {
-            return false;
+            self.share_out(gone);
         }
-        let used = self.table.slots.unused() as u64;
-        let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
-        let (from, slots) = (share(self.worker), share(self.worker + 1) - share(self.worker));
-        let fresh = (slots as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
-        self.sweep.due = (self.sweep.due + fresh).min(slots as u64);
-
         let mut ends = most / ENDING_COSTS + 1;
         while ends > 0 && !self.sweep.doomed.is_empty() {
             ends -= 1;
@@ -65,9 +60,10 @@ impl Tracker {
                     break;
                 }
                 looks -= 1;
-                self.sweep.cursor = if self.sweep.cursor < slots { self.sweep.cursor } else { 0 };
-                self.look(from + self.sweep.cursor, now, timeouts);
-                self.sweep.cursor += 1;
+                let slot = self.sweep.cursor;
+                self.sweep.cursor =
+                    if slot + 1 < self.sweep.share.end { slot + 1 } else { self.sweep.share.start };
+                self.look(slot, now, timeouts);
             } else {
                 if ends == 0 {
                     break;
@@ -78,6 +74,18 @@ impl Tracker {
         }
         self.sweep.due += looks as u64;
         self.sweep.due > 0 || !self.sweep.doomed.is_empty()
+    }
+
+    /// Takes this worker's share of the slots in use; so many of them are due as `gone` ticks ask for.
+    fn share_out(&mut self, gone: u32) {
+        let used = self.table.slots.unused() as u64;
+        let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
+        let share = share(self.worker)..share(self.worker + 1);
+        let fresh = (share.len() as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
+        let Sweep { cursor, due, .. } = &mut self.sweep;
+        *cursor = if share.contains(cursor) { *cursor } else { share.start };
+        *due = (*due + fresh).min(share.len() as u64);
+        self.sweep.share = share;
     }
 
     /// Ends every connection that was silent for too long, at once.
