@@ -73,23 +73,26 @@ impl Bucket {
         self.overflow.load(Acquire).checked_sub(1)
     }
 
-    fn set_tag(&self, lane: usize, tag: u16) {
+    /// Changes a lane's tag from one to another.
+    #[inline]
+    fn set_tag(&self, lane: usize, from: u16, to: u16) {
         let (word, shift) = (&self.tags[lane / 4], lane % 4 * 16);
-        let others = word.load(Relaxed) & !(0xffff << shift);
-        word.store(others | (tag as u64) << shift, Release);
+        word.store(word.load(Relaxed) ^ ((from ^ to) as u64) << shift, Release);
     }
 
+    #[inline]
     fn put(&self, tag: u16, reference: Reference) -> bool {
         let Some(lane) = self.lanes_of(0).next() else { return false };
         self.references[lane].store(reference.0, Relaxed);
-        self.set_tag(lane, tag);
+        self.set_tag(lane, 0, tag);
         true
     }
 
     /// Takes a reference out; the lane that is empty now.
+    #[inline]
     fn take(&self, tag: u16, reference: Reference) -> Option<usize> {
         let held = self.lanes_of(tag).find(|&lane| self.references[lane].load(Relaxed) == reference.0);
-        held.inspect(|&lane| self.set_tag(lane, 0))
+        held.inspect(|&lane| self.set_tag(lane, tag, 0))
     }
 
     fn tag(&self, lane: usize) -> u16 {
@@ -253,10 +256,10 @@ impl Held<'_> {
         let moved = (0..LANES).find(|&from| !std::ptr::eq(hole, last) && last.tag(from) != 0);
         if let Some(from) = moved {
             hole.references[lane].store(last.references[from].load(Relaxed), Relaxed);
-            hole.set_tag(lane, last.tag(from));
+            hole.set_tag(lane, 0, last.tag(from));
             // Between the two: a reader who finds the old place empty learns that he must look again.
             self.note_shortening();
-            last.set_tag(from, 0);
+            last.set_tag(from, last.tag(from), 0);
         }
         if !last.is_empty() {
             return None;

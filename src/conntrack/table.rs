@@ -280,7 +280,7 @@ impl Table {
     }
 
     /// The hash of the key that replies of a connection have; `None` for a server that is on no list.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reply_hash(&self, key: &FlowKey, real: RealId) -> Option<FlowHash> {
         let [first, second, third, _] = self.endpoints.get(real.index())?;
         if key.is_v4() {

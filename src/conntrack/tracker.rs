@@ -173,7 +173,7 @@ impl Tracker {
     }
 
     /// The place of the connection that the slot holds.
-    #[inline]
+    #[inline(always)]
     fn place_of(&self, slot: u32, meta: Meta) -> Option<Place> {
         let table = &*self.table;
         let key = table.slab.get(slot as usize)?.key()?;
@@ -181,7 +181,7 @@ impl Tracker {
         Some(Place { slot, meta, there: table.hash(&key), back })
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_at(&mut self, place: &Place) -> Option<Ended> {
         let &Place { slot, meta, there, back } = place;
         let last = self.table.slab.get(slot as usize)?.end(meta)?;
@@ -195,7 +195,7 @@ impl Tracker {
         Some(Ended { real: last.real(), standing: last.state().standing() })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_out(&mut self, hash: FlowHash, reference: Reference) {
         let freed = self.table.chain(hash).lock().take(hash.tag, reference);
         if let Some(bucket) = freed {
@@ -244,10 +244,15 @@ impl Tracker {
     #[inline]
     fn give_slot(&mut self, slot: u32) {
         self.slots.push(slot);
-        let keep = self.slots_to_keep();
-        if self.slots.len() >= keep.max(1) {
-            self.table.slots.give(self.slots.drain(keep / 2..));
+        if self.slots.len() >= self.slots_to_keep().max(1) {
+            self.return_slots();
         }
+    }
+
+    #[cold]
+    fn return_slots(&mut self) {
+        let keep = self.slots_to_keep() / 2;
+        self.table.slots.give(self.slots.drain(keep..));
     }
 
     /// Whether there is an overflow bucket for each reply put off, and two for a connection to be opened.

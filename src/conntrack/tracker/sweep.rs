@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// How many looks at a slot ending a connection costs, about.
-const ENDING_COSTS: u32 = 4;
+const ENDING_COSTS: u32 = 8;
 
 /// Connections found silent, at most, that are not ended yet: their buckets are on their way into the cache.
 const DOOMED: usize = 16;
@@ -48,31 +48,24 @@ impl Tracker {
             self.share_out(gone);
         }
         let mut ends = most / ENDING_COSTS + 1;
-        while ends > 0 && !self.sweep.doomed.is_empty() {
-            ends -= 1;
-            self.end_oldest(now, timeouts).map(&mut ended);
-        }
-        let mut looks = self.sweep.due.min(most as u64) as u32;
-        self.sweep.due -= looks as u64;
+        // Those that the last call has found come first: their buckets have come.
+        let mut found_before = self.sweep.doomed.len();
+        let looks = self.sweep.due.min(most as u64);
+        let mut looked = 0;
         loop {
-            if self.sweep.doomed.len() < DOOMED {
-                if looks == 0 {
-                    break;
-                }
-                looks -= 1;
-                let slot = self.sweep.cursor;
-                self.sweep.cursor =
-                    if slot + 1 < self.sweep.share.end { slot + 1 } else { self.sweep.share.start };
-                self.look(slot, now, timeouts);
-            } else {
-                if ends == 0 {
-                    break;
-                }
+            let is_full = self.sweep.doomed.len() == DOOMED;
+            if ends > 0 && (is_full || found_before > 0) {
                 ends -= 1;
+                found_before = found_before.saturating_sub(1);
                 self.end_oldest(now, timeouts).map(&mut ended);
+            } else if looked < looks && !is_full {
+                looked += 1;
+                self.look_at_next(now, timeouts);
+            } else {
+                break;
             }
         }
-        self.sweep.due += looks as u64;
+        self.sweep.due -= looked;
         self.sweep.due > 0 || !self.sweep.doomed.is_empty()
     }
 
@@ -100,6 +93,14 @@ impl Tracker {
         while !self.sweep.doomed.is_empty() {
             self.end_oldest(now, timeouts).map(&mut ended);
         }
+    }
+
+    #[inline]
+    fn look_at_next(&mut self, now: Tick, timeouts: &Timeouts) {
+        let Sweep { share, cursor, .. } = &mut self.sweep;
+        let slot = *cursor;
+        *cursor = if slot + 1 < share.end { slot + 1 } else { share.start };
+        self.look(slot, now, timeouts);
     }
 
     /// Notes a slot's connection if it was silent for too long, and asks for the buckets that refer to it.
