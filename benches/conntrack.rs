@@ -2,7 +2,7 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use lvx::conntrack::{FlowHash, Lookup, Opened, Seed, Table, Timeouts, Tracker};
+use lvx::conntrack::{Chosen, FlowHash, Lookup, Opened, Seed, Table, Timeouts, Tracker};
 use lvx::net::{FlowKey, Proto, TcpFlags, Tick};
 use lvx::service::RealId;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ fn filled(flows: u32) -> Tracker {
 fn open(tracker: &mut Tracker, key: &FlowKey) -> lvx::conntrack::Found {
     let hash = tracker.table().hash(key);
     // An ACK alone opens an established connection, which lasts longest.
-    match tracker.open(key, hash, SERVER, TcpFlags::ACK, true, Tick(0)) {
+    let choose = || Some(Chosen { real: SERVER, replies_pass: true, hop: 0 });
+    match tracker.open(key, hash, TcpFlags::ACK, Tick(0), choose) {
         Ok(Opened::New(found)) => found,
         other => panic!("{key} was not opened: {other:?}"),
     }

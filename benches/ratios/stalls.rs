@@ -4,7 +4,7 @@
 //! beside the same without, and beside a loop that does nothing.
 
 use crate::page::{Page, Row, short};
-use crate::world::{Distribution, FRAMES, SERVERS, Traffic, World, publish};
+use crate::world::{Distribution, FRAMES, SERVERS, SWEEP, Traffic, World, publish};
 use lvx::dataplane::port::BATCH;
 use lvx::net::Tick;
 use lvx::service::Method;
@@ -13,9 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 4;
-
-/// Places of the table that a busy worker looks at beside a batch.
-const SWEEP: u32 = 256;
 
 /// All figures about stalls.
 pub fn measure(full: bool, page: &mut Page) {

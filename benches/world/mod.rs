@@ -22,6 +22,8 @@ pub const STRIDE: usize = 2048;
 pub const PACKET: usize = 64;
 /// Where a packet starts in its frame.
 pub const START: usize = 256;
+/// Places of the table that a busy worker looks at beside a batch.
+pub const SWEEP: u32 = 256;
 /// Bytes before a packet that [`World::packets`] lends too: an outer header fits.
 pub const HEADROOM: usize = 20;
 
@@ -196,7 +198,7 @@ impl World {
                     if pipeline.counters().expired.get() >= due {
                         break;
                     }
-                    pipeline.sweep(clock, BATCH as u32 / 4);
+                    pipeline.sweep(clock, SWEEP);
                 }
             });
         });

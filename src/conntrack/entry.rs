@@ -11,6 +11,7 @@
 //! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
 
 use super::state::{Phase, State};
+use super::tracker::Chosen;
 use crate::net::{FlowKey, Tick};
 use crate::service::RealId;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -105,14 +106,7 @@ const _: () = assert!(size_of::<Entry>() == 64);
 
 impl Entry {
     /// Puts a connection into a slot that the caller owns (taken from the free slots).
-    pub(super) fn occupy(
-        &self,
-        key: &FlowKey,
-        real: RealId,
-        state: State,
-        both_ways: bool,
-        now: Tick,
-    ) -> Meta {
+    pub(super) fn occupy(&self, key: &FlowKey, chosen: &Chosen, state: State, now: Tick) -> Meta {
         let old = Meta(self.meta.load(Relaxed));
         // The slot's last connection was ended with `meta` first: a reader that sees a word of the new key also
         // sees that.
@@ -123,9 +117,10 @@ impl Entry {
         self.tail.store(key.tail(), Relaxed);
         self.seen.store(now.0, Relaxed);
         self.created.store(now.0, Relaxed);
-        self.hop.store(0, Relaxed);
-        let flags = LIVE | if both_ways { BOTH_WAYS } else { 0 };
-        let meta = Meta::new(Phase::new(state, !both_ways), flags, old.generation().wrapping_add(1), real);
+        self.hop.store(chosen.hop, Relaxed);
+        let flags = LIVE | if chosen.replies_pass { BOTH_WAYS } else { 0 };
+        let phase = Phase::new(state, !chosen.replies_pass);
+        let meta = Meta::new(phase, flags, old.generation().wrapping_add(1), chosen.real);
         self.meta.store(meta.0, Release);
         meta
     }

@@ -21,7 +21,7 @@ unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
 // SAFETY: entries consist of atomic integers alone.
 unsafe impl Zeroed for super::entry::Entry {}
 // SAFETY: buckets consist of atomic integers alone.
-unsafe impl Zeroed for super::shard::Bucket {}
+unsafe impl Zeroed for super::bucket::Bucket {}
 
 /// `len` zeroed values in memory of their own.
 pub(super) struct Zeros<T: Zeroed> {

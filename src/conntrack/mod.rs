@@ -1,27 +1,28 @@
 //! Floor 2: memory: which connection a packet belongs to, in which state it is, and when it is forgotten.
 //!
 //! One table serves all workers. Looking up takes no lock and writes nothing shared; opening and ending a
-//! connection takes the lock of one shard. Nothing in the table is a pointer: connections name servers by
-//! [`RealId`](crate::service::RealId), buckets name connections by number.
+//! connection takes the lock of one bucket for each direction. Nothing in the table is a pointer: connections name
+//! servers by [`RealId`](crate::service::RealId), buckets name connections by number.
 //!
 //! ```text
-//! key --hash--> shard, bucket: 8 x (tag, reference) --reference--> slab: 64 bytes a connection
+//! key --hash--> bucket: 8 x (tag, reference) --reference--> slab: 64 bytes a connection
 //!                                    a NAT connection is referred to twice: by its packets' two directions
 //! ```
 
+mod bucket;
 mod entry;
 mod hash;
 mod lanes;
 mod memory;
-mod shard;
 mod state;
+mod stock;
 mod table;
 mod tcp;
 mod tracker;
 
+pub use bucket::Reference;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
-pub use shard::Reference;
 pub use state::{State, Timeouts};
 pub use table::{Connection, Found, Lookup, Table, Touched};
-pub use tracker::{Ended, Opened, Refused, Tracker};
+pub use tracker::{Chosen, Ended, Opened, Refused, Tracker};

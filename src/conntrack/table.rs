@@ -1,43 +1,33 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
+use super::bucket::{Bucket, Chain, Reference};
 use super::entry::{Entry, Meta};
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
-use super::shard::{self, Bucket, LANES, Reference, Shard};
 use super::state::{State, Timeouts};
+use super::stock::Stock;
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
 use crate::service::{RealId, Standing};
 use std::io;
 use std::net::IpAddr;
-use std::sync::Mutex;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 /// All connections.
 ///
-/// Sized for `max_connections` that are all known in both directions, at 5.6 references a bucket: about 95 bytes
+/// Sized for `max_connections` that are all known in both directions, at 5.6 references a bucket: about 94 bytes
 /// a connection, all in.
 pub struct Table {
     seed: Seed,
     buckets: Zeros<Bucket>,
-    /// Buckets that a hash leads to; the rest are the shards' overflow.
+    /// Buckets that a hash leads to; the rest go on where these are full.
     primary: u32,
-    per_shard: u32,
-    shards: Box<[Shard]>,
+    pub(super) overflow: Stock,
     pub(super) slab: Zeros<Entry>,
-    pub(super) slots: Mutex<Slots>,
-    stack: Zeros<AtomicU32>,
+    pub(super) slots: Stock,
     /// RIP:rport by [`RealId`]: IPv4 as one word, IPv6 as three.
     endpoints: Zeros<[AtomicU64; 4]>,
-}
-
-/// Which slots of the slab are free: those never used, and those on the stack.
-#[derive(Debug)]
-pub(super) struct Slots {
-    /// Slots below were used at some time.
-    unused: u32,
-    stacked: u32,
 }
 
 /// Where a packet's connection may be, as a glance at its bucket saw it: behind a reference, in the bucket that goes on,
@@ -137,23 +127,17 @@ impl Table {
     /// The system has not that much memory.
     pub fn new(max_connections: u32, seed: Seed) -> io::Result<Table> {
         let max = max_connections.clamp(1, Lookup::BUCKET - 1);
-        let wanted = (max as u64 * 2 * 10).div_ceil(56).max(1) as u32;
-        // Shards of a thousand buckets fill evenly enough: at 5.6 references a bucket 11.5 % of them overflow, and five
-        // standard deviations more are provided for.
-        let shards = (wanted / 1024).clamp(1, 256).next_power_of_two();
-        let per_shard = wanted.div_ceil(shards);
-        let spare = per_shard * 18 / 100 + LANES as u32;
-        let primary = per_shard * shards;
-        let overflow = |shard| primary + shard * spare..primary + (shard + 1) * spare;
+        let primary = (max as u64 * 2 * 10).div_ceil(56).max(1) as u32;
+        // At 5.6 references a bucket there are 11.44 overflow buckets to a hundred others, and of n a standard deviation
+        // is 0.32 sqrt(n): six of these more are provided for, and what a few workers keep at hand.
+        let overflow = (primary as u64 * 1144 / 10_000) as u32 + 2 * primary.isqrt() + 128;
         Ok(Table {
             seed,
-            buckets: Zeros::new((primary + spare * shards) as usize)?,
+            buckets: Zeros::new((primary + overflow) as usize)?,
             primary,
-            per_shard,
-            shards: (0..shards).map(|shard| Shard::new(overflow(shard))).collect(),
+            overflow: Stock::new(primary..primary + overflow)?,
             slab: Zeros::new(max as usize)?,
-            slots: Mutex::new(Slots { unused: 0, stacked: 0 }),
-            stack: Zeros::new(max as usize)?,
+            slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
         })
     }
@@ -165,7 +149,8 @@ impl Table {
 
     /// Bytes of memory that the table takes, all in.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.buckets) + size_of_val(&*self.slab) + size_of_val(&*self.stack)
+        let lines = size_of_val(&*self.buckets) + size_of_val(&*self.slab);
+        lines + self.overflow.bytes() + self.slots.bytes()
     }
 
     /// Says where a server is, before the first connection to it is opened: replies are matched by that.
@@ -292,68 +277,41 @@ impl Table {
     /// what another worker puts in meanwhile.
     #[cold]
     pub fn search(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        let shard = self.shard_of(hash);
+        let chain = self.chain(hash);
         loop {
-            let shortened = shard.shortened();
-            let mut at = Some(self.bucket_of(hash) as u32);
-            while let Some(bucket) = at.and_then(|number| self.buckets.get(number as usize)) {
-                let found = bucket.under(hash.tag).find_map(|reference| self.confirm_at(reference, key));
-                if found.is_some() {
-                    return found;
-                }
-                at = bucket.next();
-            }
+            let shortened = chain.shortened();
+            let found = self.find_in(&chain, hash, key);
             // A bucket taken out of its chain under our feet may have led us into another chain.
-            if shard.shortened() == shortened {
-                return None;
+            if found.is_some() || chain.shortened() == shortened {
+                return found;
             }
         }
     }
 
-    /// The connection of a packet, with no other worker opening it at the same time: what a miss is decided on.
-    pub fn find_for_certain(&self, hash: FlowHash, key: &FlowKey) -> Option<Found> {
-        let _held = self.shard_of(hash).lock();
-        self.search(hash, key)
+    /// The connection of a packet, as far as its chain shows it.
+    #[inline(always)]
+    pub(super) fn find_in(&self, chain: &Chain<'_>, hash: FlowHash, key: &FlowKey) -> Option<Found> {
+        chain.find(hash.tag, |reference| self.confirm_at(reference, key))
     }
 
-    fn shard_of(&self, hash: FlowHash) -> &Shard {
-        &self.shards[self.bucket_of(hash) / self.per_shard as usize]
+    /// The buckets of a hash.
+    #[inline]
+    pub(super) fn chain(&self, hash: FlowHash) -> Chain<'_> {
+        Chain::new(&self.buckets, hash.bucket as usize)
     }
 
-    /// Puts a reference in unless `key` is found; what stops it is the error.
-    pub(super) fn refer(&self, hash: FlowHash, key: &FlowKey, reference: Reference) -> Result<(), Stop> {
-        let mut held = self.shard_of(hash).lock();
-        if let Some(found) = self.search(hash, key) {
-            return Err(Stop::Found(found));
-        }
-        let put = shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag, reference);
-        if put { Ok(()) } else { Err(Stop::Full) }
-    }
-
-    /// Puts a reference in beside whatever is there; `false` if no bucket has room.
-    pub(super) fn refer_beside(&self, hash: FlowHash, reference: Reference) -> bool {
-        let mut held = self.shard_of(hash).lock();
-        shard::put(&self.buckets, &mut held, self.bucket_of(hash), hash.tag, reference)
-    }
-
-    /// Takes a reference out.
-    pub(super) fn unrefer(&self, hash: FlowHash, reference: Reference) {
-        let shard = self.shard_of(hash);
-        let mut held = shard.lock();
-        shard::take(&self.buckets, shard, &mut held, self.bucket_of(hash), hash.tag, reference);
-    }
-
-    /// The key that replies of a connection have.
-    pub(super) fn reply_key(&self, key: &FlowKey, real: RealId) -> Option<FlowKey> {
+    /// The hash of the key that replies of a connection have; `None` for a server that is on no list.
+    #[inline(always)]
+    pub(super) fn reply_hash(&self, key: &FlowKey, real: RealId) -> Option<FlowHash> {
         let [first, second, third, _] = self.endpoints.get(real.index())?;
-        let server = if key.is_v4() {
-            let word = first.load(Acquire);
-            Endpoint::v4(((word >> 16) as u32).into(), word as u16)
-        } else {
-            let bits = (first.load(Acquire) as u128) << 64 | second.load(Acquire) as u128;
-            Endpoint::new(IpAddr::V6(bits.into()), third.load(Acquire) as u16)
-        };
-        Some(FlowKey::new(key.proto(), server, key.src()))
+        if key.is_v4() {
+            let (server, (cip, cport)) = (first.load(Acquire), key.src_v4());
+            let reply = FlowKey::v4(key.proto(), (server >> 16) as u32, cip, server as u16, cport);
+            return Some(self.hash(&reply));
+        }
+        let addr = (first.load(Acquire) as u128) << 64 | second.load(Acquire) as u128;
+        let server = Endpoint::new(IpAddr::V6(addr.into()), third.load(Acquire) as u16);
+        Some(self.hash(&FlowKey::new(key.proto(), server, key.src())))
     }
 
     /// A packet of the connection passes: its state moves on, its silence ends.
@@ -402,7 +360,7 @@ impl Table {
 
     /// Every connection that there is now, in no order. Those that open or end meanwhile may be missed.
     pub fn connections(&self) -> impl Iterator<Item = Connection> + '_ {
-        let used = self.used();
+        let used = self.slots.unused();
         self.slab.iter().take(used as usize).filter_map(|entry| {
             let meta = entry.meta();
             let connection = Connection {
@@ -415,59 +373,13 @@ impl Table {
             (meta.is_live() && entry.still(meta)).then_some(connection)
         })
     }
-
-    /// Slots from this one on were never used.
-    pub(super) fn used(&self) -> u32 {
-        self.lock_slots().unused
-    }
-
-    fn lock_slots(&self) -> std::sync::MutexGuard<'_, Slots> {
-        // A thread that panicked here left at worst some slots that nobody uses any more.
-        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Takes up to `wanted` free slots; fewer when few are left, so that one worker does not hoard the last.
-    pub(super) fn take_slots(&self, wanted: usize, mut each: impl FnMut(u32)) {
-        let mut slots = self.lock_slots();
-        let free = slots.stacked + (self.capacity() - slots.unused);
-        let share = (free as usize / 64).clamp(1, wanted);
-        for _ in 0..share.min(free as usize) {
-            if slots.stacked > 0 {
-                slots.stacked -= 1;
-                each(self.stack[slots.stacked as usize].load(Relaxed));
-            } else {
-                each(slots.unused);
-                slots.unused += 1;
-            }
-        }
-    }
-
-    /// Gives slots back.
-    pub(super) fn give_slots(&self, given: impl Iterator<Item = u32>) {
-        let mut slots = self.lock_slots();
-        for slot in given {
-            if let Some(place) = self.stack.get(slots.stacked as usize) {
-                place.store(slot, Relaxed);
-                slots.stacked += 1;
-            }
-        }
-    }
 }
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table")
             .field("capacity", &self.capacity())
-            .field("shards", &self.shards.len())
+            .field("buckets", &self.buckets.len())
             .finish()
     }
-}
-
-/// Why a reference was not put in.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// The connection is there already.
-    Found(Found),
-    /// No bucket has room.
-    Full,
 }

@@ -1,35 +1,57 @@
 //! A worker's hand on the table: opens connections, ends them, and sweeps out the silent ones.
 
+mod replies;
+mod sweep;
+
+use super::bucket::Reference;
 use super::entry::Meta;
 use super::hash::FlowHash;
-use super::shard::Reference;
-use super::state::{Phase, State, Timeouts};
-use super::table::{Found, Stop, Table};
+use super::memory::prefetch;
+use super::state::{Phase, State};
+use super::table::{Found, Table};
 use super::tcp;
 use crate::net::{Direction, FlowKey, Proto, TcpFlags, Tick};
 use crate::service::{RealId, Standing};
 use arrayvec::ArrayVec;
+use replies::Replies;
 use std::sync::Arc;
+use sweep::Sweep;
 
-/// Free slots that a worker keeps at hand, at most.
-const AT_HAND: usize = 64;
+/// Free slots that a worker keeps at hand, at most: enough that a batch that opens connections and a sweep that ends as
+/// many go to the common stock seldom.
+const SLOTS: usize = 128;
 
-/// How many looks at a slot ending a connection costs, about.
-const ENDING_COSTS: u32 = 32;
+/// Free overflow buckets that a worker keeps at hand, at most.
+const SPARES: usize = 32;
+
+/// How many connections ahead the slot of one is asked for.
+const AHEAD: usize = 8;
 
 /// One worker's access to the shared table. Finding needs only the [`Table`]; opening and ending goes through
 /// here, since free slots are taken from the common stock by the handful.
 #[derive(Debug)]
 pub struct Tracker {
     table: Arc<Table>,
-    at_hand: ArrayVec<u32, AT_HAND>,
-    /// The next slot to sweep, counted within this worker's share.
-    cursor: u32,
-    /// Slots that should have been swept by `counted`, but were not yet.
-    due: u64,
-    counted: Option<Tick>,
+    slots: ArrayVec<u32, SLOTS>,
+    /// Free overflow buckets, never fewer than replies were put off.
+    spares: ArrayVec<u32, SPARES>,
+    replies: Replies,
+    /// Whether connections were opened since [`Tracker::settle`] whose replies pass.
+    is_fresh: bool,
+    sweep: Sweep,
     worker: u32,
     workers: u32,
+}
+
+/// What a scheduler chose for a new connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// The server.
+    pub real: RealId,
+    /// Whether replies pass through the director and must be found too (NAT).
+    pub replies_pass: bool,
+    /// What [`Table::hop`] is to say; 0 for nothing.
+    pub hop: u64,
 }
 
 /// What opening a connection led to.
@@ -37,15 +59,17 @@ pub struct Tracker {
 pub enum Opened {
     /// A new connection.
     New(Found),
-    /// Another worker had opened it a moment before.
+    /// There is one already.
     Already(Found),
 }
 
 /// Why a connection was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
+    /// No server was chosen.
+    NoServer,
     /// `max_connections` exist already (or, with several workers, all but those that the others have at hand:
-    /// 64 each at most, and one each when the table is small or nearly full).
+    /// 128 each at most, and one each when the table is small or nearly full).
     Full,
 }
 
@@ -58,16 +82,26 @@ pub struct Ended {
     pub standing: Standing,
 }
 
+/// Where a connection's references are, to be taken out.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    slot: u32,
+    meta: Meta,
+    there: FlowHash,
+    back: Option<FlowHash>,
+}
+
 impl Tracker {
     /// The hand of worker number `worker` of `workers`.
     pub fn new(table: Arc<Table>, worker: u32, workers: u32) -> Tracker {
         let workers = workers.max(1);
         Tracker {
             table,
-            at_hand: ArrayVec::new(),
-            cursor: 0,
-            due: 0,
-            counted: None,
+            slots: ArrayVec::new(),
+            spares: ArrayVec::new(),
+            replies: Replies::default(),
+            is_fresh: false,
+            sweep: Sweep::new(),
             worker: worker % workers,
             workers,
         }
@@ -79,148 +113,175 @@ impl Tracker {
         &self.table
     }
 
-    /// Opens a connection to server `real` on the client's first packet, of this key and these flags. If
-    /// `replies_pass`, its replies will be found too (NAT). The caller counts it with the server, by its state.
+    /// Opens a connection on the client's first packet, of this key and these flags, unless it is there. `choose` is
+    /// asked for a server only if it is not, and nobody else opens it meanwhile. The caller counts the connection with
+    /// the server, by its state.
+    ///
+    /// Other workers, and other packets of this one, may rely on replies being found after [`Tracker::settle`].
     ///
     /// # Errors
-    /// [`Refused`] if there is no room; nothing has changed then.
+    /// [`Refused`] if there is no server or no room; nothing has changed then.
+    #[inline]
     pub fn open(
         &mut self,
         key: &FlowKey,
         hash: FlowHash,
-        real: RealId,
         flags: TcpFlags,
-        replies_pass: bool,
         now: Tick,
+        choose: impl FnOnce() -> Option<Chosen>,
     ) -> Result<Opened, Refused> {
+        self.settle_before(hash);
+        let may_put_off = self.has_spares();
+        if !may_put_off {
+            self.settle_replies();
+        }
+        let slot = self.next_slot();
+        let table = &*self.table;
+        let mut chain = table.chain(hash).lock();
+        if let Some(found) = table.find_in(&chain, hash, key) {
+            return Ok(Opened::Already(found));
+        }
+        let slot = slot.ok_or(Refused::Full)?;
+        let chosen = choose().ok_or(Refused::NoServer)?;
         let state = match key.proto() {
             Proto::Tcp => {
-                tcp::next(Phase::new(State::None, !replies_pass), Direction::Original, flags).state()
+                let phase = Phase::new(State::None, !chosen.replies_pass);
+                tcp::next(phase, Direction::Original, flags).state()
             }
             Proto::Udp => State::Udp,
         };
-        let slot = self.take_slot().ok_or(Refused::Full)?;
-        let table = &*self.table;
         let entry = &table.slab[slot as usize];
-        let meta = entry.occupy(key, real, state, replies_pass, now);
-        let found = Found { reference: Reference::new(slot, false), meta };
-        match table.refer(hash, key, Reference::new(slot, false)) {
-            Ok(()) => {}
-            Err(stop) => {
-                entry.end(meta);
-                self.give_slot(slot);
-                return match stop {
-                    Stop::Found(other) => Ok(Opened::Already(other)),
-                    Stop::Full => Err(Refused::Full),
-                };
-            }
+        let meta = entry.occupy(key, &chosen, state, now);
+        if !chain.put(hash.tag, Reference::new(slot, false), || self.spares.pop()) {
+            entry.end(meta);
+            return Err(Refused::Full);
         }
-        if replies_pass && !self.refer_replies(key, found) {
+        drop(chain);
+        self.slots.pop();
+        let found = Found { reference: Reference::new(slot, false), meta };
+        if chosen.replies_pass && !self.expect_replies(key, found, may_put_off) {
             self.end(&found);
             return Err(Refused::Full);
         }
         Ok(Opened::New(found))
     }
 
-    /// Lets replies find the connection. Two connections of one client port to one server (through two virtual
-    /// services) have the same replies, which go to one of them, as with IPVS; when it ends, to the other.
-    fn refer_replies(&self, key: &FlowKey, found: Found) -> bool {
-        let table = &*self.table;
-        let reply = table.reply_key(key, found.real());
-        reply.is_some_and(|reply| table.refer_beside(table.hash(&reply), Reference::new(found.slot(), true)))
-    }
-
     /// Ends a connection; `None` if another worker did so a moment before.
     pub fn end(&mut self, found: &Found) -> Option<Ended> {
-        self.end_slot(found.slot(), found.meta)
+        let place = self.place_of(found.slot(), found.meta)?;
+        self.end_at(&place)
     }
 
-    fn end_slot(&mut self, slot: u32, meta: Meta) -> Option<Ended> {
+    /// The place of the connection that the slot holds.
+    #[inline(always)]
+    fn place_of(&self, slot: u32, meta: Meta) -> Option<Place> {
         let table = &*self.table;
-        let entry = table.slab.get(slot as usize)?;
-        let key = entry.key();
-        let last = entry.end(meta)?;
-        // From here on nobody finds the connection, and the slot is ours until it is given back.
-        if let Some(key) = key {
-            table.unrefer(table.hash(&key), Reference::new(slot, false));
-            if let Some(reply) = table.reply_key(&key, last.real()).filter(|_| last.is_both_ways()) {
-                table.unrefer(table.hash(&reply), Reference::new(slot, true));
-            }
+        let key = table.slab.get(slot as usize)?.key()?;
+        let back = if meta.is_both_ways() { table.reply_hash(&key, meta.real()) } else { None };
+        Some(Place { slot, meta, there: table.hash(&key), back })
+    }
+
+    #[inline(always)]
+    fn end_at(&mut self, place: &Place) -> Option<Ended> {
+        let &Place { slot, meta, there, back } = place;
+        let last = self.table.slab.get(slot as usize)?.end(meta)?;
+        // From here on nobody finds the connection, and the slot is ours until it is given back. A reply that was put off
+        // never goes in.
+        self.take_out(there, Reference::new(slot, false));
+        if let Some(back) = back {
+            self.take_out(back, Reference::new(slot, true));
         }
         self.give_slot(slot);
         Some(Ended { real: last.real(), standing: last.state().standing() })
     }
 
-    /// Looks at this worker's share of the slots and ends the connections that were silent for too long: every
-    /// slot once a second, `most` in this call, and fewer if many of them end, since ending one costs as much as looking at
-    /// dozens. Each connection ended is told to `ended`. `true` if the sweep is behind: more slots are due than
-    /// this call was allowed.
-    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) -> bool {
-        let before = *self.counted.get_or_insert(now);
-        let gone = now.since(before);
-        if gone > 0 {
-            self.counted = Some(now);
-        } else if self.due == 0 {
-            return false;
+    #[inline(always)]
+    fn take_out(&mut self, hash: FlowHash, reference: Reference) {
+        let freed = self.table.chain(hash).lock().take(hash.tag, reference);
+        if let Some(bucket) = freed {
+            self.give_spare(bucket);
         }
-        let used = self.table.used() as u64;
-        let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
-        let (from, slots) = (share(self.worker), share(self.worker + 1) - share(self.worker));
-        let fresh = (slots as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
-        self.due = (self.due + fresh).min(slots as u64);
-        let (mut looks, mut ends) = (self.due.min(most as u64), most / ENDING_COSTS + 1);
-        while looks > 0 && ends > 0 {
-            if self.cursor >= slots {
-                self.cursor = 0;
-            }
-            self.sweep_slot(from + self.cursor, now, timeouts, &mut |gone| {
-                ends -= 1;
-                ended(gone);
-            });
-            self.cursor += 1;
-            self.due -= 1;
-            looks -= 1;
-        }
-        self.due > 0
     }
 
-    /// Ends every connection that was silent for too long, at once.
-    pub fn sweep_all(&mut self, now: Tick, timeouts: &Timeouts, mut ended: impl FnMut(Ended)) {
-        for slot in 0..self.table.used() {
-            self.sweep_slot(slot, now, timeouts, &mut ended);
+    /// Gives everything that is free and at hand back to the common stock, and lets all replies be found.
+    pub fn rest(&mut self) {
+        self.settle();
+        self.sweep.spare_doomed();
+        self.table.slots.give(self.slots.drain(..));
+        self.table.overflow.give(self.spares.drain(..));
+    }
+
+    /// The free slot that is next to be used; it stays at hand until it is.
+    #[inline]
+    fn next_slot(&mut self) -> Option<u32> {
+        if self.slots.len() <= AHEAD {
+            self.fetch_slots();
         }
+        let ahead = self.slots.len().checked_sub(1 + AHEAD).and_then(|at| self.slots.get(at));
+        if let Some(entry) = ahead.and_then(|&slot| self.table.slab.get(slot as usize)) {
+            prefetch(entry);
+        }
+        self.slots.last().copied()
+    }
+
+    /// Takes free slots from the stock, to be used after those at hand. In a small or nearly full table only when none
+    /// are at hand, and one.
+    #[cold]
+    fn fetch_slots(&mut self) {
+        if !self.slots.is_empty() && self.slots_to_keep() <= AHEAD {
+            return;
+        }
+        let at_hand = self.slots.take();
+        self.table.slots.take(usize::from(at_hand.is_empty()), SLOTS / 2, |slot| self.slots.push(slot));
+        self.slots.extend(at_hand);
+    }
+
+    /// With several workers the last free slots of a small table must not wait in one worker's hand.
+    fn slots_to_keep(&self) -> usize {
+        (self.table.capacity() as usize / 1024).min(SLOTS)
     }
 
     #[inline]
-    fn sweep_slot(&mut self, slot: u32, now: Tick, timeouts: &Timeouts, ended: &mut impl FnMut(Ended)) {
-        let Some(entry) = self.table.slab.get(slot as usize) else { return };
-        let meta = entry.meta();
-        let silent = meta.is_live() && now.since(entry.seen()) > timeouts.of(meta.state());
-        if let Some(gone) = silent.then(|| self.end_slot(slot, meta)).flatten() {
-            ended(gone);
-        }
-    }
-
-    /// Gives the free slots at hand back to the common stock.
-    pub fn rest(&mut self) {
-        self.table.give_slots(self.at_hand.drain(..));
-    }
-
-    fn take_slot(&mut self) -> Option<u32> {
-        if self.at_hand.is_empty() {
-            let at_hand = &mut self.at_hand;
-            self.table.take_slots(AT_HAND / 2, |slot| at_hand.push(slot));
-        }
-        self.at_hand.pop()
-    }
-
     fn give_slot(&mut self, slot: u32) {
-        // With several workers the last free slots of a small table must not wait in one worker's hand.
-        let keep = (self.table.capacity() as usize / 1024).min(AT_HAND);
-        self.at_hand.push(slot);
-        if self.at_hand.len() >= keep.max(1) {
-            let half = keep / 2;
-            self.table.give_slots(self.at_hand.drain(half..));
+        self.slots.push(slot);
+        if self.slots.len() >= self.slots_to_keep().max(1) {
+            self.return_slots();
+        }
+    }
+
+    #[cold]
+    fn return_slots(&mut self) {
+        let keep = self.slots_to_keep() / 2;
+        self.table.slots.give(self.slots.drain(keep..));
+    }
+
+    /// Whether there is an overflow bucket for each reply put off, and two for a connection to be opened.
+    #[inline]
+    fn has_spares(&mut self) -> bool {
+        let needed = self.replies.len() + 2;
+        self.spares.len() >= needed || self.fetch_spares(needed)
+    }
+
+    #[cold]
+    fn fetch_spares(&mut self, needed: usize) -> bool {
+        loop {
+            let lacking = needed.saturating_sub(self.spares.len());
+            if lacking == 0 {
+                return true;
+            }
+            self.table.overflow.take(1, lacking, |bucket| self.spares.push(bucket));
+            if needed.saturating_sub(self.spares.len()) == lacking {
+                return false;
+            }
+        }
+    }
+
+    #[cold]
+    fn give_spare(&mut self, bucket: u32) {
+        self.spares.push(bucket);
+        if self.spares.is_full() {
+            let keep = self.replies.len().max(SPARES / 2);
+            self.table.overflow.give(self.spares.drain(keep..));
         }
     }
 }
@@ -232,224 +293,4 @@ impl Drop for Tracker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Seed, Touched};
-    use super::*;
-    use crate::net::Endpoint;
-    use hashbrown::HashMap;
-
-    const SYN: TcpFlags = TcpFlags::SYN;
-    const SERVER: RealId = RealId(7);
-
-    fn table(max: u32) -> Arc<Table> {
-        let table = Table::new(max, Seed::new(1, 2)).unwrap();
-        table.set_endpoint(SERVER, "10.0.0.7:8080".parse().unwrap());
-        table.set_endpoint(RealId(8), "[fd00::8]:8080".parse().unwrap());
-        Arc::new(table)
-    }
-
-    fn client(i: u32) -> FlowKey {
-        FlowKey::v4(Proto::Tcp, 0xc000_0200 + (i >> 16), 0x0a00_0064, i as u16, 80)
-    }
-
-    fn find(table: &Table, key: &FlowKey) -> Option<Found> {
-        let hash = table.hash(key);
-        table.find(table.glance(hash), hash, key)
-    }
-
-    fn open(tracker: &mut Tracker, key: &FlowKey, real: RealId, now: Tick) -> Result<Opened, Refused> {
-        let hash = tracker.table().hash(key);
-        tracker.open(key, hash, real, SYN, true, now)
-    }
-
-    #[test]
-    fn a_nat_connection_is_found_from_both_ends_until_it_ends() {
-        let mut tracker = Tracker::new(table(100), 0, 1);
-        let v6 =
-            FlowKey::new(Proto::Udp, "[2001:db8::1]:9".parse().unwrap(), "[2001:db8::2]:53".parse().unwrap());
-        for (key, real, rip) in [(client(5), SERVER, "10.0.0.7:8080"), (v6, RealId(8), "[fd00::8]:8080")] {
-            let reply = FlowKey::new(key.proto(), rip.parse().unwrap(), key.src());
-            let stranger = FlowKey::new(key.proto(), Endpoint::new(reply.src().addr, 8081), key.src());
-            assert!(find(tracker.table(), &key).is_none());
-            assert!(matches!(open(&mut tracker, &key, real, Tick(0)), Ok(Opened::New(_))));
-            assert!(matches!(open(&mut tracker, &key, real, Tick(0)), Ok(Opened::Already(_))));
-            let there = find(tracker.table(), &key).unwrap();
-            let back = find(tracker.table(), &reply).unwrap();
-            assert_eq!((there.direction(), back.direction()), (Direction::Original, Direction::Reply));
-            assert_eq!((there.real(), there.slot()), (real, back.slot()));
-            assert_eq!(tracker.table().connections().next().map(|c| c.key), Some(key));
-            assert!(find(tracker.table(), &stranger).is_none(), "another port of the server");
-            assert!(tracker.end(&back).is_some() && tracker.end(&there).is_none());
-            assert!(find(tracker.table(), &key).is_none() && find(tracker.table(), &reply).is_none());
-        }
-    }
-
-    #[test]
-    fn of_two_connections_with_the_same_replies_the_one_left_gets_them() {
-        let mut tracker = Tracker::new(table(10), 0, 1);
-        let by = |vport| FlowKey::v4(Proto::Tcp, 0xc000_0201, 0x0a00_0064, 4000, vport);
-        let reply = FlowKey::new(Proto::Tcp, "10.0.0.7:8080".parse().unwrap(), by(80).src());
-        for vport in [80, 81] {
-            assert!(open(&mut tracker, &by(vport), SERVER, Tick(0)).is_ok());
-        }
-        let (first, second) = [80, 81].map(|vport| find(tracker.table(), &by(vport)).unwrap()).into();
-        assert_eq!(find(tracker.table(), &reply).unwrap().slot(), first.slot());
-        tracker.end(&first);
-        assert_eq!(find(tracker.table(), &reply).unwrap().slot(), second.slot());
-        tracker.end(&second);
-        assert!(find(tracker.table(), &reply).is_none());
-    }
-
-    #[test]
-    fn a_full_table_refuses_and_takes_one_again_when_one_has_ended() {
-        for max in [1, 10, 1000, 100_000] {
-            let mut tracker = Tracker::new(table(max), 0, 1);
-            for i in 0..max {
-                assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok(), "{i} of {max}");
-            }
-            assert_eq!(open(&mut tracker, &client(max), SERVER, Tick(0)).unwrap_err(), Refused::Full);
-            let one = find(tracker.table(), &client(max / 2)).unwrap();
-            tracker.end(&one);
-            assert!(open(&mut tracker, &client(max), SERVER, Tick(0)).is_ok());
-            assert_eq!(tracker.table().connections().count(), max as usize);
-        }
-    }
-
-    #[test]
-    fn a_full_table_whose_connections_come_and_go_never_refuses_while_there_is_room() {
-        let max = 20_000;
-        let mut tracker = Tracker::new(table(max), 0, 1);
-        let mut dice = 5;
-        let mut open_now: Vec<u32> = (0..max).collect();
-        open_now.iter().for_each(|&i| assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok()));
-        for i in max..max + 300_000 {
-            let place = random(&mut dice) as usize % open_now.len();
-            let gone = find(tracker.table(), &client(open_now[place])).unwrap();
-            tracker.end(&gone);
-            assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok(), "{i}");
-            open_now[place] = i;
-        }
-    }
-
-    #[test]
-    fn a_connection_takes_less_than_96_bytes_all_in() {
-        let table = table(1 << 20);
-        let each = table.bytes() as f64 / table.capacity() as f64;
-        assert!(each <= 96.0, "{each}");
-    }
-
-    #[test]
-    fn silent_connections_are_swept_out_within_a_second_of_their_timeout() {
-        let mut tracker = Tracker::new(table(5000), 0, 1);
-        let timeouts = Timeouts::default();
-        (0..4000).for_each(|i| assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok()));
-        for i in (0..4000).step_by(4) {
-            let found = find(tracker.table(), &client(i)).unwrap();
-            let touched = tracker.table().touch(found, TcpFlags::ACK, Tick(1), &timeouts);
-            assert_eq!(touched, Touched::Same);
-        }
-        let mut gone = 0;
-        let syn_recv = timeouts.of(State::SynRecv);
-        for t in 0..=syn_recv {
-            tracker.sweep(Tick(t), &timeouts, 256, |_| gone += 1);
-        }
-        assert_eq!(gone, 0);
-        for t in syn_recv + 2..=syn_recv + 1 + Tick::PER_SECOND {
-            let mut before = gone;
-            while tracker.sweep(Tick(t), &timeouts, 256, |ended| {
-                assert_eq!(ended, Ended { real: SERVER, standing: Standing::Active });
-                gone += 1;
-            }) {
-                assert!(gone - before <= 9, "one call ends a few of many");
-                before = gone;
-            }
-        }
-        assert_eq!((gone, tracker.table().connections().count()), (3000, 1000));
-    }
-
-    #[test]
-    fn a_packet_of_a_connection_silent_for_too_long_finds_it_over() {
-        let mut tracker = Tracker::new(table(10), 0, 1);
-        let timeouts = Timeouts::default();
-        assert!(open(&mut tracker, &client(1), SERVER, Tick(0)).is_ok());
-        let found = find(tracker.table(), &client(1)).unwrap();
-        let after = |seconds| Tick(seconds * Tick::PER_SECOND);
-        let touch = |found: &Found, t| tracker.table().touch(*found, TcpFlags::ACK, t, &timeouts);
-        assert_eq!(touch(&found, after(60)), Touched::Same, "SYN_RECV allows 60 s, and the ACK establishes");
-        let found = find(tracker.table(), &client(1)).unwrap();
-        assert_eq!(found.state(), State::Established);
-        assert_eq!(touch(&found, after(961)), Touched::Over);
-    }
-
-    /// A generator good enough to shuffle with, and the same on every run.
-    fn random(state: &mut u64) -> u32 {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*state >> 33) as u32
-    }
-
-    #[test]
-    fn after_two_million_random_operations_the_table_agrees_with_a_plain_map() {
-        let mut tracker = Tracker::new(table(3000), 0, 1);
-        let mut model: HashMap<FlowKey, RealId> = HashMap::new();
-        let mut dice = 42;
-        let key = |i: u32| match i % 3 {
-            0 => client(i),
-            1 => FlowKey::v4(Proto::Udp, i, 2, 3, 4),
-            _ => FlowKey::v6(Proto::Tcp, (i as u128) << 60, 7, 1, 80),
-        };
-        for step in 0..2_000_000u32 {
-            let key = key(random(&mut dice) % 4096);
-            let real = if key.is_v4() { SERVER } else { RealId(8) };
-            let found = find(tracker.table(), &key);
-            assert_eq!(found.map(|f| f.real()), model.get(&key).copied(), "step {step}: {key}");
-            match (random(&mut dice) % 100, found) {
-                (0..45, Some(found)) => {
-                    assert!(tracker.end(&found).is_some());
-                    model.remove(&key);
-                }
-                (0..60, None) => match open(&mut tracker, &key, real, Tick(step)) {
-                    Ok(Opened::New(_)) => drop(model.insert(key, real)),
-                    Ok(Opened::Already(_)) => panic!("step {step}: {key} was not there"),
-                    Err(Refused::Full) => assert_eq!(model.len(), 3000, "step {step}"),
-                },
-                _ => {}
-            }
-        }
-        let listed: HashMap<FlowKey, RealId> =
-            tracker.table().connections().map(|c| (c.key, c.real)).collect();
-        assert_eq!(listed, model);
-    }
-
-    #[test]
-    fn workers_that_open_and_end_the_same_connections_agree_on_each() {
-        let table = table(2000);
-        let counts: Vec<(u32, u32)> = std::thread::scope(|scope| {
-            let worker = |number| {
-                let table = table.clone();
-                scope.spawn(move || {
-                    let mut tracker = Tracker::new(table, number, 2);
-                    let (mut opened, mut ended, mut dice) = (0, 0, number as u64);
-                    for _ in 0..300_000 {
-                        let key = client(random(&mut dice) % 64);
-                        match find(tracker.table(), &key) {
-                            Some(found) => ended += tracker.end(&found).is_some() as u32,
-                            None => match open(&mut tracker, &key, SERVER, Tick(0)) {
-                                Ok(Opened::New(_)) => opened += 1,
-                                Ok(Opened::Already(other)) => assert_eq!(other.real(), SERVER),
-                                Err(Refused::Full) => panic!("64 connections fit"),
-                            },
-                        }
-                    }
-                    (opened, ended)
-                })
-            };
-            let workers: Vec<_> = (0..2).map(worker).collect();
-            workers.into_iter().map(|w| w.join().unwrap()).collect()
-        });
-        let (opened, ended) = counts.iter().fold((0, 0), |(o, e), c| (o + c.0, e + c.1));
-        assert_eq!(table.connections().count() as u32, opened - ended);
-        let keys: std::collections::HashSet<FlowKey> = table.connections().map(|c| c.key).collect();
-        assert_eq!(keys.len() as u32, opened - ended, "no connection is there twice");
-        assert!((0..64).all(|i| find(&table, &client(i)).is_some() == keys.contains(&client(i))));
-    }
-}
+mod tests;

@@ -11,9 +11,9 @@ use super::nexthop::{Hop, HopNumber, Missing};
 use super::port::{BATCH, Frame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
+use crate::conntrack::{Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
 use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
-use crate::service::{Method, RealId, RealServer};
+use crate::service::RealId;
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
@@ -169,6 +169,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending) {
             self.decide(frame, pending, view);
         }
+        self.tracker.settle();
     }
 
     /// What becomes of one packet.
@@ -304,44 +305,53 @@ impl Road {
         let key = &packet.key;
         let snapshot = view.snapshot;
         let Some(service) = snapshot.services.table().addressed_by(key) else {
-            return self.leave(frame, HostReason::NotOurs);
+            return match self.tracker.find_fresh(*hash, key) {
+                Some(found) => self.move_on(frame, pending, found, view),
+                None => self.leave(frame, HostReason::NotOurs),
+            };
         };
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens =
             key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
-        // The connection may have been opened since our look: by a packet before this one in the batch, or by another
-        // worker. Who is to open one finds out about the latter when he does; who is not must know for certain.
-        let table = self.tracker.table();
-        let opened_since = if opens { table.search(*hash, key) } else { table.find_for_certain(*hash, key) };
-        if let Some(found) = opened_since {
-            return self.move_on(frame, pending, found, view);
-        }
         if !opens {
-            return self.leave(frame, HostReason::NoConnection);
+            // It may have been opened since our look: by a packet before this one in the batch, or by another worker.
+            return match self.tracker.find_for_certain(*hash, key) {
+                Some(found) => self.move_on(frame, pending, found, view),
+                None => self.leave(frame, HostReason::NoConnection),
+            };
         }
-        let Some(real) = snapshot.services.pick(service) else {
-            return self.refuse(frame, DropReason::NoRealServer);
-        };
-        let sees_replies = real.method.sees_replies();
-        match self.tracker.open(key, *hash, real.id, packet.flags, sees_replies, view.now) {
+        let mut lacking = None;
+        let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
+            let real = snapshot.services.pick(service)?;
+            let replies_pass = real.method.sees_replies();
+            let mut hop = HopNumber::default();
+            if replies_pass {
+                match snapshot.hops.number_v4(key.src_v4().0) {
+                    Ok(number) => hop = number,
+                    Err(missing) => lacking = Some(missing),
+                }
+            }
+            Some(Chosen { real: real.id, replies_pass, hop: hop.0 })
+        });
+        match opened {
             Ok(Opened::New(found)) => {
-                self.opened(real, found, packet, snapshot);
+                self.opened(found, lacking, snapshot);
                 self.forward(frame, packet, found, snapshot);
             }
             Ok(Opened::Already(found)) => self.move_on(frame, pending, found, view),
+            Err(Refused::NoServer) => self.refuse(frame, DropReason::NoRealServer),
             Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
     }
 
-    /// Counts a new connection, and asks early for the neighbour that its replies will need.
-    fn opened(&mut self, real: &RealServer, found: Found, packet: &Packet, snapshot: &Snapshot) {
-        real.live.opened(found.state().standing());
-        self.counters.real(real.id).connections.add(1);
-        if real.method == Method::Nat {
-            match snapshot.hops.find_v4(packet.key.src_v4().0) {
-                Ok(way) => self.tracker.table().set_hop(found, way.number.0),
-                Err(missing) => self.want(missing),
-            }
+    /// Counts a new connection, and asks early for what its replies will lack on their way.
+    fn opened(&mut self, found: Found, lacking: Option<Missing>, snapshot: &Snapshot) {
+        if let Some(decision) = snapshot.decision(found.real()) {
+            decision.live.opened(found.state().standing());
+        }
+        self.counters.real(found.real()).connections.add(1);
+        if let Some(missing) = lacking {
+            self.want(missing);
         }
     }
 

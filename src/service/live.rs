@@ -63,9 +63,13 @@ impl Live {
 
     #[inline]
     fn tell(&self) {
-        if self.is_watched.load(Relaxed)
-            && let Some(seat) = &*self.seat.load()
-        {
+        if self.is_watched.load(Relaxed) {
+            self.tell_watch();
+        }
+    }
+
+    fn tell_watch(&self) {
+        if let Some(seat) = &*self.seat.load() {
             seat.watch.mark(seat.place);
         }
     }

@@ -11,6 +11,8 @@ pub struct ServiceTable {
     services: Vec<VirtualService>,
     /// IPv4 services by one word, since every new connection looks here.
     v4: HashMap<u64, u32>,
+    /// The same in a row if they are no more than [`FEW`].
+    few_v4: Vec<(u64, u32)>,
     v6: HashMap<(Proto, Endpoint), u32>,
 }
 
@@ -25,7 +27,9 @@ impl ServiceTable {
                 None => v6.entry((service.proto, service.endpoint)).or_insert(place),
             };
         }
-        ServiceTable { services, v4, v6 }
+        let few_v4 =
+            if v4.len() <= FEW { v4.iter().map(|(&word, &place)| (word, place)).collect() } else { vec![] };
+        ServiceTable { services, v4, few_v4, v6 }
     }
 
     /// The place of the service that answers at `vip` over `proto`.
@@ -44,7 +48,11 @@ impl ServiceTable {
             return self.find(key.proto(), key.dst());
         }
         let (addr, port) = key.dst_v4();
-        self.v4.get(&pack(key.proto(), addr, port)).map(|&place| place as usize)
+        let word = pack(key.proto(), addr, port);
+        if !self.few_v4.is_empty() {
+            return self.few_v4.iter().find_map(|&(own, place)| (own == word).then_some(place as usize));
+        }
+        self.v4.get(&word).map(|&place| place as usize)
     }
 
     /// The services in the operator's order; [`ServiceTable::find`] gives places in this list.
@@ -52,6 +60,9 @@ impl ServiceTable {
         &self.services
     }
 }
+
+/// So many services are compared one by one sooner than looked up.
+const FEW: usize = 8;
 
 fn word(proto: Proto, endpoint: Endpoint) -> Option<u64> {
     match endpoint.addr {
@@ -92,6 +103,25 @@ mod tests {
             assert_eq!(table.find(proto, vip), Some(place));
             assert_eq!(table.addressed_by(&FlowKey::new(proto, client, vip)), Some(place));
             assert_eq!(table.addressed_by(&FlowKey::new(proto, vip, client)), None);
+        }
+    }
+
+    #[test]
+    fn many_services_are_found_as_few_are() {
+        for count in [1, FEW, FEW + 1, 100] {
+            let vip = |i: usize| Endpoint::v4([192, 0, 2, i as u8].into(), 80);
+            let service = |i| VirtualService {
+                name: "web".into(),
+                proto: Proto::Tcp,
+                endpoint: vip(i),
+                scheduler: SchedulerName::Rr,
+                reals: Vec::new(),
+            };
+            let table = ServiceTable::new((0..count).map(service).collect());
+            for i in 0..101 {
+                let key = FlowKey::new(Proto::Tcp, vip(200), vip(i));
+                assert_eq!(table.addressed_by(&key), (i < count).then_some(i), "{i} of {count}");
+            }
         }
     }
 }

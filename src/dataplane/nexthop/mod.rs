@@ -64,6 +64,8 @@ pub struct NextHops {
     numbers: HashMap<(InterfaceId, IpAddr), u32>,
     /// IPv4 routes by mask, the longest first: a look-up for each new connection.
     v4: Vec<(u32, HashMap<u32, Target>)>,
+    /// The same as mask, network and target in a row if they are no more than [`FEW`].
+    few_v4: Vec<(u32, u32, Target)>,
     /// IPv6 routes by prefix length, the longest first.
     v6: Vec<(u8, HashMap<IpAddr, Target>)>,
     /// Never 0, another whenever a remembered number may lead elsewhere.
@@ -82,6 +84,7 @@ impl NextHops {
             hops: Vec::new(),
             numbers: HashMap::new(),
             v4: Vec::new(),
+            few_v4: Vec::new(),
             v6: Vec::new(),
             age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age.wrapping_add(1).max(1) }),
             made_of,
@@ -120,6 +123,13 @@ impl NextHops {
         // A longer mask is a larger number, too.
         self.v4.sort_unstable_by_key(|&(mask, _)| std::cmp::Reverse(mask));
         self.v6.sort_unstable_by_key(|&(len, _)| std::cmp::Reverse(len));
+        if self.v4.iter().map(|(_, table)| table.len()).sum::<usize>() <= FEW {
+            let of_mask = |(mask, table): &(u32, HashMap<u32, Target>)| {
+                let mask = *mask;
+                table.iter().map(move |(&network, &target)| (mask, network, target)).collect::<Vec<_>>()
+            };
+            self.few_v4 = self.v4.iter().flat_map(of_mask).collect();
+        }
     }
 
     fn set_hop(&mut self, number: u32, neighbour: &Neighbour) {
@@ -165,19 +175,40 @@ impl NextHops {
         self.way(self.route_v4(to), IpAddr::V4(to.into()))
     }
 
+    /// The number of the next hop towards an IPv4 address, to be remembered.
+    ///
+    /// # Errors
+    /// As [`NextHops::find`].
+    #[inline]
+    pub fn number_v4(&self, to: u32) -> Result<HopNumber, Missing> {
+        self.usable(self.route_v4(to), || IpAddr::V4(to.into())).map(|(number, _)| number)
+    }
+
     #[inline]
     fn way(&self, target: Option<&Target>, to: IpAddr) -> Result<Way, Missing> {
+        let (number, hop) = self.usable(target, || to)?;
+        Ok(Way { hop: *hop, number })
+    }
+
+    #[inline]
+    fn usable(
+        &self,
+        target: Option<&Target>,
+        to: impl FnOnce() -> IpAddr,
+    ) -> Result<(HopNumber, &Hop), Missing> {
         let target = target.ok_or(Missing::Route)?;
         let interface = target.interface.ok_or(Missing::Route)?;
-        let neighbour = target.via.unwrap_or(to);
-        let number = target.gateway.or_else(|| self.numbers.get(&(interface, neighbour)).copied());
-        let number = number.ok_or(Missing::Neighbour(interface, neighbour))?;
-        let hop = *self.hops.get(number as usize).ok_or(Missing::Route)?;
+        let number =
+            target.gateway.map_or_else(|| self.neighbour(interface, target.via.unwrap_or_else(to)), Ok)?;
+        let hop = self.hops.get(number as usize).ok_or(Missing::Route)?;
         if hop.mtu_bytes == 0 {
             return Err(Missing::Route); // the link is down
         }
-        let number = HopNumber((self.age as u64) << 32 | number as u64);
-        Ok(Way { hop, number })
+        Ok((HopNumber((self.age as u64) << 32 | number as u64), hop))
+    }
+
+    fn neighbour(&self, interface: InterfaceId, address: IpAddr) -> Result<u32, Missing> {
+        self.numbers.get(&(interface, address)).copied().ok_or(Missing::Neighbour(interface, address))
     }
 
     /// The director's own address for packets to an address: the route's preferred source, or else the first
@@ -211,9 +242,15 @@ impl NextHops {
 
     #[inline]
     fn route_v4(&self, to: u32) -> Option<&Target> {
+        if !self.few_v4.is_empty() {
+            return self.few_v4.iter().find_map(|(mask, net, target)| (to & mask == *net).then_some(target));
+        }
         self.v4.iter().find_map(|(mask, table)| table.get(&(to & mask)))
     }
 }
+
+/// So many routes are compared one by one sooner than looked up.
+const FEW: usize = 8;
 
 /// More neighbours than this, most of them gone, and numbers are given anew.
 const MANY: usize = 1 << 19;
@@ -290,6 +327,21 @@ mod tests {
         assert_eq!(hops.neighbour_towards(ip("8.8.8.8")), Some((InterfaceId(0), ip("10.0.0.254"))));
         assert_eq!(hops.neighbour_towards(ip("2001:db8::1")), None);
         assert!(hops.knows(InterfaceId(1), ip("10.1.0.11")) && !hops.knows(InterfaceId(0), ip("10.1.0.11")));
+    }
+
+    #[test]
+    fn many_routes_lead_where_few_do() {
+        let few = NextHops::new(&rib(), None);
+        let mut many = rib();
+        many.routes.extend((0..50).map(|i| route(&format!("172.16.{i}.0/24"), None, Some(0), 0)));
+        let many = NextHops::new(&many, None);
+        assert!(!few.few_v4.is_empty() && many.few_v4.is_empty());
+        for to in ["10.1.0.11", "10.1.0.12", "10.0.0.254", "192.0.2.5", "8.8.8.8", "198.51.100.1"] {
+            assert_eq!(few.find(ip(to)), many.find(ip(to)), "{to}");
+            assert_eq!(few.neighbour_towards(ip(to)), many.neighbour_towards(ip(to)), "{to}");
+            let IpAddr::V4(v4) = ip(to) else { panic!("{to}") };
+            assert_eq!(few.number_v4(v4.to_bits()), few.find(ip(to)).map(|way| way.number), "{to}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::conntrack::{Seed, State, Table, Timeouts};
 use crate::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Mac};
-use crate::service::{RealId, SchedulerName, ServiceTable, VirtualService};
+use crate::service::{Method, RealId, RealServer, SchedulerName, ServiceTable, VirtualService};
 use etherparse::{PacketBuilder, SlicedPacket};
 
 const CLIENTS: InterfaceId = InterfaceId(0);

@@ -1,0 +1,139 @@
+//! Forgets connections that were silent for too long, a slice of the slab at a time.
+
+use super::{Ended, Place, Tracker};
+use crate::conntrack::entry::{Entry, Meta};
+use crate::conntrack::state::Timeouts;
+use crate::net::Tick;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// How many looks at a slot ending a connection costs, about.
+const ENDING_COSTS: u32 = 8;
+
+/// Connections found silent, at most, that are not ended yet: their buckets are on their way into the cache.
+const DOOMED: usize = 16;
+
+/// How far a worker's sweep has come.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// The slots to look at, and the next one of them.
+    share: Range<u32>,
+    cursor: u32,
+    /// Slots that should have been looked at by `counted`, but were not yet.
+    due: u64,
+    counted: Option<Tick>,
+    /// Found silent and not ended yet, the oldest first.
+    doomed: VecDeque<Place>,
+}
+
+impl Sweep {
+    pub(super) fn new() -> Sweep {
+        Sweep { share: 0..0, cursor: 0, due: 0, counted: None, doomed: VecDeque::with_capacity(DOOMED) }
+    }
+
+    /// Leaves those found silent to another round.
+    pub(super) fn spare_doomed(&mut self) {
+        self.doomed.clear();
+    }
+}
+
+impl Tracker {
+    /// Looks at this worker's share of the slots and ends the connections that were silent for too long: every
+    /// slot once a second, `most` in this call, and fewer if many of them end. Some are ended by the next call only.
+    /// Each connection ended is told to `ended`. `true` if the sweep is behind: more is due than this call was allowed.
+    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) -> bool {
+        let gone = now.since(*self.sweep.counted.get_or_insert(now));
+        if gone > 0 {
+            self.sweep.counted = Some(now);
+            self.share_out(gone);
+        }
+        let mut ends = most / ENDING_COSTS + 1;
+        // Those that the last call has found come first: their buckets have come.
+        let mut found_before = self.sweep.doomed.len();
+        let looks = self.sweep.due.min(most as u64);
+        let mut looked = 0;
+        loop {
+            let is_full = self.sweep.doomed.len() == DOOMED;
+            if ends > 0 && (is_full || found_before > 0) {
+                ends -= 1;
+                found_before = found_before.saturating_sub(1);
+                self.end_oldest(now, timeouts).map(&mut ended);
+            } else if looked < looks && !is_full {
+                looked += 1;
+                self.look_at_next(now, timeouts);
+            } else {
+                break;
+            }
+        }
+        self.sweep.due -= looked;
+        self.sweep.due > 0 || !self.sweep.doomed.is_empty()
+    }
+
+    /// Takes this worker's share of the slots in use; so many of them are due as `gone` ticks ask for.
+    fn share_out(&mut self, gone: u32) {
+        let used = self.table.slots.unused() as u64;
+        let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
+        let share = share(self.worker)..share(self.worker + 1);
+        let fresh = (share.len() as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
+        let Sweep { cursor, due, .. } = &mut self.sweep;
+        *cursor = if share.contains(cursor) { *cursor } else { share.start };
+        *due = (*due + fresh).min(share.len() as u64);
+        self.sweep.share = share;
+    }
+
+    /// Ends every connection that was silent for too long, at once.
+    pub fn sweep_all(&mut self, now: Tick, timeouts: &Timeouts, mut ended: impl FnMut(Ended)) {
+        self.sweep.spare_doomed();
+        for slot in 0..self.table.slots.unused() {
+            self.look(slot, now, timeouts);
+            if self.sweep.doomed.len() == DOOMED {
+                self.end_oldest(now, timeouts).map(&mut ended);
+            }
+        }
+        while !self.sweep.doomed.is_empty() {
+            self.end_oldest(now, timeouts).map(&mut ended);
+        }
+    }
+
+    #[inline]
+    fn look_at_next(&mut self, now: Tick, timeouts: &Timeouts) {
+        let Sweep { share, cursor, .. } = &mut self.sweep;
+        let slot = *cursor;
+        *cursor = if slot + 1 < share.end { slot + 1 } else { share.start };
+        self.look(slot, now, timeouts);
+    }
+
+    /// Notes a slot's connection if it was silent for too long, and asks for the buckets that refer to it.
+    #[inline]
+    fn look(&mut self, slot: u32, now: Tick, timeouts: &Timeouts) {
+        let Some(entry) = self.table.slab.get(slot as usize) else { return };
+        let meta = entry.meta();
+        if !is_silent(entry, meta, now, timeouts) {
+            return;
+        }
+        let Some(place) = self.place_of(slot, meta) else { return };
+        self.table.prefetch(place.there);
+        if let Some(back) = place.back {
+            self.table.prefetch(back);
+        }
+        self.sweep.doomed.push_back(place);
+    }
+
+    /// Ends the connection that was found silent first, unless it was heard of since.
+    #[inline]
+    fn end_oldest(&mut self, now: Tick, timeouts: &Timeouts) -> Option<Ended> {
+        let mut place = self.sweep.doomed.pop_front()?;
+        let entry = self.table.slab.get(place.slot as usize)?;
+        let meta = entry.meta();
+        if meta.generation() != place.meta.generation() || !is_silent(entry, meta, now, timeouts) {
+            return None;
+        }
+        place.meta = meta;
+        self.end_at(&place)
+    }
+}
+
+#[inline]
+fn is_silent(entry: &Entry, meta: Meta, now: Tick, timeouts: &Timeouts) -> bool {
+    meta.is_live() && now.is_beyond(entry.seen(), timeouts.of_phase(meta.phase()))
+}
