@@ -1,10 +1,12 @@
-//! Choosing a server, and counting the connection with it: what a new connection pays its scheduler.
+//! Choosing a server, alone, and with the counting of one connection opened on it and of one closed elsewhere: what
+//! a new connection pays its scheduler.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use lvx::net::Endpoint;
 use lvx::sched;
 use lvx::service::{Method, RealId, RealServer, SchedulerName, Standing};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 fn main() {
@@ -31,11 +33,22 @@ fn servers(n: u32) -> Vec<RealServer> {
     (0..n).map(server).collect()
 }
 
-/// Picks as new connections come and old ones, picked a while ago, go.
+/// Picks while nothing changes.
 fn pick(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
     let reals = servers(n);
     let scheduler = sched::build(name, &reals);
-    let mut open = std::collections::VecDeque::from_iter((0..1000).map(|i| i % n as usize));
+    bencher.counter(ItemsCount::new(PICKS)).bench_local(|| {
+        for _ in 0..PICKS {
+            black_box(scheduler.pick(black_box(&reals)));
+        }
+    });
+}
+
+/// Picks as new connections come and old ones, picked a while ago, go.
+fn pick_opened_closed(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
+    let reals = servers(n);
+    let scheduler = sched::build(name, &reals);
+    let mut open = VecDeque::from_iter((0..1000).map(|i| i % n as usize));
     open.iter().for_each(|&i| reals[i].live.opened(Standing::Active));
     bencher.counter(ItemsCount::new(PICKS)).bench_local(|| {
         for _ in 0..PICKS {
@@ -49,22 +62,23 @@ fn pick(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
     });
 }
 
-#[divan::bench(args = POOLS)]
-fn rr(bencher: Bencher<'_, '_>, servers: u32) {
-    pick(bencher, SchedulerName::Rr, servers);
+/// Both benches of each scheduler.
+macro_rules! benches {
+    ($($module:ident: $name:ident),+ $(,)?) => {$(
+        mod $module {
+            use super::{Bencher, POOLS, SchedulerName};
+
+            #[divan::bench(args = POOLS)]
+            fn pick(bencher: Bencher<'_, '_>, servers: u32) {
+                super::pick(bencher, SchedulerName::$name, servers);
+            }
+
+            #[divan::bench(args = POOLS)]
+            fn pick_opened_closed(bencher: Bencher<'_, '_>, servers: u32) {
+                super::pick_opened_closed(bencher, SchedulerName::$name, servers);
+            }
+        }
+    )+};
 }
 
-#[divan::bench(args = POOLS)]
-fn wrr(bencher: Bencher<'_, '_>, servers: u32) {
-    pick(bencher, SchedulerName::Wrr, servers);
-}
-
-#[divan::bench(args = POOLS)]
-fn lc(bencher: Bencher<'_, '_>, servers: u32) {
-    pick(bencher, SchedulerName::Lc, servers);
-}
-
-#[divan::bench(args = POOLS)]
-fn wlc(bencher: Bencher<'_, '_>, servers: u32) {
-    pick(bencher, SchedulerName::Wlc, servers);
-}
+benches! { rr: Rr, wrr: Wrr, lc: Lc, wlc: Wlc }

@@ -2,23 +2,11 @@
 
 use super::Scheduler;
 use super::least::Least;
-use crate::service::RealServer;
+use crate::service::{Live, RealServer};
 
 /// Every server can bear as much as every other.
-#[derive(Debug)]
-pub struct Lc(Least);
-
-impl Lc {
-    /// For these servers.
-    pub fn new(reals: &[RealServer]) -> Lc {
-        Lc(Least::new(reals, |real| real.is_eligible().into()))
-    }
-}
-
-impl Scheduler for Lc {
-    fn pick(&self, reals: &[RealServer]) -> Option<usize> {
-        self.0.pick(reals)
-    }
+pub fn lc(reals: &[RealServer]) -> impl Scheduler + use<> {
+    Least::new(reals, Live::overhead, |real| real.is_eligible().into())
 }
 
 #[cfg(test)]
@@ -30,7 +18,7 @@ mod tests {
     #[test]
     fn the_least_loaded_wins_whatever_the_weights_and_ties_go_to_the_earlier() {
         let reals = servers(&[1, 1000, 1]);
-        let lc = Lc::new(&reals);
+        let lc = lc(&reals);
         assert_eq!(picks(&lc, &reals, 2), "AA");
         reals[0].live.opened(Standing::Inactive);
         assert_eq!(picks(&lc, &reals, 1), "B");

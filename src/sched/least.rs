@@ -1,139 +1,212 @@
-//! The server with the least load for its weight: what `lc` and `wlc` share.
+//! The server with the least load for its weight: what `lc`, `wlc`, `sed` and `nq` share.
 //!
-//! A few servers are compared one after the other. Many are kept in a tournament: each inner node names the winner
-//! of its two sides, the root the server to pick, and a change of one server's count replays only its own games.
-//! Changes are heard of through a [`Watch`], so that a pick costs O(changes × log n).
+//! A few servers are compared one after the other. Many are kept in a tournament: games of four, whose winners meet
+//! in games of four, up to the one to pick. Each game has its players' loads and weights beside it, in one cache
+//! line.
 //!
-//! Both find the same server. A pick sees every count that had changed before it; what several workers open at the
-//! same moment they cannot see of each other, so a server may get one connection too many for each other worker.
+//! A server whose load has fallen is told through a [`Watch`], and its games are played again: O(log n). One whose
+//! load has risen is not: what stands in the games is then less than the truth, so if it wins, that is noticed
+//! before it is picked, and it plays again. If it does not win, the truth would not have won either.
+//!
+//! Both find the same server, of equals the earlier one. A pick sees every count that had changed before it; what
+//! several workers open at the same moment they cannot see of each other, so a server may get one connection too
+//! many for each other worker. A worker that finds another one in the tournament tries again a few times, and then
+//! compares all: nobody waits for a worker that was interrupted.
 
-use crate::service::{RealServer, Watch};
-use std::sync::{Arc, Mutex, MutexGuard};
+use super::Scheduler;
+use crate::service::{Live, RealServer, Watch};
+use std::fmt;
+use std::hint::{select_unpredictable, spin_loop};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// Up to this many servers are quicker compared than kept in order.
 const FEW: usize = 16;
 
+/// How often a worker tries to enter the tournament while another one is in it. A pick takes some dozen
+/// nanoseconds, a try about one.
+const TRIES: u32 = 200;
+
 /// Finds the server with the least load for its weight.
-#[derive(Debug)]
-pub struct Least {
-    /// By place in the service; 0 takes no new connection.
-    weights: Vec<u32>,
+pub struct Least<L> {
+    servers: Vec<Server>,
+    /// What is compared. It must rise with the active connections, and not fall when an inactive one becomes active.
+    load: L,
     /// For many servers.
-    tournament: Option<(Arc<Watch>, Mutex<Tournament>)>,
+    tournament: Option<(Watch, Mutex<Tournament>)>,
 }
 
-impl Least {
+struct Server {
+    live: Arc<Live>,
+    /// What it can bear; 0 takes no new connection.
+    weight: f64,
+}
+
+impl<L: Fn(&Live) -> u64> Least<L> {
     /// Compares the loads of these servers by what `weight` says they can bear; 0 leaves a server out.
-    pub fn new(reals: &[RealServer], weight: impl Fn(&RealServer) -> u32) -> Least {
-        let weights: Vec<u32> = reals.iter().map(weight).collect();
-        let tournament = (reals.len() > FEW).then(|| {
-            let watch = Arc::new(Watch::new(reals.len()));
-            // Watch first, read then: what changes in between is read, or told.
-            reals.iter().zip(0..).for_each(|(real, place)| real.live.watched_by(&watch, place));
-            let loads = reals.iter().map(|real| real.live.overhead()).collect();
-            (watch, Mutex::new(Tournament::new(loads, &weights)))
-        });
-        Least { weights, tournament }
+    pub fn new(reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
+        let server = |real: &RealServer| Server { live: real.live.clone(), weight: weight(real).into() };
+        let mut least = Least { servers: reals.iter().map(server).collect(), load, tournament: None };
+        if reals.len() > FEW {
+            least.tournament = Watch::new(reals.len()).map(|watch| {
+                // Watch first, read then: what changes in between is read, or told.
+                least.each_live(|place, live| live.watched_by(&watch, place));
+                let ranks = (0..reals.len()).map(|place| least.rank(place));
+                let tournament = Tournament::new(ranks);
+                (watch, Mutex::new(tournament))
+            });
+        }
+        least
     }
 
     /// The place of the server with the least load for its weight; of equals, the first.
-    pub fn pick(&self, reals: &[RealServer]) -> Option<usize> {
-        let Some((watch, tournament)) = &self.tournament else { return self.compare(reals) };
-        let mut tournament = lock(tournament);
+    fn find(&self) -> Option<usize> {
+        let Some((watch, tournament)) = &self.tournament else { return self.compare() };
+        match enter(tournament) {
+            Some(mut tournament) => self.play(watch, &mut tournament),
+            None => self.compare(),
+        }
+    }
+
+    fn play(&self, watch: &Watch, tournament: &mut Tournament) -> Option<usize> {
         watch.take(|place| {
-            if let Some(real) = reals.get(place) {
-                tournament.play(place, real.live.overhead(), &self.weights);
+            if place < self.servers.len() {
+                tournament.play(place, self.rank(place));
             }
         });
-        tournament.winner()
-    }
-
-    fn compare(&self, reals: &[RealServer]) -> Option<usize> {
-        let mut best: Option<Contender> = None;
-        for (place, (real, &weight)) in reals.iter().zip(&self.weights).enumerate() {
-            let contender = Contender { place: place as u32, load: real.live.overhead(), weight };
-            if contender.weight > 0 && best.is_none_or(|best| contender.beats(best)) {
-                best = Some(contender);
+        loop {
+            let winner = tournament.winner;
+            let place = place_of(winner)?;
+            let now = self.rank(place);
+            if now == winner {
+                return Some(place);
             }
+            tournament.play(place, now);
         }
-        best.map(|best| best.place as usize)
+    }
+
+    fn compare(&self) -> Option<usize> {
+        (0..self.servers.len()).map(|place| self.rank(place)).reduce(lesser).and_then(place_of)
+    }
+
+    /// How the server at this place stands now.
+    #[inline]
+    fn rank(&self, place: usize) -> Rank {
+        let Server { live, weight } = &self.servers[place];
+        if *weight == 0.0 || live.is_overloaded() { NOBODY } else { rank((self.load)(live), *weight, place) }
     }
 }
 
-fn lock(tournament: &Mutex<Tournament>) -> MutexGuard<'_, Tournament> {
-    // A thread that panicked here left at worst a game unplayed.
-    tournament.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Contender {
-    place: u32,
-    load: u64,
-    weight: u32,
-}
-
-impl Contender {
-    /// Whether this one wins against one that stands before it in the service.
-    fn beats(self, earlier: Contender) -> bool {
-        // load / weight < its load / its weight, without dividing: 2^41 * 65535 fits 64 bits.
-        self.load * (earlier.weight as u64) < earlier.load * self.weight as u64
+impl<L> Least<L> {
+    fn each_live(&self, mut of: impl FnMut(usize, &Live)) {
+        self.servers.iter().enumerate().for_each(|(place, server)| of(place, &server.live));
     }
 }
 
-/// Nobody: the winner among servers that all have weight 0.
-const NOBODY: u32 = u32::MAX;
+impl<L: Fn(&Live) -> u64 + Send + Sync> Scheduler for Least<L> {
+    fn pick(&self, _reals: &[RealServer]) -> Option<usize> {
+        self.find()
+    }
+}
 
-/// A binary tree in an array: node i has the sides 2i and 2i + 1, the leaves are the servers in their order.
+impl<L> Drop for Least<L> {
+    fn drop(&mut self) {
+        if let Some((watch, _)) = &self.tournament {
+            self.each_live(|place, live| live.left_by(watch, place));
+        }
+    }
+}
+
+impl<L> fmt::Debug for Least<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Least").field("servers", &self.servers.len()).finish_non_exhaustive()
+    }
+}
+
+fn enter(tournament: &Mutex<Tournament>) -> Option<MutexGuard<'_, Tournament>> {
+    for _ in 0..TRIES {
+        match tournament.try_lock() {
+            Ok(entered) => return Some(entered),
+            // A thread that panicked here left at worst a game unplayed.
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => spin_loop(),
+        }
+    }
+    None
+}
+
+/// Load for weight, and behind it, for ties, the place: the lesser is the better.
+///
+/// The quotient is the bits of a floating-point number, which for positive ones compare as the numbers do. Equal
+/// quotients are equal as the same number is rounded, and different ones differ: a/b and c/d lie at least 1/bc of
+/// the larger one apart, which is more than rounding takes away while the load times the weight is below 2^52. A
+/// load is below 2^36, since there are at most 200 million connections.
+type Rank = u128;
+
+/// Takes no connection.
+const NOBODY: Rank = Rank::MAX;
+
+#[inline]
+fn rank(load: u64, weight: f64, place: usize) -> Rank {
+    let quotient = load as i64 as f64 / weight;
+    (quotient.to_bits() as Rank) << 32 | place as Rank
+}
+
+fn place_of(rank: Rank) -> Option<usize> {
+    (rank != NOBODY).then_some(rank as u32 as usize)
+}
+
+/// The lesser of two. Which that is cannot be predicted, so there is no branch.
+#[inline]
+fn lesser(a: Rank, b: Rank) -> Rank {
+    select_unpredictable(a < b, a, b)
+}
+
+/// A tree of games in an array: the winners of the games 4g + 1 … 4g + 4 meet in game g.
 #[derive(Debug)]
 struct Tournament {
-    winners: Vec<u32>,
-    loads: Vec<u64>,
-    leaves: usize,
+    games: Vec<Game>,
+    /// The first game that servers play in, not winners.
+    first: usize,
+    winner: Rank,
 }
 
+/// A game of four.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+struct Game([Rank; 4]);
+
 impl Tournament {
-    fn new(loads: Vec<u64>, weights: &[u32]) -> Tournament {
-        let leaves = loads.len().next_power_of_two();
-        let mut tournament = Tournament { winners: vec![NOBODY; 2 * leaves], loads, leaves };
-        for place in 0..weights.len() {
-            tournament.enter(place, weights);
+    /// Of players who rank like this, by place.
+    fn new(ranks: impl ExactSizeIterator<Item = Rank>) -> Tournament {
+        let (mut first, mut in_row) = (0, 1);
+        while in_row * 4 < ranks.len() {
+            first += in_row;
+            in_row *= 4;
         }
-        (1..leaves).rev().for_each(|node| tournament.decide(node, weights));
+        let games = vec![Game([NOBODY; 4]); first + in_row];
+        let mut tournament = Tournament { games, first, winner: NOBODY };
+        ranks.enumerate().for_each(|(place, rank)| tournament.play(place, rank));
         tournament
     }
 
-    fn enter(&mut self, place: usize, weights: &[u32]) {
-        self.winners[self.leaves + place] = if weights[place] > 0 { place as u32 } else { NOBODY };
-    }
-
-    /// A server's load has changed: its games are played again, up to the root.
-    fn play(&mut self, place: usize, load: u64, weights: &[u32]) {
-        self.loads[place] = load;
-        let mut node = (self.leaves + place) / 2;
-        while node > 0 {
-            self.decide(node, weights);
-            node /= 2;
+    /// Plays the games of the player at this place again, as far as they may end differently.
+    #[inline]
+    fn play(&mut self, place: usize, mut rank: Rank) {
+        let mut seat = 4 * self.first + place;
+        loop {
+            let Game(ranks) = &mut self.games[seat / 4];
+            if ranks[seat % 4] == rank {
+                return;
+            }
+            let [a, b, c] = [1, 2, 3].map(|other| ranks[seat % 4 ^ other]);
+            ranks[seat % 4] = rank;
+            rank = lesser(lesser(a, b), lesser(c, rank));
+            if seat < 4 {
+                self.winner = rank;
+                return;
+            }
+            seat = seat / 4 - 1;
         }
-    }
-
-    fn decide(&mut self, node: usize, weights: &[u32]) {
-        let (earlier, later) = (self.winners[2 * node], self.winners[2 * node + 1]);
-        let contender = |place: u32| Contender {
-            place,
-            load: self.loads[place as usize],
-            weight: weights[place as usize],
-        };
-        self.winners[node] = match (earlier, later) {
-            (NOBODY, _) => later,
-            (_, NOBODY) => earlier,
-            _ if contender(later).beats(contender(earlier)) => later,
-            _ => earlier,
-        };
-    }
-
-    fn winner(&self) -> Option<usize> {
-        // With one leaf the root is the leaf.
-        Some(self.winners[1]).filter(|&place| place != NOBODY).map(|place| place as usize)
     }
 }
 
@@ -141,56 +214,124 @@ impl Tournament {
 mod tests {
     use super::super::tests::servers;
     use super::*;
-    use crate::service::Standing;
+    use crate::service::{Standing, Thresholds};
 
     fn random(state: &mut u64) -> usize {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*state >> 33) as usize
     }
 
+    fn by_weight(reals: &[RealServer]) -> Least<impl Fn(&Live) -> u64 + use<>> {
+        Least::new(reals, Live::overhead, |real| real.weight.into())
+    }
+
     #[test]
     fn the_tournament_picks_whom_a_comparison_of_all_picks_ties_included() {
         let mut dice = 7;
-        for count in [17, 64, 100, 1000] {
+        for count in [17, 64, 65, 100, 256, 257, 1000] {
             let weights: Vec<u16> = (0..count).map(|_| (random(&mut dice) % 4) as u16).collect();
             let reals = servers(&weights);
             reals.iter().step_by(3).for_each(|real| real.live.opened(Standing::Inactive));
-            let least = Least::new(&reals, |real| real.weight.into());
+            reals.iter().step_by(5).for_each(|real| real.live.limit(Thresholds { upper: 7, lower: 3 }));
+            let least = by_weight(&reals);
+            assert!(least.tournament.is_some());
             let mut open = Vec::new();
             for step in 0..20_000 {
-                let pick = least.pick(&reals);
-                assert_eq!(pick, least.compare(&reals), "{count} servers, step {step}");
+                let pick = least.find();
+                assert_eq!(pick, least.compare(), "{count} servers, step {step}");
                 let standing =
                     if random(&mut dice).is_multiple_of(4) { Standing::Inactive } else { Standing::Active };
-                if random(&mut dice) % 5 < 3 || open.is_empty() {
-                    reals[pick.unwrap()].live.opened(standing);
-                    open.push((pick.unwrap(), standing));
-                } else {
-                    let (server, standing) = open.swap_remove(random(&mut dice) % open.len());
-                    reals[server].live.closed(standing);
+                match (random(&mut dice) % 8, pick) {
+                    (0..5, Some(server)) => {
+                        reals[server].live.opened(standing);
+                        open.push((server, standing));
+                    }
+                    (5, _) if !open.is_empty() => {
+                        let at = random(&mut dice) % open.len();
+                        let (server, before) = &mut open[at];
+                        reals[*server].live.moved(*before, standing);
+                        *before = standing;
+                    }
+                    _ if !open.is_empty() => {
+                        let (server, standing) = open.swap_remove(random(&mut dice) % open.len());
+                        reals[server].live.closed(standing);
+                    }
+                    _ => {}
                 }
             }
         }
     }
 
     #[test]
-    fn many_servers_of_weight_zero_are_nobody() {
-        let reals = servers(&[0; 40]);
-        assert_eq!(Least::new(&reals, |real| real.weight.into()).pick(&reals), None);
+    fn ranks_compare_as_loads_for_weights_do_and_equal_ones_by_place() {
+        let mut dice = 3;
+        let mut number = |below: u64| 1 + (random(&mut dice) as u64 * 33) % (below - 1);
+        for i in 0..200_000 {
+            // Any two, and two that are as near each other as can be.
+            let (load, weight) = (number(1 << 36), number(1 << 16));
+            let other = if i % 2 == 0 { number(1 << 16) } else { (weight + 1).min(65_535) };
+            let other_load = if i % 4 == 0 { number(1 << 36) } else { load * other / weight };
+            if other_load >= 1 << 36 {
+                continue;
+            }
+            let exact = (load as u128 * other as u128).cmp(&(other_load as u128 * weight as u128));
+            let found = rank(load, weight as f64, 1).cmp(&rank(other_load, other as f64, 2));
+            assert_eq!(found, exact.then(std::cmp::Ordering::Less), "{load}/{weight} {other_load}/{other}");
+        }
+    }
+
+    #[test]
+    fn many_servers_of_weight_zero_or_overloaded_are_nobody() {
+        let quiesced = servers(&[0; 40]);
+        assert_eq!(by_weight(&quiesced).find(), None);
+        let reals = servers(&[1; 40]);
+        let least = by_weight(&reals);
+        for real in &reals {
+            real.live.limit(Thresholds { upper: 1, lower: 0 });
+            real.live.opened(Standing::Active);
+        }
+        assert_eq!(least.find(), None);
+        reals[20].live.closed(Standing::Active);
+        assert_eq!(least.find(), Some(20));
+        reals[20].live.opened(Standing::Active);
+        assert_eq!(least.find(), None);
+        reals[30].live.limit(Thresholds::default());
+        assert_eq!(least.find(), Some(30));
     }
 
     #[test]
     fn workers_at_once_give_a_server_one_too_many_for_each_other_worker_at_most() {
         let reals = servers(&[1; 50]);
-        let least = Least::new(&reals, |_| 1);
+        let least = by_weight(&reals);
         let worker = || {
             for _ in 0..5000 {
-                reals[least.pick(&reals).unwrap()].live.opened(Standing::Active);
+                reals[least.find().unwrap()].live.opened(Standing::Active);
             }
         };
         std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
         let counts: Vec<u32> = reals.iter().map(|real| real.live.active()).collect();
         assert_eq!(counts.iter().sum::<u32>(), 10_000);
         assert!(counts.iter().all(|count| (199..=201).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_worker_that_finds_another_one_in_the_tournament_does_not_wait_and_picks_the_same_server() {
+        let reals = servers(&[1; 50]);
+        let least = by_weight(&reals);
+        let (_, tournament) = least.tournament.as_ref().unwrap();
+        let _interrupted = tournament.lock().unwrap();
+        (0..30).for_each(|place| reals[place].live.opened(Standing::Active));
+        assert_eq!(least.find(), Some(30));
+    }
+
+    #[test]
+    fn of_two_schedulers_of_one_service_the_later_is_exact() {
+        let reals = servers(&[1; 50]);
+        let old = by_weight(&reals);
+        reals.iter().for_each(|real| real.live.opened(Standing::Active));
+        let new = by_weight(&reals);
+        drop(old);
+        reals[40].live.closed(Standing::Active);
+        assert_eq!(new.find(), Some(40));
     }
 }

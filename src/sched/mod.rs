@@ -24,8 +24,8 @@ pub fn build(name: SchedulerName, reals: &[RealServer]) -> Box<dyn Scheduler> {
     match name {
         SchedulerName::Rr => Box::new(rr::Rr::new(reals)),
         SchedulerName::Wrr => Box::new(wrr::Wrr::new(reals)),
-        SchedulerName::Lc => Box::new(lc::Lc::new(reals)),
-        SchedulerName::Wlc => Box::new(wlc::Wlc::new(reals)),
+        SchedulerName::Lc => Box::new(lc::lc(reals)),
+        SchedulerName::Wlc => Box::new(wlc::wlc(reals)),
     }
 }
 

@@ -2,23 +2,11 @@
 
 use super::Scheduler;
 use super::least::Least;
-use crate::service::RealServer;
+use crate::service::{Live, RealServer};
 
 /// A server can bear what its weight says.
-#[derive(Debug)]
-pub struct Wlc(Least);
-
-impl Wlc {
-    /// For these servers.
-    pub fn new(reals: &[RealServer]) -> Wlc {
-        Wlc(Least::new(reals, |real| real.weight.into()))
-    }
-}
-
-impl Scheduler for Wlc {
-    fn pick(&self, reals: &[RealServer]) -> Option<usize> {
-        self.0.pick(reals)
-    }
+pub fn wlc(reals: &[RealServer]) -> impl Scheduler + use<> {
+    Least::new(reals, Live::overhead, |real| real.weight.into())
 }
 
 #[cfg(test)]
@@ -29,7 +17,7 @@ mod tests {
 
     /// Opens `n` active connections, each on the server picked for it, and gives their letters.
     fn filled(reals: &[RealServer], n: usize) -> String {
-        let wlc = Wlc::new(reals);
+        let wlc = wlc(reals);
         let mut letters = String::new();
         for _ in 0..n {
             let i = wlc.pick(reals).unwrap();
@@ -50,7 +38,7 @@ mod tests {
     #[test]
     fn the_largest_counts_and_weights_do_not_overflow() {
         let reals = servers(&[65535, 1]);
-        let wlc = Wlc::new(&reals);
+        let wlc = wlc(&reals);
         reals[0].live.opened(Standing::Active);
         assert_eq!(wlc.pick(&reals), Some(1));
         reals[1].live.opened(Standing::Inactive);
