@@ -83,18 +83,39 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
-    let (address_at, port_at) = if end == End::Src { (ETHERNET + 12, 0) } else { (ETHERNET + 16, 2) };
+    if !replace_port(frame, l4, proto, end, to.port, to.to_transport) {
+        return;
+    }
+    let address_at = if end == End::Src { ETHERNET + 12 } else { ETHERNET + 16 };
+    let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
+    head[..12].copy_from_slice(macs);
+    head[address_at..address_at + 4].copy_from_slice(&to.address);
+    take_hop(head, to.to_ip);
+}
+
+/// Replaces the port at one end of the transport header at `l4`, and mends the checksum for all that changes.
+/// `false` if the frame is too short.
+#[inline(always)]
+pub(super) fn replace_port(
+    frame: &mut [u8],
+    l4: usize,
+    proto: Proto,
+    end: End,
+    port: [u8; 2],
+    change: Change,
+) -> bool {
+    let port_at = if end == End::Src { 0 } else { 2 };
     match proto {
         Proto::Tcp => {
-            let Some(tcp) = frame.get_mut(l4..l4 + 18) else { return };
-            tcp[port_at..port_at + 2].copy_from_slice(&to.port);
-            let checksum = to.to_transport.applied_to([tcp[16], tcp[17]]);
+            let Some(tcp) = frame.get_mut(l4..l4 + 18) else { return false };
+            tcp[port_at..port_at + 2].copy_from_slice(&port);
+            let checksum = change.applied_to([tcp[16], tcp[17]]);
             tcp[16..].copy_from_slice(&checksum);
         }
         Proto::Udp => {
-            let Some(udp) = frame.get_mut(l4..l4 + 8) else { return };
-            udp[port_at..port_at + 2].copy_from_slice(&to.port);
-            let checksum = match to.to_transport.applied_to([udp[6], udp[7]]) {
+            let Some(udp) = frame.get_mut(l4..l4 + 8) else { return false };
+            udp[port_at..port_at + 2].copy_from_slice(&port);
+            let checksum = match change.applied_to([udp[6], udp[7]]) {
                 _ if udp[6..] == [0, 0] => [0, 0],
                 [0, 0] => [0xff, 0xff],
                 checksum => checksum,
@@ -102,10 +123,7 @@ pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end
             udp[6..].copy_from_slice(&checksum);
         }
     }
-    let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
-    head[..12].copy_from_slice(macs);
-    head[address_at..address_at + 4].copy_from_slice(&to.address);
-    take_hop(head, to.to_ip);
+    true
 }
 
 /// Takes a hop off and mends the IP checksum for all that has changed.

@@ -4,7 +4,7 @@ use super::findings::{Findings, FirstSeen};
 use super::section::Section;
 use super::value::{address, did_you_mean, integer, interface_address, mac, name, network, quoted};
 use crate::config::{Interface, Neighbour, Route};
-use crate::net::{InterfaceId, Prefix};
+use crate::net::{InterfaceId, Prefix, is_link_local};
 use ::toml::Spanned;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -75,6 +75,14 @@ impl Interfaces {
             return self.named(section, &name?);
         }
         let addr = addr?;
+        if is_link_local(*addr.get_ref()) {
+            let error = format!(
+                "{key} \"{}\" is link-local, which may be on any link (allowed: with interface = its name)",
+                addr.get_ref()
+            );
+            section.error(addr.span().start, &error);
+            return None;
+        }
         let found = self.holding(*addr.get_ref());
         if found.is_none() && !self.faulty {
             let error = format!(
