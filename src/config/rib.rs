@@ -86,6 +86,7 @@ impl Interface {
 #[cfg(test)]
 mod tests {
     use crate::config::parse;
+    use crate::dataplane::nexthop::NextHops;
     use crate::net::InterfaceId;
 
     const TWO_ARMS: &str = r#"
@@ -128,6 +129,57 @@ mod tests {
         );
         let [neighbour] = &rib.neighbours[..] else { panic!("one neighbour, not {:?}", rib.neighbours) };
         assert_eq!(neighbour.interface, InterfaceId(1), "the interface whose prefix holds it");
+    }
+
+    #[test]
+    fn a_replay_knows_an_ipv6_network_likewise() {
+        let text = r#"
+            [[interface]]
+            name = "eth0"
+            mac = "02:00:00:00:00:01"
+            addresses = ["192.0.2.1/24", "2001:db8::1/64", "2001:db8::100/128", "fe80::1/64"]
+            [[interface]]
+            name = "eth1"
+            mac = "02:00:00:00:00:02"
+            addresses = ["fe80::2/64"]
+            [[route]]
+            to = "::/0"
+            via = "fe80::9"
+            interface = "eth1"
+            source = "2001:db8::1"
+            [[neighbour]]
+            address = "2001:db8::11"
+            mac = "02:00:00:00:00:11"
+            [[neighbour]]
+            address = "fe80::9"
+            interface = "eth1"
+            mac = "02:00:00:00:00:99"
+        "#;
+        let rib = parse("f", text).unwrap().rib().unwrap();
+        let routes: Vec<String> = rib
+            .routes
+            .iter()
+            .map(|r| format!("{} via {:?} on {}", r.to, r.via, r.interface.unwrap().0))
+            .collect();
+        assert_eq!(
+            routes,
+            [
+                "192.0.2.0/24 via None on 0",
+                "2001:db8::/64 via None on 0",
+                "fe80::/64 via None on 0",
+                "fe80::/64 via None on 1",
+                "::/0 via Some(fe80::9) on 1",
+            ]
+        );
+        let neighbours: Vec<_> =
+            rib.neighbours.iter().map(|n| (n.address.to_string(), n.interface.0)).collect();
+        assert_eq!(neighbours, [("2001:db8::11".to_owned(), 0), ("fe80::9".to_owned(), 1)]);
+
+        let hops = NextHops::new(&rib, None);
+        let way = hops.find("2001:db8:ffff::1".parse().unwrap()).unwrap();
+        assert_eq!((way.hop.interface, way.hop.macs[5]), (InterfaceId(1), 0x99));
+        let there = hops.find("2001:db8::11".parse().unwrap()).unwrap();
+        assert_eq!((there.hop.interface, there.hop.macs[5]), (InterfaceId(0), 0x11));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::findings::{Findings, FirstSeen};
 use super::section::Section;
-use super::value::{address, did_you_mean, integer, interface_address, mac, name, network, quoted};
+use super::value::{
+    address, did_you_mean, integer, interface_address, is_link_local, mac, name, network, quoted,
+};
 use crate::config::{Interface, Neighbour, Route};
 use crate::net::{InterfaceId, Prefix};
 use ::toml::Spanned;
@@ -75,6 +77,14 @@ impl Interfaces {
             return self.named(section, &name?);
         }
         let addr = addr?;
+        if is_link_local(*addr.get_ref()) {
+            let error = format!(
+                "{key} \"{}\" is link-local, which may be on any link (allowed: with interface = its name)",
+                addr.get_ref()
+            );
+            section.error(addr.span().start, &error);
+            return None;
+        }
         let found = self.holding(*addr.get_ref());
         if found.is_none() && !self.faulty {
             let error = format!(

@@ -2,7 +2,7 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
-use super::value::{address_and_port, integer, name, one_of, quoted};
+use super::value::{address_and_port, integer, is_link_local, name, one_of, quoted};
 use crate::config::{Real, Service};
 use crate::net::{Endpoint, Proto};
 use crate::service::{Method, RealId, SchedulerName};
@@ -113,18 +113,25 @@ impl Reader {
 /// The service's address, unless it is one that cannot be served.
 fn vip(section: &Section<'_>, written: &Spanned<(IpAddr, Option<u16>)>) -> Option<Endpoint> {
     let at = written.span().start;
-    match *written.get_ref() {
-        (IpAddr::V6(addr), _) => {
-            let error = format!("address {addr} is IPv6, and IPv6 comes in a later version (allowed: IPv4)");
-            section.error(at, &error);
-            None
-        }
-        (addr, None) => {
-            section.error(at, &format!("address \"{addr}\" has no port (allowed: such as \"{addr}:80\")"));
-            None
-        }
-        (addr, Some(port)) => Some(Endpoint::new(addr, port)),
+    let (addr, port) = *written.get_ref();
+    if let Some(error) = not_a_hosts(addr) {
+        section.error(at, &error);
+        return None;
     }
+    if port.is_none() {
+        let with_port = Endpoint::new(addr, 80);
+        section.error(at, &format!("address \"{addr}\" has no port (allowed: such as \"{with_port}\")"));
+    }
+    Some(Endpoint::new(addr, port?))
+}
+
+/// Why an address is none of a single host that every node knows by it: link-local addresses stand on every link.
+fn not_a_hosts(addr: IpAddr) -> Option<String> {
+    is_link_local(addr).then(|| {
+        format!(
+            "address {addr} is link-local, which says nothing without its link (allowed: any other address)"
+        )
+    })
 }
 
 fn default_name(proto: Proto, endpoint: Endpoint) -> String {
@@ -159,16 +166,16 @@ fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endp
 /// Why packets to `service` cannot be forwarded to `real` with `method`.
 fn cannot_reach(service: Endpoint, real: Endpoint, method: Method) -> Option<String> {
     let Endpoint { addr, port } = real;
-    if addr.is_ipv4() != service.addr.is_ipv4() {
-        return Some(match method {
-            // The outer packet may be of another family than the inner one.
-            Method::Tun => format!(
-                "address {addr} is IPv6 behind an IPv4 service, which comes in a later version (allowed: IPv4)"
-            ),
-            Method::Nat | Method::Dr => format!(
-                "address {addr} is IPv6 behind an IPv4 service, which {method} cannot bridge (allowed: IPv4)"
-            ),
-        });
+    if let Some(error) = not_a_hosts(addr) {
+        return Some(error);
+    }
+    // Only the outer packet of a tunnel may be of another family than the inner one.
+    if addr.is_ipv4() != service.addr.is_ipv4() && method != Method::Tun {
+        let (found, allowed) = if addr.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        return Some(format!(
+            "address {addr} is {found} behind an {allowed} service, which {method} cannot bridge (allowed: {allowed}; \
+             or forward = \"tun\")"
+        ));
     }
     if addr == service.addr {
         return Some(format!("address {addr} is the service's own (allowed: the server's address)"));

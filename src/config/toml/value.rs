@@ -158,7 +158,7 @@ fn prefix(value: &DeValue<'_>, allowed: &str) -> Result<Prefix, String> {
 
 /// An address with a port or without: `192.0.2.100:80`, `10.0.0.11`.
 pub(super) fn address_and_port(value: &DeValue<'_>) -> Result<(IpAddr, Option<u16>), String> {
-    const ALLOWED: &str = "such as 192.0.2.100:80";
+    const ALLOWED: &str = "such as 192.0.2.100:80 or [2001:db8::100]:80";
     let found = string(value, &format!("an address with a port, {ALLOWED}"))?;
     let (addr, port) = match (found.parse::<SocketAddr>(), found.parse::<IpAddr>()) {
         (Ok(both), _) => (both.ip(), Some(both.port())),
@@ -181,9 +181,16 @@ fn reachable(addr: IpAddr, found: &str) -> Result<IpAddr, String> {
         _ if addr.is_loopback() => "is a loopback address",
         _ if addr.is_multicast() => "is a multicast address",
         IpAddr::V4(v4) if v4.is_broadcast() => "is the broadcast address",
+        // RFC 4291, 2.5.5.2: it stands for an IPv4 node inside a host, and on no wire.
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "is an IPv4 address written as an IPv6 one",
         _ => return Ok(addr),
     };
     Err(format!("{} {why_not} (allowed: the unicast address of a host)", quoted(found)))
+}
+
+/// Whether `addr` is an IPv6 address that every link has anew (RFC 4291, 2.5.6).
+pub(super) fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 
 fn string<'a>(value: &'a DeValue<'_>, allowed: &str) -> Result<&'a str, String> {

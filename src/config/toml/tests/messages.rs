@@ -178,6 +178,14 @@ fn what_is_wrong_with_a_route_or_neighbour_is_said() {
             ),
         ],
     );
+    let link_local = "is link-local, which may be on any link (allowed: with interface = its name)";
+    for (lines, whose) in [
+        ("[[route]]\nto = \"::/0\"\nvia = \"fe80::1\"", "route to ::/0: via"),
+        ("[[neighbour]]\naddress = \"fe80::1\"\nmac = \"02:00:00:00:00:01\"", "neighbour fe80::1: address"),
+    ] {
+        assert_eq!(errors_of(lines), [format!("{whose} \"fe80::1\" {link_local}")]);
+        assert_eq!(errors_of(&format!("{lines}\ninterface = \"eth0\"")), [""; 0]);
+    }
     each_says(
         "[[neighbour]]",
         &[
@@ -220,12 +228,27 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
             (
                 "address = \"192.0.2.100:70000\"",
                 "virtual service 1: address \"192.0.2.100:70000\" is no address with a port (allowed: such as \
-                 192.0.2.100:80)",
+                 192.0.2.100:80 or [2001:db8::100]:80)",
             ),
             (
-                "address = \"[2001:db8::1]:80\"",
-                "virtual service 1: address 2001:db8::1 is IPv6, and IPv6 comes in a later version (allowed: \
-                 IPv4)",
+                "address = \"2001:db8::1\"",
+                "virtual service 1: address \"2001:db8::1\" has no port (allowed: such as \
+                 \"[2001:db8::1]:80\")",
+            ),
+            (
+                "address = \"[fe80::1]:80\"",
+                "virtual service 1: address fe80::1 is link-local, which says nothing without its link (allowed: \
+                 any other address)",
+            ),
+            (
+                "address = \"[::ffff:192.0.2.1]:80\"",
+                "virtual service 1: address \"[::ffff:192.0.2.1]:80\" is an IPv4 address written as an IPv6 one \
+                 (allowed: the unicast address of a host)",
+            ),
+            (
+                "address = \"[2001:db8::1]:80\"\n[[virtual_service]]\naddress = \"[2001:db8:0::1]:80\"",
+                "virtual service [2001:db8::1]:80: address stands in line 2 already (allowed: one service per \
+                 protocol, address and port)",
             ),
             (
                 "address = \"0.0.0.0:80\"",
@@ -311,12 +334,12 @@ fn what_is_wrong_with_a_real_server_is_said() {
             (
                 "address = \"2001:db8::11\"\nforward = \"nat\"",
                 "virtual service \"web\": real server 2001:db8::11: address 2001:db8::11 is IPv6 behind an \
-                 IPv4 service, which nat cannot bridge (allowed: IPv4)",
+                 IPv4 service, which nat cannot bridge (allowed: IPv4; or forward = \"tun\")",
             ),
             (
-                "address = \"2001:db8::11\"\nforward = \"tun\"",
-                "virtual service \"web\": real server 2001:db8::11: address 2001:db8::11 is IPv6 behind an \
-                 IPv4 service, which comes in a later version (allowed: IPv4)",
+                "address = \"[2001:db8::11]:80\"",
+                "virtual service \"web\": real server [2001:db8::11]:80: address 2001:db8::11 is IPv6 behind an \
+                 IPv4 service, which dr cannot bridge (allowed: IPv4; or forward = \"tun\")",
             ),
             (
                 "address = \"192.0.2.100:8080\"\nforward = \"nat\"",
@@ -335,6 +358,52 @@ fn what_is_wrong_with_a_real_server_is_said() {
             ),
         ],
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_real_server_of_an_ipv6_service_is_said() {
+    each_says(
+        "[[virtual_service]]\nname = \"web\"\naddress = \"[2001:db8::100]:80\"\n[[virtual_service.real_server]]",
+        &[
+            (
+                "address = \"10.0.0.11\"",
+                "virtual service \"web\": real server 10.0.0.11: address 10.0.0.11 is IPv4 behind an IPv6 \
+                 service, which dr cannot bridge (allowed: IPv6; or forward = \"tun\")",
+            ),
+            (
+                "address = \"[2001:db8::11]:8080\"\nforward = \"tun\"",
+                "virtual service \"web\": real server [2001:db8::11]:8080: address has port 8080, and tun cannot \
+                 change the port (allowed: 80, the service's port, or none; or forward = \"nat\")",
+            ),
+            (
+                "address = \"fe80::11\"",
+                "virtual service \"web\": real server fe80::11: address fe80::11 is link-local, which says nothing \
+                 without its link (allowed: any other address)",
+            ),
+            (
+                "address = \"[2001:db8::100]:8080\"\nforward = \"nat\"",
+                "virtual service \"web\": real server [2001:db8::100]:8080: address 2001:db8::100 is the \
+                 service's own (allowed: the server's address)",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_tunnel_may_lead_through_the_other_family_and_other_methods_stay_in_theirs() {
+    for (vip, rip, forward) in [
+        ("[2001:db8::100]:80", "[2001:db8::11]:8080", "nat"),
+        ("[2001:db8::100]:80", "2001:db8::11", "dr"),
+        ("[2001:db8::100]:80", "2001:db8::11", "tun"),
+        ("[2001:db8::100]:80", "10.0.0.11", "tun"),
+        ("192.0.2.100:80", "2001:db8::11", "ipip"),
+    ] {
+        let text = format!(
+            "[[virtual_service]]\naddress = \"{vip}\"\n[[virtual_service.real_server]]\n\
+             address = \"{rip}\"\nforward = \"{forward}\""
+        );
+        assert_eq!(errors_of(&text), [""; 0], "{text}");
+    }
 }
 
 #[test]
