@@ -411,6 +411,14 @@ pub fn mask(addr: IpAddr, len: u8) -> IpAddr {
     }
 }
 
+/// Whether `addr` is an IPv6 address that every link has anew (RFC 4291, 2.5.6).
+pub const fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    }
+}
+
 impl FromStr for Prefix {
     type Err = ParsePrefixError;
 

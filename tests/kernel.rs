@@ -10,7 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "a test, with functions beside it")]
 
 use lvx::control::kernel::{Following, Kernel, KernelError};
-use lvx::dataplane::nexthop::{Rib, Route};
+use lvx::dataplane::nexthop::{Missing, NextHops, Rib, Route};
 use lvx::net::{InterfaceId, Mac};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -268,6 +268,92 @@ fn an_ipv6_neighbour_that_is_asked_for_is_resolved() {
     kernel.ask(K0, address("2001:db8:77::2"));
     within_a_second(&kernel, &following, "the neighbour", |rib| {
         mac_of(rib, "2001:db8:77::2") == PEER_MAC.parse().ok()
+    });
+}
+
+#[test]
+fn the_way_through_an_ipv6_router_is_found_by_its_link_local_address() {
+    let pair = Pair::enter();
+    // The MAC's own, as the kernel makes it.
+    let router = "fe80::ff:fe00:702";
+    pair.a("addr add 2001:db8:77::1/64 dev k0 nodad");
+    pair.a("addr add 2001:db8:77::100/128 dev k0 nodad preferred_lft 0");
+    pair.a(&format!("-6 route add default via {router} dev k0"));
+    pair.a("-6 route add 2001:db8:1::/48 via 2001:db8:77::2");
+    pair.a("-6 route add blackhole 2001:db8:2::/48");
+    pair.a("neigh add 2001:db8:77::11 lladdr 02:00:00:00:07:11 dev k0 nud permanent");
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    let link_local = |rib: &Rib| rib.links[0].addresses.iter().any(|a| a.to_string().starts_with("fe80:"));
+    within(Duration::from_secs(5), &kernel, &following, "a link-local address", link_local);
+
+    let rib = kernel.rib();
+    let default = route(&rib, "::/0").unwrap();
+    assert_eq!((default.via, default.interface), (Some(address(router)), Some(K0)));
+    assert_eq!(route(&rib, "2001:db8:2::/48").unwrap().interface, None, "a black hole leads nowhere");
+
+    let hops = NextHops::new(&rib, None);
+    let find =
+        |hops: &NextHops, to| hops.find(address(to)).map(|way| Mac(way.hop.macs[..6].try_into().unwrap()));
+    assert_eq!(find(&hops, "2001:db8:77::11"), Ok("02:00:00:00:07:11".parse().unwrap()));
+    assert_eq!(find(&hops, "2001:db8:2::1"), Err(Missing::Route));
+    assert_eq!(find(&hops, "2600::1"), Err(Missing::Neighbour(K0, address(router))));
+    assert_eq!(hops.source_for(address("2600::1")), Some(address("2001:db8:77::1")));
+    kernel.keep(&[(K0, address(router))]);
+    // The router has to find its own address unique first.
+    within(Duration::from_secs(5), &kernel, &following, "the router", |rib| mac_of(rib, router).is_some());
+    let hops = NextHops::new(&kernel.rib(), Some(&hops));
+    assert_eq!(find(&hops, "2600::1"), Ok(PEER_MAC.parse().unwrap()));
+}
+
+#[test]
+fn changes_of_the_ipv6_network_are_seen_within_a_second() {
+    let pair = Pair::enter();
+    pair.a("addr add 2001:db8:77::1/64 dev k0 nodad");
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    let seen = |what: &str, there: &dyn Fn(&Rib) -> bool| within_a_second(&kernel, &following, what, there);
+
+    pair.a("addr add 2001:db8:77::100/128 dev k0 nodad");
+    seen("the VIP", &|rib| has_address(rib, "2001:db8:77::100/128"));
+    pair.a("-6 route add 2001:db8:1::/48 via 2001:db8:77::9");
+    seen("the new route", &|rib| route(rib, "2001:db8:1::/48").is_some());
+    pair.a("-6 route replace 2001:db8:1::/48 via 2001:db8:77::8");
+    seen("its new gateway", &|rib| {
+        route(rib, "2001:db8:1::/48").unwrap().via == Some(address("2001:db8:77::8"))
+    });
+    pair.a("neigh add 2001:db8:77::8 lladdr 02:00:00:00:07:08 dev k0 nud permanent");
+    seen("the neighbour", &|rib| mac_of(rib, "2001:db8:77::8") == "02:00:00:00:07:08".parse().ok());
+    pair.a("neigh del 2001:db8:77::8 dev k0");
+    seen("its removal", &|rib| mac_of(rib, "2001:db8:77::8").is_none());
+    pair.a("-6 route add 2001:db8:3::/48 via 2001:db8:77::8 src 2001:db8:77::100");
+    seen("the route with a source", &|rib| route(rib, "2001:db8:3::/48").is_some());
+    pair.a("addr del 2001:db8:77::100/128 dev k0");
+    seen("the address's removal", &|rib| !has_address(rib, "2001:db8:77::100/128"));
+    seen("the route without the source that is gone", &|rib| {
+        route(rib, "2001:db8:3::/48").is_none_or(|route| route.source.is_none())
+    });
+    // The kernel takes IPv6 addresses away with the link, and does not give them back.
+    pair.a("link set k0 down");
+    seen("the link going down with addresses and routes", &|rib| {
+        !has_address(rib, "2001:db8:77::1/64") && route(rib, "2001:db8:1::/48").is_none()
+    });
+}
+
+#[test]
+fn a_kept_ipv6_neighbour_is_resolved_anew_when_the_kernel_loses_it() {
+    let pair = Pair::enter();
+    pair.a("addr add 2001:db8:77::1/64 dev k0 nodad");
+    pair.b("addr add 2001:db8:77::2/64 dev k1 nodad");
+    let kernel = open();
+    let following = kernel.follow().unwrap();
+    let peer = "2001:db8:77::2";
+    kernel.keep(&[(K0, address(peer))]);
+    within(Duration::from_secs(5), &kernel, &following, "the neighbour", |rib| mac_of(rib, peer).is_some());
+    pair.b("link set k1 address 02:00:00:00:07:0b");
+    pair.a(&format!("neigh del {peer} dev k0"));
+    within(Duration::from_secs(3), &kernel, &following, "the neighbour's new MAC", |rib| {
+        mac_of(rib, peer) == "02:00:00:00:07:0b".parse().ok()
     });
 }
 

@@ -2,11 +2,9 @@
 
 use super::findings::{Findings, FirstSeen};
 use super::section::Section;
-use super::value::{
-    address, did_you_mean, integer, interface_address, is_link_local, mac, name, network, quoted,
-};
+use super::value::{address, did_you_mean, integer, interface_address, mac, name, network, quoted};
 use crate::config::{Interface, Neighbour, Route};
-use crate::net::{InterfaceId, Prefix};
+use crate::net::{InterfaceId, Prefix, is_link_local};
 use ::toml::Spanned;
 use std::collections::HashMap;
 use std::net::IpAddr;

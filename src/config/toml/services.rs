@@ -2,9 +2,9 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
-use super::value::{address_and_port, integer, is_link_local, name, one_of, quoted};
+use super::value::{address_and_port, integer, name, one_of, quoted};
 use crate::config::{Real, Service};
-use crate::net::{Endpoint, Proto};
+use crate::net::{Endpoint, Proto, is_link_local};
 use crate::service::{Method, RealId, SchedulerName};
 use ::toml::Spanned;
 use std::net::IpAddr;

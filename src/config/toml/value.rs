@@ -188,11 +188,6 @@ fn reachable(addr: IpAddr, found: &str) -> Result<IpAddr, String> {
     Err(format!("{} {why_not} (allowed: the unicast address of a host)", quoted(found)))
 }
 
-/// Whether `addr` is an IPv6 address that every link has anew (RFC 4291, 2.5.6).
-pub(super) fn is_link_local(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
-}
-
 fn string<'a>(value: &'a DeValue<'_>, allowed: &str) -> Result<&'a str, String> {
     value.as_str().ok_or_else(|| wrong_type(value, allowed))
 }

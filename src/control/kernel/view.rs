@@ -21,9 +21,17 @@ pub(super) struct View {
     names: Vec<String>,
     /// By the kernel's index, as everything below.
     links: HashMap<u32, LinkFacts>,
-    addresses: HashMap<u32, Vec<Prefix>>,
+    addresses: HashMap<u32, Vec<Address>>,
     neighbours: HashMap<(u32, IpAddr), (NeighbourState, Option<Mac>)>,
     routes: Routes,
+}
+
+/// An address of an interface's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Address {
+    prefix: Prefix,
+    /// Not for packets that the host begins (IFA_F_DEPRECATED), as IPv6 VIPs often are.
+    deprecated: bool,
 }
 
 /// What a link message says of a link.
@@ -128,9 +136,17 @@ impl View {
             name: name.to_owned(),
             mac: link.mac,
             mtu_bytes: link.mtu_bytes.try_into().unwrap_or(u16::MAX),
-            addresses: self.addresses.get(&index).cloned().unwrap_or_default(),
+            addresses: self.compile_addresses(index),
             up: link.up(),
         }
+    }
+
+    /// In the kernel's order, but deprecated ones last: of several that would do, the first is the source of a
+    /// tunnel.
+    fn compile_addresses(&self, index: u32) -> Vec<Prefix> {
+        let all = || self.addresses.get(&index).into_iter().flatten();
+        let with = |deprecated| all().filter(move |address| address.deprecated == deprecated);
+        with(false).chain(with(true)).map(|address| address.prefix).collect()
     }
 
     fn by_name(&self, name: &str) -> Option<(u32, &LinkFacts)> {
@@ -170,15 +186,18 @@ impl View {
     }
 
     fn address(&mut self, message: &AddressMessage) -> bool {
-        let Some(address) = prefix(message) else { return false };
-        let unusable = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
-        if message.header.flags.intersects(unusable) {
-            return self.forget_address(message.header.index, address);
+        let Some(prefix) = prefix(message) else { return false };
+        let flags = message.header.flags;
+        if flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed) {
+            return self.forget_address(message.header.index, prefix);
         }
+        let address = Address { prefix, deprecated: flags.contains(AddressHeaderFlags::Deprecated) };
         let addresses = self.addresses.entry(message.header.index).or_default();
-        let new = !addresses.contains(&address);
-        if new {
-            addresses.push(address);
+        let known = addresses.iter_mut().find(|known| known.prefix == prefix);
+        let new = known.as_ref().is_none_or(|known| **known != address);
+        match known {
+            Some(known) => *known = address,
+            None => addresses.push(address),
         }
         new
     }
@@ -191,7 +210,7 @@ impl View {
 
     fn forget_address(&mut self, index: u32, address: Prefix) -> bool {
         let Some(addresses) = self.addresses.get_mut(&index) else { return false };
-        let place = addresses.iter().position(|a| *a == address);
+        let place = addresses.iter().position(|known| known.prefix == address);
         place.map(|place| addresses.remove(place)).is_some()
     }
 
@@ -378,6 +397,24 @@ mod tests {
         tentative.header.flags = AddressHeaderFlags::Tentative;
         assert!(!view.apply(&told(RouteNetlinkMessage::NewAddress(tentative))));
         assert!(view.apply(&told(RouteNetlinkMessage::NewAddress(address(7, "2001:db8::2/64")))));
+    }
+
+    #[test]
+    fn an_address_that_is_not_for_the_hosts_own_packets_stands_behind_the_others() {
+        let mut view = view();
+        let vip = |flags| {
+            let mut vip = address(7, "2001:db8::100/64");
+            vip.header.flags = flags;
+            told(RouteNetlinkMessage::NewAddress(vip))
+        };
+        let addresses =
+            |view: &View| view.rib().links[0].addresses.iter().map(Prefix::to_string).collect::<Vec<_>>();
+        view.apply(&vip(AddressHeaderFlags::Deprecated));
+        view.apply(&told(RouteNetlinkMessage::NewAddress(address(7, "2001:db8::2/64"))));
+        assert_eq!(addresses(&view), ["10.0.0.2/24", "2001:db8::2/64", "2001:db8::100/64"]);
+        assert!(!view.apply(&vip(AddressHeaderFlags::Deprecated)));
+        assert!(view.apply(&vip(AddressHeaderFlags::empty())), "it is for all packets now");
+        assert_eq!(addresses(&view), ["10.0.0.2/24", "2001:db8::100/64", "2001:db8::2/64"]);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! prefix first, every next hop with its MACs in wire order. A hop keeps its number while the routes stay as they
 //! are, so that a connection may remember it.
 
+mod prefixes;
 mod rib;
 
 pub use rib::{Link, Neighbour, Rib, Route};
 
-use crate::net::{InterfaceId, Mac, Prefix, mask};
+use crate::net::{InterfaceId, Mac, Prefix, is_link_local};
 use hashbrown::HashMap;
+use prefixes::Prefixes;
 use std::net::IpAddr;
 
 /// A neighbour on a link, to whom frames are handed.
@@ -62,12 +64,8 @@ pub struct NextHops {
     links: Vec<Link>,
     hops: Vec<Hop>,
     numbers: HashMap<(InterfaceId, IpAddr), u32>,
-    /// IPv4 routes by mask, the longest first: a look-up for each new connection.
-    v4: Vec<(u32, HashMap<u32, Target>)>,
-    /// The same as mask, network and target in a row if they are no more than [`FEW`].
-    few_v4: Vec<(u32, u32, Target)>,
-    /// IPv6 routes by prefix length, the longest first.
-    v6: Vec<(u8, HashMap<IpAddr, Target>)>,
+    v4: Prefixes<u32, Target>,
+    v6: Prefixes<u128, Target>,
     /// Never 0, another whenever a remembered number may lead elsewhere.
     age: u32,
     /// What `routes` and `links` were made of, to see whether they changed.
@@ -83,9 +81,8 @@ impl NextHops {
             links: rib.links.clone(),
             hops: Vec::new(),
             numbers: HashMap::new(),
-            v4: Vec::new(),
-            few_v4: Vec::new(),
-            v6: Vec::new(),
+            v4: Prefixes::default(),
+            v6: Prefixes::default(),
             age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age.wrapping_add(1).max(1) }),
             made_of,
         };
@@ -107,29 +104,23 @@ impl NextHops {
     }
 
     fn set_routes(&mut self, routes: &[Route]) {
-        for route in routes {
-            let gateway =
-                route.interface.zip(route.via).and_then(|gateway| self.numbers.get(&gateway).copied());
+        let target = |route: &Route| {
+            let gateway = route.interface.zip(route.via).and_then(|g| self.numbers.get(&g).copied());
             let Route { interface, via, source, metric, .. } = *route;
-            let target = Target { interface, via, source, metric, gateway };
-            match route.to.network() {
-                IpAddr::V4(network) => {
-                    let mask = u32::MAX.checked_shl(32 - u32::from(route.to.len)).unwrap_or(0);
-                    add(&mut self.v4, mask, network.to_bits(), target);
-                }
-                network => add(&mut self.v6, route.to.len, network, target),
-            }
-        }
-        // A longer mask is a larger number, too.
-        self.v4.sort_unstable_by_key(|&(mask, _)| std::cmp::Reverse(mask));
-        self.v6.sort_unstable_by_key(|&(len, _)| std::cmp::Reverse(len));
-        if self.v4.iter().map(|(_, table)| table.len()).sum::<usize>() <= FEW {
-            let of_mask = |(mask, table): &(u32, HashMap<u32, Target>)| {
-                let mask = *mask;
-                table.iter().map(move |(&network, &target)| (mask, network, target)).collect::<Vec<_>>()
-            };
-            self.few_v4 = self.v4.iter().flat_map(of_mask).collect();
-        }
+            Target { interface, via, source, metric, gateway }
+        };
+        let lower_metric = |a: &Target, b: &Target| a.metric < b.metric;
+        let v4 = routes.iter().filter_map(|route| {
+            let IpAddr::V4(network) = route.to.network() else { return None };
+            let mask = u32::MAX.checked_shl(32 - u32::from(route.to.len)).unwrap_or(0);
+            Some((mask, network.to_bits(), target(route)))
+        });
+        let v6 = routes.iter().filter_map(|route| {
+            let IpAddr::V6(network) = route.to.network() else { return None };
+            let mask = u128::MAX.checked_shl(128 - u32::from(route.to.len)).unwrap_or(0);
+            Some((mask, network.to_bits(), target(route)))
+        });
+        (self.v4, self.v6) = (Prefixes::new(v4, lower_metric), Prefixes::new(v6, lower_metric));
     }
 
     fn set_hop(&mut self, number: u32, neighbour: &Neighbour) {
@@ -172,7 +163,16 @@ impl NextHops {
     /// As [`NextHops::find`].
     #[inline]
     pub fn find_v4(&self, to: u32) -> Result<Way, Missing> {
-        self.way(self.route_v4(to), IpAddr::V4(to.into()))
+        self.way(self.v4.find(to), IpAddr::V4(to.into()))
+    }
+
+    /// The way to an IPv6 address.
+    ///
+    /// # Errors
+    /// As [`NextHops::find`].
+    #[inline]
+    pub fn find_v6(&self, to: u128) -> Result<Way, Missing> {
+        self.way(self.v6.find(to), IpAddr::V6(to.into()))
     }
 
     /// The number of the next hop towards an IPv4 address, to be remembered.
@@ -181,7 +181,16 @@ impl NextHops {
     /// As [`NextHops::find`].
     #[inline]
     pub fn number_v4(&self, to: u32) -> Result<HopNumber, Missing> {
-        self.usable(self.route_v4(to), || IpAddr::V4(to.into())).map(|(number, _)| number)
+        self.usable(self.v4.find(to), || IpAddr::V4(to.into())).map(|(number, _)| number)
+    }
+
+    /// The same towards an IPv6 address.
+    ///
+    /// # Errors
+    /// As [`NextHops::find`].
+    #[inline]
+    pub fn number_v6(&self, to: u128) -> Result<HopNumber, Missing> {
+        self.usable(self.v6.find(to), || IpAddr::V6(to.into())).map(|(number, _)| number)
     }
 
     #[inline]
@@ -213,13 +222,23 @@ impl NextHops {
 
     /// The director's own address for packets to an address: the route's preferred source, or else the first
     /// address of the interface that shares the next hop's subnet, or else its first address.
+    ///
+    /// IPv6 gateways are often known by a link-local address, and the interface has one beside it; packets that go
+    /// further do not start from there (RFC 6724, rule 2).
     pub fn source_for(&self, to: IpAddr) -> Option<IpAddr> {
         let target = self.route(to)?;
         let link = self.links.get(target.interface?.index())?;
         let next = target.via.unwrap_or(to);
-        let of_family = || link.addresses.iter().filter(|p| p.addr.is_ipv4() == to.is_ipv4());
-        let near = of_family().find(|p| p.len < Prefix::host(p.addr).len && p.contains(next));
-        target.source.or_else(|| near.or_else(|| of_family().next()).map(|p| p.addr))
+        let fits =
+            |p: &&Prefix| p.addr.is_ipv4() == to.is_ipv4() && (is_link_local(to) || !is_link_local(p.addr));
+        let of_subnets = || link.addresses.iter().filter(fits).filter(|p| p.len < Prefix::host(p.addr).len);
+        let near = of_subnets().find(|p| p.contains(next));
+        let any = || match to {
+            IpAddr::V4(_) => link.addresses.iter().find(fits),
+            // An address of its full length is a VIP, if there is another.
+            IpAddr::V6(_) => of_subnets().next().or_else(|| link.addresses.iter().find(fits)),
+        };
+        target.source.or_else(|| near.or_else(any).map(|p| p.addr))
     }
 
     /// Who has to be known for packets to reach an address: the gateway, or the address itself.
@@ -235,22 +254,11 @@ impl NextHops {
 
     fn route(&self, to: IpAddr) -> Option<&Target> {
         match to {
-            IpAddr::V4(to) => self.route_v4(to.to_bits()),
-            IpAddr::V6(_) => self.v6.iter().find_map(|(len, table)| table.get(&mask(to, *len))),
+            IpAddr::V4(to) => self.v4.find(to.to_bits()),
+            IpAddr::V6(to) => self.v6.find(to.to_bits()),
         }
-    }
-
-    #[inline]
-    fn route_v4(&self, to: u32) -> Option<&Target> {
-        if !self.few_v4.is_empty() {
-            return self.few_v4.iter().find_map(|(mask, net, target)| (to & mask == *net).then_some(target));
-        }
-        self.v4.iter().find_map(|(mask, table)| table.get(&(to & mask)))
     }
 }
-
-/// So many routes are compared one by one sooner than looked up.
-const FEW: usize = 8;
 
 /// More neighbours than this, most of them gone, and numbers are given anew.
 const MANY: usize = 1 << 19;
@@ -263,23 +271,6 @@ fn frame_start(dst: Mac, src: Mac) -> [u8; 12] {
     macs[..6].copy_from_slice(&dst.0);
     macs[6..].copy_from_slice(&src.0);
     macs
-}
-
-/// Adds a route to the table of its length; of two to one prefix, the lower metric wins.
-fn add<L: Copy + PartialEq, P: std::hash::Hash + Eq>(
-    tables: &mut Vec<(L, HashMap<P, Target>)>,
-    len: L,
-    prefix: P,
-    target: Target,
-) {
-    let at = tables.iter().position(|(other, _)| *other == len).unwrap_or_else(|| {
-        tables.push((len, HashMap::new()));
-        tables.len() - 1
-    });
-    let held = tables[at].1.entry(prefix).or_insert(target);
-    if target.metric < held.metric {
-        *held = target;
-    }
 }
 
 #[cfg(test)]
@@ -335,7 +326,6 @@ mod tests {
         let mut many = rib();
         many.routes.extend((0..50).map(|i| route(&format!("172.16.{i}.0/24"), None, Some(0), 0)));
         let many = NextHops::new(&many, None);
-        assert!(!few.few_v4.is_empty() && many.few_v4.is_empty());
         for to in ["10.1.0.11", "10.1.0.12", "10.0.0.254", "192.0.2.5", "8.8.8.8", "198.51.100.1"] {
             assert_eq!(few.find(ip(to)), many.find(ip(to)), "{to}");
             assert_eq!(few.neighbour_towards(ip(to)), many.neighbour_towards(ip(to)), "{to}");
@@ -386,6 +376,54 @@ mod tests {
         assert_eq!(NextHops::new(&rib, None).source_for(ip("8.8.8.8")), Some(ip("10.0.0.1")), "not the VIP");
         rib.routes[0].source = Some(ip("10.9.9.9"));
         assert_eq!(NextHops::new(&rib, None).source_for(ip("8.8.8.8")), Some(ip("10.9.9.9")));
+    }
+
+    /// One link with the VIP, an address of its own and a link-local one; the gateway is known by its link-local
+    /// address, as routers announce themselves.
+    fn rib_v6() -> Rib {
+        let mut out = link("out", "2001:db8::1/64", 0);
+        out.addresses =
+            ["2001:db8::100/128", "fe80::1/64", "2001:db8::1/64"].map(|a| a.parse().unwrap()).to_vec();
+        Rib {
+            links: vec![out],
+            routes: vec![
+                route("::/0", Some("fe80::9"), Some(0), 1024),
+                route("2001:db8::/64", None, Some(0), 256),
+                route("2001:db8:5::/48", Some("2001:db8::5"), Some(0), 1024),
+                route("2001:db8:5:1::/64", None, None, 0),
+                route("fe80::/64", None, Some(0), 256),
+            ],
+            neighbours: vec![neighbour(0, "fe80::9", 9), neighbour(0, "2001:db8::11", 11)],
+        }
+    }
+
+    #[test]
+    fn ways_in_ipv6_are_found_by_the_longest_prefix_and_also_through_a_link_local_gateway() {
+        let hops = NextHops::new(&rib_v6(), None);
+        let find = |to: &str| match ip(to) {
+            IpAddr::V6(to) => hops.find_v6(to.to_bits()).map(|way| way.hop.macs[5]),
+            IpAddr::V4(_) => unreachable!("an IPv6 address"),
+        };
+        assert_eq!(find("2001:db8::11"), Ok(11));
+        assert_eq!(find("2001:db8::12"), Err(Missing::Neighbour(InterfaceId(0), ip("2001:db8::12"))));
+        assert_eq!(find("2600::1"), Ok(9), "by the default route");
+        assert_eq!(find("2001:db8:5:2::1"), Err(Missing::Neighbour(InterfaceId(0), ip("2001:db8::5"))));
+        assert_eq!(find("2001:db8:5:1::1"), Err(Missing::Route), "out of an interface that is not ours");
+        assert_eq!(hops.find(ip("2600::1")), hops.find_v6(0x2600 << 112));
+        assert_eq!(hops.find(ip("10.0.0.1")), Err(Missing::Route), "the families do not mix");
+    }
+
+    #[test]
+    fn a_tunnel_through_ipv6_starts_at_no_link_local_address_and_no_vip() {
+        let mut rib = rib_v6();
+        let source = |rib: &Rib, to| NextHops::new(rib, None).source_for(ip(to));
+        assert_eq!(source(&rib, "2001:db8::11"), Some(ip("2001:db8::1")));
+        assert_eq!(source(&rib, "2600::1"), Some(ip("2001:db8::1")), "although the gateway is fe80::9");
+        assert_eq!(source(&rib, "fe80::7"), Some(ip("fe80::1")));
+        rib.links[0].addresses.pop();
+        assert_eq!(source(&rib, "2600::1"), Some(ip("2001:db8::100")), "there is no other");
+        rib.links[0].addresses.remove(0);
+        assert_eq!(source(&rib, "2600::1"), None);
     }
 
     #[test]
