@@ -1,6 +1,6 @@
 //! The internet checksum: whole (RFC 1071) and by difference (RFC 1624).
 
-use super::{ETHERNET, IPV4, be16, put16};
+use super::{ETHERNET, IPV4, be16, be32, be128, put16};
 use crate::net::Proto;
 
 /// The ones' complement sum of big-endian 16-bit words, not folded; an odd last byte counts as a high byte.
@@ -56,6 +56,14 @@ pub fn pseudo_v4(src: u32, dst: u32, proto: Proto, len: u16) -> u32 {
     (src >> 16) + (src & 0xffff) + (dst >> 16) + (dst & 0xffff) + proto as u32 + len as u32
 }
 
+/// The same for `len` bytes of an upper layer of IPv6; `next` is its protocol number, which behind extension headers
+/// is not the first header's word (RFC 8200, 8.1).
+#[inline]
+pub fn pseudo_v6(src: u128, dst: u128, next: u8, len: u32) -> u32 {
+    let halves = |address: u128| (0..8).map(|at| (address >> (16 * at)) as u16 as u32).sum::<u32>();
+    halves(src) + halves(dst) + (len >> 16) + (len & 0xffff) + next as u32
+}
+
 /// A change to words that a checksum covers, gathered first and then applied to every checksum that covers
 /// them (RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`).
 ///
@@ -109,9 +117,20 @@ pub const fn offset(proto: Proto) -> usize {
 ///
 /// One segment in 65,536 that is whole looks the same; completing it gives the value it already has.
 pub fn complete_partial(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
+    let len = frame.len().saturating_sub(l4);
+    let pseudo = pseudo_v4(be32(frame, ETHERNET + 12), be32(frame, ETHERNET + 16), proto, len as u16);
+    complete(frame, l4, proto, pseudo)
+}
+
+/// The same for a frame with an IPv6 packet.
+pub fn complete_partial_v6(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
+    let len = frame.len().saturating_sub(l4);
+    let pseudo = pseudo_v6(be128(frame, ETHERNET + 8), be128(frame, ETHERNET + 24), proto as u8, len as u32);
+    complete(frame, l4, proto, pseudo)
+}
+
+fn complete(frame: &mut [u8], l4: usize, proto: Proto, pseudo: u32) -> bool {
     let Some(segment) = frame.get(l4..) else { return false };
-    let (src, dst) = addresses(frame);
-    let pseudo = pseudo_v4(src, dst, proto, segment.len() as u16);
     let stored = be16(segment, offset(proto));
     if stored != fold(pseudo) || (proto == Proto::Udp && stored == 0) {
         return false;
@@ -123,11 +142,6 @@ pub fn complete_partial(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
     };
     put16(frame, l4 + offset(proto), checksum);
     true
-}
-
-fn addresses(frame: &[u8]) -> (u32, u32) {
-    let at = |at| (be16(frame, at) as u32) << 16 | be16(frame, at + 2) as u32;
-    (at(ETHERNET + 12), at(ETHERNET + 16))
 }
 
 #[cfg(test)]
@@ -194,6 +208,36 @@ mod tests {
         fn any_bytes_may_claim_a_partial_checksum(mut frame in proptest::collection::vec(any::<u8>(), 0..100), l4 in 0usize..120) {
             complete_partial(&mut frame, l4, Proto::Tcp);
             complete_partial(&mut frame, l4, Proto::Udp);
+            complete_partial_v6(&mut frame, l4, Proto::Tcp);
+            complete_partial_v6(&mut frame, l4, Proto::Udp);
+        }
+
+        #[test]
+        fn a_partial_checksum_is_completed_to_what_etherparse_computes(
+            is_v6: bool, is_tcp: bool, src: u128, dst: u128, payload in proptest::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let proto = if is_tcp { Proto::Tcp } else { Proto::Udp };
+            let ethernet = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]);
+            let ip = match is_v6 {
+                true => ethernet.ipv6(src.to_be_bytes(), dst.to_be_bytes(), 64),
+                false => ethernet.ipv4((src as u32).to_be_bytes(), (dst as u32).to_be_bytes(), 64),
+            };
+            let mut whole = Vec::new();
+            match is_tcp {
+                true => ip.tcp(1, 2, 3, 4).write(&mut whole, &payload).unwrap(),
+                false => ip.udp(1, 2).write(&mut whole, &payload).unwrap(),
+            }
+            let l4 = ETHERNET + if is_v6 { 40 } else { IPV4 };
+            let len = whole.len() - l4;
+            let pseudo = match is_v6 {
+                true => pseudo_v6(src, dst, proto as u8, len as u32),
+                false => pseudo_v4(src as u32, dst as u32, proto, len as u16),
+            };
+            let mut partial = whole.clone();
+            put16(&mut partial, l4 + offset(proto), fold(pseudo));
+            let complete = if is_v6 { complete_partial_v6 } else { complete_partial };
+            prop_assert!(complete(&mut partial, l4, proto));
+            prop_assert_eq!(partial, whole);
         }
     }
 }
