@@ -13,9 +13,9 @@ use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::may_carry_partial_checksums;
 use crate::dataplane::port::steer::{AttachError, AttachMode, QUEUES, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
-use crate::dataplane::snapshot::Published;
+use crate::dataplane::snapshot::{CARRIES_IPV6, Published};
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
-use crate::net::InterfaceId;
+use crate::net::{Endpoint, InterfaceId, Prefix};
 use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -125,6 +125,7 @@ impl Director {
         };
         director.meet_neighbours();
         director.warn_of_absent_vips();
+        director.warn_of_ipv6();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -150,10 +151,30 @@ impl Director {
             let vip = service.endpoint.addr;
             tracing::warn!(
                 "virtual service \"{}\": no interface of the configuration has the address {vip}, so that nobody answers \
-                 ARP for it there: `ip address add {vip}/32 dev {}`",
+                 {} for it there: `ip address add {} dev {}`",
                 service.name,
+                if vip.is_ipv4() { "ARP" } else { "neighbour solicitations" },
+                Prefix::host(vip),
                 self.config.interfaces[0].name
             );
+        }
+    }
+
+    /// Says which virtual services and servers are not carried yet.
+    fn warn_of_ipv6(&self) {
+        let services = if CARRIES_IPV6 { &[][..] } else { &self.config.services[..] };
+        for service in services {
+            let name = &service.name;
+            if service.endpoint.addr.is_ipv6() {
+                tracing::warn!(
+                    "virtual service \"{name}\": lvx does not carry IPv6 yet, and leaves it to the kernel"
+                );
+            } else if let Some(real) = service.reals.iter().find(|real| real.endpoint.addr.is_ipv6()) {
+                let rip = real.endpoint.addr;
+                tracing::warn!(
+                    "virtual service \"{name}\": lvx does not carry IPv6 yet: {rip} gets no packets"
+                );
+            }
         }
     }
 
@@ -335,12 +356,14 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
     let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
     let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
     let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
+    let carried = |(_, at): &(_, Endpoint)| at.addr.is_ipv4() || CARRIES_IPV6;
     SteeringTable {
-        services: services.iter().map(|service| (service.proto, service.endpoint)).collect(),
+        services: services.iter().map(|service| (service.proto, service.endpoint)).filter(carried).collect(),
         returns: current
             .chain(departed)
             .filter(replies_pass)
             .map(|(proto, real)| (proto, real.endpoint))
+            .filter(carried)
             .collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
     }
