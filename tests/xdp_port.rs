@@ -11,6 +11,9 @@
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
+#[path = "xdp_port/steering.rs"]
+mod steering;
+
 use lvx::dataplane::port::bpf::Hook;
 use lvx::dataplane::port::device;
 use lvx::dataplane::port::steer::{AttachMode, AttachReason, STALE_AFTER, Steering, SteeringTable};

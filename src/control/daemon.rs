@@ -366,6 +366,10 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
             .filter(carried)
             .collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
+        // The packet path has no road for these yet.
+        fragments: false,
+        errors: false,
+        vlans: false,
     }
 }
 

@@ -12,8 +12,14 @@ use super::bpf::{Map, Object, Program};
 use super::steer::Steering;
 use std::io;
 
-/// The network layer's first bytes, which name a frame on its way; `struct ticket` of `bpf/steer.bpf.c`.
-const TICKET: std::ops::Range<usize> = 14..42;
+/// A frame's first bytes behind the Ethernet header, which name it on its way; `struct ticket` of `bpf/steer.bpf.c`.
+/// Frames too short for that are a last fragment of IPv4 at least, and named by its header.
+fn ticket(frame: &[u8]) -> Option<[u8; 28]> {
+    let name = frame.get(14..42).or_else(|| frame.get(14..34))?;
+    let mut ticket = [0; 28];
+    ticket[..name.len()].copy_from_slice(name);
+    Some(ticket)
+}
 
 /// How many frames may go through the door: so many a second, and so many at once.
 ///
@@ -78,8 +84,8 @@ impl HostDoor {
     /// 5.18.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         // In generic mode the steering program runs within the stack, and would steer the frame back to us.
-        if let (Some(tickets), Some(ticket)) = (&self.tickets, frame.get(TICKET)) {
-            tickets.update(ticket, &[1])?;
+        if let (Some(tickets), Some(ticket)) = (&self.tickets, ticket(frame)) {
+            tickets.update(&ticket, &[1])?;
         }
         self.program.run_live(frame, self.ifindex, self.queue)
     }
@@ -88,6 +94,15 @@ impl HostDoor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_frame_is_named_by_its_header_alone_as_the_steering_program_does() {
+        let frame: Vec<u8> = (1..=60).collect();
+        assert_eq!(ticket(&frame).unwrap()[..], frame[14..42]);
+        let short = ticket(&frame[..41]).unwrap();
+        assert_eq!((&short[..20], &short[20..]), (&frame[14..34], &[0; 8][..]));
+        assert_eq!(ticket(&frame[..33]), None);
+    }
 
     #[test]
     fn a_burst_passes_and_then_so_many_a_second() {

@@ -7,7 +7,7 @@
 use super::bpf::{self, Hook, Link, Map, Object, Words};
 use super::device;
 use crate::net::{Endpoint, Mac, Proto};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -42,6 +42,38 @@ pub struct SteeringTable {
     pub returns: BTreeSet<(Proto, Endpoint)>,
     /// The director's own addresses, VIPs not among them: replies to its own health checks and its ssh.
     pub own: BTreeSet<IpAddr>,
+    /// Whether fragments, too: those to a virtual service's address, whatever the port, and those from a masqueraded
+    /// server's, unless they go to one of `own`.
+    pub fragments: bool,
+    /// Whether ICMP and ICMPv6 errors, too: those to a virtual service's address, those about packets to one of
+    /// `returns`, unless they go to one of `own`, and those to one of `own` about IP-in-IP packets.
+    pub errors: bool,
+    /// Whether all of that behind one or two VLAN tags (802.1Q, 802.1ad), too.
+    pub vlans: bool,
+}
+
+/// `WANTS_*` of `bpf/steer.bpf.c`.
+mod wants {
+    pub(super) const FRAGMENTS: u8 = 1;
+    pub(super) const ERRORS: u8 = 2;
+    pub(super) const TUNNEL_ERRORS: u8 = 4;
+    pub(super) const VLANS: u32 = 1;
+}
+
+impl SteeringTable {
+    /// What is wanted of an address beside whole packets with ports.
+    fn hosts(&self) -> BTreeMap<IpAddr, u8> {
+        let flag = |wanted: bool, flag: u8| if wanted { flag } else { 0 };
+        let of_endpoints = flag(self.fragments, wants::FRAGMENTS) | flag(self.errors, wants::ERRORS);
+        let of_own = flag(self.errors, wants::TUNNEL_ERRORS);
+        let endpoints = self.services.iter().chain(&self.returns).map(|(_, at)| (at.addr, of_endpoints));
+        let mut hosts = BTreeMap::new();
+        for (addr, wanted) in endpoints.chain(self.own.iter().map(|&addr| (addr, of_own))) {
+            *hosts.entry(addr).or_insert(0) |= wanted;
+        }
+        hosts.retain(|_, wanted| *wanted != 0);
+        hosts
+    }
 }
 
 /// An attached steering program.
@@ -64,6 +96,8 @@ struct Maps {
     services: Map,
     returns: Map,
     own: Map,
+    hosts: Map,
+    settings: Map,
     macs: Map,
     xsks: Map,
     tickets: Map,
@@ -118,12 +152,21 @@ impl Steering {
         let (old, maps) = (&self.table, &self.maps);
         let endpoint = |&(proto, at): &(Proto, Endpoint)| endpoint_key(proto, at);
         let address = |&addr: &IpAddr| address_key(addr);
+        let (old_hosts, hosts) = (old.hosts(), table.hosts());
         add(&maps.own, &old.own, &table.own, address)?;
+        for (addr, wanted) in hosts.iter().filter(|(addr, wanted)| old_hosts.get(addr) != Some(wanted)) {
+            maps.hosts.update(&address_key(*addr), &[*wanted])?;
+        }
         add(&maps.services, &old.services, &table.services, endpoint)?;
         add(&maps.returns, &old.returns, &table.returns, endpoint)?;
         remove(&maps.services, &old.services, &table.services, endpoint)?;
         remove(&maps.returns, &old.returns, &table.returns, endpoint)?;
+        for addr in old_hosts.keys().filter(|addr| !hosts.contains_key(addr)) {
+            maps.hosts.delete(&address_key(*addr))?;
+        }
         remove(&maps.own, &old.own, &table.own, address)?;
+        let settings: u32 = if table.vlans { wants::VLANS } else { 0 };
+        maps.settings.update(&0u32.to_ne_bytes(), &settings.to_ne_bytes())?;
         self.table = table.clone();
         self.set_mac(device::mac(&self.interface)?)
     }
@@ -202,6 +245,8 @@ fn load() -> io::Result<(Object, Maps, Words)> {
         services: object.map(c"services")?,
         returns: object.map(c"returns")?,
         own: object.map(c"own")?,
+        hosts: object.map(c"hosts")?,
+        settings: object.map(c"settings")?,
         macs: object.map(c"macs")?,
         xsks: object.map(c"xsks")?,
         tickets: object.map(c"tickets")?,
@@ -390,6 +435,27 @@ mod tests {
         let key = endpoint_key(Proto::Tcp, "[2001:db8::1]:80".parse().unwrap());
         assert_eq!(key, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80, 6, 0]);
         assert_eq!(mac_key(Mac([1, 2, 3, 4, 5, 6])), [1, 2, 3, 4, 5, 6, 0, 0]);
+    }
+
+    #[test]
+    fn an_address_is_marked_with_what_is_wanted_of_it_and_not_at_all_if_that_is_nothing() {
+        let at = |text: &str| (Proto::Tcp, text.parse().unwrap());
+        let mut table = SteeringTable {
+            services: [at("192.0.2.100:80"), at("[2001:db8::100]:80")].into(),
+            returns: [at("[2001:db8::11]:80")].into(),
+            own: ["192.0.2.1".parse().unwrap()].into(),
+            ..SteeringTable::default()
+        };
+        assert!(table.hosts().is_empty());
+        let addresses = ["192.0.2.1", "192.0.2.100", "2001:db8::11", "2001:db8::100"];
+        let marks = |table: &SteeringTable| {
+            let hosts = table.hosts();
+            addresses.map(|addr| hosts.get(&addr.parse().unwrap()).copied().unwrap_or(0))
+        };
+        table.fragments = true;
+        assert_eq!(marks(&table), [0, 1, 1, 1]);
+        table.errors = true;
+        assert_eq!(marks(&table), [4, 3, 3, 3]);
     }
 
     #[test]
