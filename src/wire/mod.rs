@@ -5,6 +5,8 @@
 
 pub mod checksum;
 pub mod encap;
+pub mod icmp;
+pub mod ipv6;
 pub mod parse;
 pub mod rewrite;
 pub mod rewrite6;

@@ -4,12 +4,14 @@
 //! prefix first, every next hop with its MACs in wire order. A hop keeps its number while the routes stay as they
 //! are, so that a connection may remember it.
 
+mod prefixes;
 mod rib;
 
 pub use rib::{Link, Neighbour, Rib, Route};
 
 use crate::net::{InterfaceId, Mac, Prefix, is_link_local};
 use hashbrown::HashMap;
+use prefixes::Prefixes;
 use std::net::IpAddr;
 
 /// A neighbour on a link, to whom frames are handed.
@@ -62,12 +64,8 @@ pub struct NextHops {
     links: Vec<Link>,
     hops: Vec<Hop>,
     numbers: HashMap<(InterfaceId, IpAddr), u32>,
-    /// IPv4 routes by mask, the longest first: a look-up for each new connection.
-    v4: Vec<(u32, HashMap<u32, Target>)>,
-    /// The same as mask, network and target in a row if they are no more than [`FEW`].
-    few_v4: Vec<(u32, u32, Target)>,
-    /// IPv6 routes by mask, the longest first.
-    v6: Vec<(u128, HashMap<u128, Target>)>,
+    v4: Prefixes<u32, Target>,
+    v6: Prefixes<u128, Target>,
     /// Never 0, another whenever a remembered number may lead elsewhere.
     age: u32,
     /// What `routes` and `links` were made of, to see whether they changed.
@@ -83,9 +81,8 @@ impl NextHops {
             links: rib.links.clone(),
             hops: Vec::new(),
             numbers: HashMap::new(),
-            v4: Vec::new(),
-            few_v4: Vec::new(),
-            v6: Vec::new(),
+            v4: Prefixes::default(),
+            v6: Prefixes::default(),
             age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age.wrapping_add(1).max(1) }),
             made_of,
         };
@@ -107,32 +104,23 @@ impl NextHops {
     }
 
     fn set_routes(&mut self, routes: &[Route]) {
-        for route in routes {
-            let gateway =
-                route.interface.zip(route.via).and_then(|gateway| self.numbers.get(&gateway).copied());
+        let target = |route: &Route| {
+            let gateway = route.interface.zip(route.via).and_then(|g| self.numbers.get(&g).copied());
             let Route { interface, via, source, metric, .. } = *route;
-            let target = Target { interface, via, source, metric, gateway };
-            match route.to.network() {
-                IpAddr::V4(network) => {
-                    let mask = u32::MAX.checked_shl(32 - u32::from(route.to.len)).unwrap_or(0);
-                    add(&mut self.v4, mask, network.to_bits(), target);
-                }
-                IpAddr::V6(network) => {
-                    let mask = u128::MAX.checked_shl(128 - u32::from(route.to.len)).unwrap_or(0);
-                    add(&mut self.v6, mask, network.to_bits(), target);
-                }
-            }
-        }
-        // A longer mask is a larger number, too.
-        self.v4.sort_unstable_by_key(|&(mask, _)| std::cmp::Reverse(mask));
-        self.v6.sort_unstable_by_key(|&(mask, _)| std::cmp::Reverse(mask));
-        if self.v4.iter().map(|(_, table)| table.len()).sum::<usize>() <= FEW {
-            let of_mask = |(mask, table): &(u32, HashMap<u32, Target>)| {
-                let mask = *mask;
-                table.iter().map(move |(&network, &target)| (mask, network, target)).collect::<Vec<_>>()
-            };
-            self.few_v4 = self.v4.iter().flat_map(of_mask).collect();
-        }
+            Target { interface, via, source, metric, gateway }
+        };
+        let lower_metric = |a: &Target, b: &Target| a.metric < b.metric;
+        let v4 = routes.iter().filter_map(|route| {
+            let IpAddr::V4(network) = route.to.network() else { return None };
+            let mask = u32::MAX.checked_shl(32 - u32::from(route.to.len)).unwrap_or(0);
+            Some((mask, network.to_bits(), target(route)))
+        });
+        let v6 = routes.iter().filter_map(|route| {
+            let IpAddr::V6(network) = route.to.network() else { return None };
+            let mask = u128::MAX.checked_shl(128 - u32::from(route.to.len)).unwrap_or(0);
+            Some((mask, network.to_bits(), target(route)))
+        });
+        (self.v4, self.v6) = (Prefixes::new(v4, lower_metric), Prefixes::new(v6, lower_metric));
     }
 
     fn set_hop(&mut self, number: u32, neighbour: &Neighbour) {
@@ -175,7 +163,7 @@ impl NextHops {
     /// As [`NextHops::find`].
     #[inline]
     pub fn find_v4(&self, to: u32) -> Result<Way, Missing> {
-        self.way(self.route_v4(to), IpAddr::V4(to.into()))
+        self.way(self.v4.find(to), IpAddr::V4(to.into()))
     }
 
     /// The way to an IPv6 address.
@@ -184,7 +172,7 @@ impl NextHops {
     /// As [`NextHops::find`].
     #[inline]
     pub fn find_v6(&self, to: u128) -> Result<Way, Missing> {
-        self.way(self.route_v6(to), IpAddr::V6(to.into()))
+        self.way(self.v6.find(to), IpAddr::V6(to.into()))
     }
 
     /// The number of the next hop towards an IPv4 address, to be remembered.
@@ -193,7 +181,16 @@ impl NextHops {
     /// As [`NextHops::find`].
     #[inline]
     pub fn number_v4(&self, to: u32) -> Result<HopNumber, Missing> {
-        self.usable(self.route_v4(to), || IpAddr::V4(to.into())).map(|(number, _)| number)
+        self.usable(self.v4.find(to), || IpAddr::V4(to.into())).map(|(number, _)| number)
+    }
+
+    /// The same towards an IPv6 address.
+    ///
+    /// # Errors
+    /// As [`NextHops::find`].
+    #[inline]
+    pub fn number_v6(&self, to: u128) -> Result<HopNumber, Missing> {
+        self.usable(self.v6.find(to), || IpAddr::V6(to.into())).map(|(number, _)| number)
     }
 
     #[inline]
@@ -257,27 +254,11 @@ impl NextHops {
 
     fn route(&self, to: IpAddr) -> Option<&Target> {
         match to {
-            IpAddr::V4(to) => self.route_v4(to.to_bits()),
-            IpAddr::V6(to) => self.route_v6(to.to_bits()),
+            IpAddr::V4(to) => self.v4.find(to.to_bits()),
+            IpAddr::V6(to) => self.v6.find(to.to_bits()),
         }
-    }
-
-    #[inline]
-    fn route_v4(&self, to: u32) -> Option<&Target> {
-        if !self.few_v4.is_empty() {
-            return self.few_v4.iter().find_map(|(mask, net, target)| (to & mask == *net).then_some(target));
-        }
-        self.v4.iter().find_map(|(mask, table)| table.get(&(to & mask)))
-    }
-
-    #[inline]
-    fn route_v6(&self, to: u128) -> Option<&Target> {
-        self.v6.iter().find_map(|(mask, table)| table.get(&(to & mask)))
     }
 }
-
-/// So many routes are compared one by one sooner than looked up.
-const FEW: usize = 8;
 
 /// More neighbours than this, most of them gone, and numbers are given anew.
 const MANY: usize = 1 << 19;
@@ -290,23 +271,6 @@ fn frame_start(dst: Mac, src: Mac) -> [u8; 12] {
     macs[..6].copy_from_slice(&dst.0);
     macs[6..].copy_from_slice(&src.0);
     macs
-}
-
-/// Adds a route to the table of its length; of two to one prefix, the lower metric wins.
-fn add<L: Copy + PartialEq, P: std::hash::Hash + Eq>(
-    tables: &mut Vec<(L, HashMap<P, Target>)>,
-    len: L,
-    prefix: P,
-    target: Target,
-) {
-    let at = tables.iter().position(|(other, _)| *other == len).unwrap_or_else(|| {
-        tables.push((len, HashMap::new()));
-        tables.len() - 1
-    });
-    let held = tables[at].1.entry(prefix).or_insert(target);
-    if target.metric < held.metric {
-        *held = target;
-    }
 }
 
 #[cfg(test)]
@@ -362,7 +326,6 @@ mod tests {
         let mut many = rib();
         many.routes.extend((0..50).map(|i| route(&format!("172.16.{i}.0/24"), None, Some(0), 0)));
         let many = NextHops::new(&many, None);
-        assert!(!few.few_v4.is_empty() && many.few_v4.is_empty());
         for to in ["10.1.0.11", "10.1.0.12", "10.0.0.254", "192.0.2.5", "8.8.8.8", "198.51.100.1"] {
             assert_eq!(few.find(ip(to)), many.find(ip(to)), "{to}");
             assert_eq!(few.neighbour_towards(ip(to)), many.neighbour_towards(ip(to)), "{to}");
