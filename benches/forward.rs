@@ -57,9 +57,10 @@ fn route(bencher: Bencher<'_, '_>) {
 /// Tunnelling.
 #[divan::bench]
 fn ipip(bencher: Bencher<'_, '_>) {
+    let envelope = encap::Envelope::new(0x0a01_ff01, 0x0a01_0001);
     each(bencher, Proto::Tcp, |frame| {
         rewrite::decrement_ttl(&mut frame[IPV4..]);
-        encap::ipip(frame, black_box(&MACS), 0x0a01_ff01, 0x0a01_0001, 7);
+        encap::ipip(frame, black_box(&MACS), black_box(&envelope), 7);
     });
 }
 

@@ -228,6 +228,18 @@ impl FlowKey {
         ((self.words[0] >> 32) as u32, (self.tail >> 48) as u16)
     }
 
+    /// The sender's end of an IPv6 key, as plain numbers.
+    #[inline]
+    pub const fn src_v6(&self) -> (u128, u16) {
+        ((self.words[0] as u128) << 64 | self.words[1] as u128, (self.tail >> 48) as u16)
+    }
+
+    /// The addressee's end of an IPv6 key, as plain numbers.
+    #[inline]
+    pub const fn dst_v6(&self) -> (u128, u16) {
+        ((self.words[2] as u128) << 64 | self.words[3] as u128, (self.tail >> 32) as u16)
+    }
+
     /// The sender's end.
     pub fn src(&self) -> Endpoint {
         let [a, b, ..] = self.words;

@@ -13,9 +13,9 @@ use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::may_carry_partial_checksums;
 use crate::dataplane::port::steer::{AttachError, AttachMode, QUEUES, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
-use crate::dataplane::snapshot::{CARRIES_IPV6, Published};
+use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
-use crate::net::{Endpoint, InterfaceId, Prefix};
+use crate::net::{InterfaceId, Prefix};
 use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -125,7 +125,6 @@ impl Director {
         };
         director.meet_neighbours();
         director.warn_of_absent_vips();
-        director.warn_of_ipv6();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -157,24 +156,6 @@ impl Director {
                 Prefix::host(vip),
                 self.config.interfaces[0].name
             );
-        }
-    }
-
-    /// Says which virtual services and servers are not carried yet.
-    fn warn_of_ipv6(&self) {
-        let services = if CARRIES_IPV6 { &[][..] } else { &self.config.services[..] };
-        for service in services {
-            let name = &service.name;
-            if service.endpoint.addr.is_ipv6() {
-                tracing::warn!(
-                    "virtual service \"{name}\": lvx does not carry IPv6 yet, and leaves it to the kernel"
-                );
-            } else if let Some(real) = service.reals.iter().find(|real| real.endpoint.addr.is_ipv6()) {
-                let rip = real.endpoint.addr;
-                tracing::warn!(
-                    "virtual service \"{name}\": lvx does not carry IPv6 yet: {rip} gets no packets"
-                );
-            }
         }
     }
 
@@ -356,14 +337,12 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
     let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
     let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
     let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
-    let carried = |(_, at): &(_, Endpoint)| at.addr.is_ipv4() || CARRIES_IPV6;
     SteeringTable {
-        services: services.iter().map(|service| (service.proto, service.endpoint)).filter(carried).collect(),
+        services: services.iter().map(|service| (service.proto, service.endpoint)).collect(),
         returns: current
             .chain(departed)
             .filter(replies_pass)
             .map(|(proto, real)| (proto, real.endpoint))
-            .filter(carried)
             .collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
         // The packet path has no road for these yet.

@@ -6,6 +6,7 @@
 
 pub mod affinity;
 pub mod counters;
+pub mod decision;
 mod forward;
 pub mod nexthop;
 pub mod pipeline;

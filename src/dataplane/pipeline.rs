@@ -240,7 +240,7 @@ impl Road {
                     Ok(hop) => hop,
                     Err(missing) => return self.miss_out(frame, missing),
                 };
-                match forward::nat::to_client(frame, packet, &decision.back, &hop) {
+                match forward::to_client(frame, packet, decision, &hop) {
                     Ok(()) => {
                         let counters = self.counters.real(real);
                         counters.out_packets.add(1);
@@ -260,7 +260,10 @@ impl Road {
         match snapshot.hops.numbered(HopNumber(table.hop(found))) {
             Some(hop) => Ok(*hop),
             None => {
-                let way = snapshot.hops.find_v4(packet.key.dst_v4().0)?;
+                let key = &packet.key;
+                let hops = &snapshot.hops;
+                let way =
+                    if key.is_v4() { hops.find_v4(key.dst_v4().0) } else { hops.find_v6(key.dst_v6().0) }?;
                 table.set_hop(found, way.number.0);
                 Ok(way.hop)
             }
@@ -326,7 +329,13 @@ impl Road {
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
             if replies_pass {
-                match snapshot.hops.number_v4(key.src_v4().0) {
+                let hops = &snapshot.hops;
+                let number = if key.is_v4() {
+                    hops.number_v4(key.src_v4().0)
+                } else {
+                    hops.find_v6(key.src_v6().0).map(|way| way.number)
+                };
+                match number {
                     Ok(number) => hop = number,
                     Err(missing) => lacking = Some(missing),
                 }
@@ -369,7 +378,9 @@ impl Road {
                 continue;
             }
             let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
-            if checksum::complete_partial(without_padding, packet.l4 as usize, packet.key.proto()) {
+            let complete =
+                if packet.key.is_v4() { checksum::complete_partial } else { checksum::complete_partial_v6 };
+            if complete(without_padding, packet.l4 as usize, packet.key.proto()) {
                 self.counters.completed_checksums.add(1);
             }
         }
@@ -395,7 +406,7 @@ fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
 /// What is not plain: it has a flow all the same, or gets its verdict at once.
 #[cold]
 fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, counters: &Counters) {
-    match parse::careful(frame.data()) {
+    match parse::plain_v6(frame.data()).map_or_else(|| parse::careful(frame.data()), Ok) {
         Ok(packet) => ask(table, packet, pending),
         Err(no_flow) => {
             pending.hash = FlowHash::NONE;

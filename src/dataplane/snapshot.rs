@@ -1,22 +1,17 @@
 //! What workers decide by: services with their schedulers, the way to every server, timeouts. Immutable; a change
 //! is a new snapshot, which each worker takes up between two batches.
 
+use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
 use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
 use crate::net::{Endpoint, InterfaceId};
 use crate::sched::{self, Scheduler};
-use crate::service::{Live, Method, RealId, RealServer, ServiceTable, VirtualService};
-use crate::wire::rewrite::{Translation, V4End};
-use crate::wire::rewrite6::{Translation6, V6End};
+use crate::service::{RealId, RealServer, ServiceTable, VirtualService};
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
-
-/// Whether the packet path carries IPv6. Until it does, packets of IPv6 services stay with the kernel, no IPv6 server
-/// is reached, `lvx run` says so at its start, and the demo tries IPv4 alone.
-pub const CARRIES_IPV6: bool = false;
 
 /// The services and the schedulers built for them.
 #[derive(Debug, Default)]
@@ -58,98 +53,6 @@ impl Services {
     }
 }
 
-/// How packets reach one server: compiled from the server and the way to it.
-#[derive(Debug, Clone)]
-pub struct Decision {
-    /// How.
-    pub method: Method,
-    /// RIP:rport.
-    pub rip: V4End,
-    /// VIP:vport to RIP:rport, for clients' packets.
-    pub there: Translation,
-    /// RIP:rport to VIP:vport, for the server's.
-    pub back: Translation,
-    /// The outer source of a tunnel.
-    pub source: u32,
-    /// For a server with an IPv6 address, what the fields above are for others; those are then of no use. Of a tunnel
-    /// it is the server that says of which family the outer packet is.
-    pub v6: Option<Box<DecisionV6>>,
-    /// The next hop towards the server, or what is missing.
-    pub way: Result<Hop, Missing>,
-    /// The server's live counts.
-    pub live: Arc<Live>,
-}
-
-/// What a [`Decision`] is for a server with an IPv6 address.
-#[derive(Debug, Clone)]
-pub struct DecisionV6 {
-    /// RIP:rport.
-    pub rip: V6End,
-    /// VIP:vport to RIP:rport, for clients' packets.
-    pub there: Translation6,
-    /// RIP:rport to VIP:vport, for the server's.
-    pub back: Translation6,
-    /// The outer source of a tunnel.
-    pub source: u128,
-}
-
-impl Decision {
-    fn new(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
-        let to = real.endpoint.addr;
-        let source = if real.method == Method::Tun { hops.source_for(to) } else { None };
-        let way = match hops.find(to) {
-            Ok(_) if real.method == Method::Tun && source.is_none() => Err(Missing::Route),
-            Ok(_) if to.is_ipv6() && !CARRIES_IPV6 => Err(Missing::Route),
-            found => found.map(|way| way.hop),
-        };
-        let (vip4, rip4) = (v4_end(vip), v4_end(real.endpoint));
-        Decision {
-            method: real.method,
-            rip: rip4,
-            there: Translation::new(vip4, rip4),
-            back: Translation::new(rip4, vip4),
-            source: source.map_or(0, v4_bits),
-            v6: to.is_ipv6().then(|| Box::new(DecisionV6::new(vip, real.endpoint, source))),
-            way,
-            live: real.live.clone(),
-        }
-    }
-
-    /// RIP.
-    fn server(&self) -> IpAddr {
-        match &self.v6 {
-            Some(v6) => IpAddr::V6(v6.rip.addr.into()),
-            None => IpAddr::V4(self.rip.addr.into()),
-        }
-    }
-}
-
-impl DecisionV6 {
-    fn new(vip: Endpoint, rip: Endpoint, source: Option<IpAddr>) -> DecisionV6 {
-        let (vip, rip) = (v6_end(vip), v6_end(rip));
-        let (there, back) = (Translation6::new(vip, rip), Translation6::new(rip, vip));
-        DecisionV6 { rip, there, back, source: source.map_or(0, v6_bits) }
-    }
-}
-
-/// An endpoint as the IPv4 rewriting has it; of an IPv6 one, the port alone.
-fn v4_end(endpoint: Endpoint) -> V4End {
-    V4End { addr: v4_bits(endpoint.addr), port: endpoint.port }
-}
-
-/// An endpoint as the IPv6 rewriting has it; of an IPv4 one, the port alone.
-fn v6_end(endpoint: Endpoint) -> V6End {
-    V6End { addr: v6_bits(endpoint.addr), port: endpoint.port }
-}
-
-fn v4_bits(addr: IpAddr) -> u32 {
-    if let IpAddr::V4(addr) = addr { addr.to_bits() } else { 0 }
-}
-
-fn v6_bits(addr: IpAddr) -> u128 {
-    if let IpAddr::V6(addr) = addr { addr.to_bits() } else { 0 }
-}
-
 /// Everything a worker decides by.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -159,6 +62,8 @@ pub struct Snapshot {
     pub hops: Arc<NextHops>,
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
+    /// Where the servers are, and whether replies come back from there.
+    servers: Vec<(IpAddr, bool)>,
     /// How long silence may last.
     pub timeouts: Timeouts,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
@@ -177,7 +82,7 @@ impl Snapshot {
         timeouts: Timeouts,
         partial_checksums: Vec<bool>,
     ) -> Snapshot {
-        let mut decisions = Vec::new();
+        let (mut decisions, mut servers) = (Vec::new(), Vec::new());
         let current = services
             .table
             .services()
@@ -188,9 +93,10 @@ impl Snapshot {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
             decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
+            servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, timeouts, partial_checksums, any_partial }
+        Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
@@ -221,9 +127,8 @@ impl Snapshot {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let ends = self.decisions.iter().flatten().flat_map(|decision| {
-            let server = decision.server();
-            [Some(server), decision.method.sees_replies().then(|| anywhere(server))].into_iter().flatten()
+        let ends = self.servers.iter().flat_map(|&(server, sees_replies)| {
+            [Some(server), sees_replies.then(|| anywhere(server))].into_iter().flatten()
         });
         let mut needed: Vec<_> = ends.filter_map(|end| self.hops.neighbour_towards(end)).collect();
         needed.sort_unstable();
@@ -278,9 +183,11 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::decision::{How, Six};
     use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
     use crate::net::{Mac, Prefix, Proto};
-    use crate::service::{RealId, SchedulerName};
+    use crate::service::{Method, SchedulerName};
+    use crate::wire::encap::Envelope;
 
     fn hops() -> NextHops {
         let prefix = |text: &str| text.parse::<Prefix>().unwrap();
@@ -324,17 +231,22 @@ mod tests {
 
     #[test]
     fn a_tunnels_outer_ends_are_of_the_servers_family() {
-        let six = snapshot("192.0.2.100:80", "[2001:db8::11]:80", Method::Tun);
-        let decision = six.decisions[0].as_ref().unwrap();
-        let v6 = decision.v6.as_ref().unwrap();
-        assert_eq!((v6.source, v6.rip.addr), (0x2001_0db8 << 96 | 1, 0x2001_0db8 << 96 | 0x11));
-        let way = decision.way.map(|hop| hop.macs[5]);
-        assert_eq!(way, if CARRIES_IPV6 { Ok(6) } else { Err(Missing::Route) });
-
+        let v6 = |last: u128| 0x2001_0db8 << 96 | last;
+        for vip in ["192.0.2.100:80", "[2001:db8::100]:80"] {
+            let six = snapshot(vip, "[2001:db8::11]:80", Method::Tun);
+            let decision = six.decision(RealId(0)).unwrap();
+            let How::Six(how) = &decision.how else { panic!("{:?}", decision.how) };
+            let Six::InSix { source, server } = **how else { panic!("{how:?}") };
+            assert_eq!((source, server), (v6(1), v6(0x11)));
+            assert_eq!(decision.way.map(|hop| hop.macs[5]), Ok(6));
+        }
+        let envelope = Envelope::new(0xc000_0201, 0xc000_020b);
+        let four = snapshot("192.0.2.100:80", "192.0.2.11:80", Method::Tun);
+        assert!(matches!(four.decision(RealId(0)).unwrap().how, How::Tun(e) if e == envelope));
         let four = snapshot("[2001:db8::100]:80", "192.0.2.11:80", Method::Tun);
-        let decision = four.decisions[0].as_ref().unwrap();
-        assert_eq!((decision.source, decision.rip.addr), (0xc000_0201, 0xc000_020b));
-        assert!(decision.v6.is_none());
+        let decision = four.decision(RealId(0)).unwrap();
+        let How::Six(how) = &decision.how else { panic!("{:?}", decision.how) };
+        assert!(matches!(**how, Six::InFour(e) if e == envelope), "{how:?}");
         assert_eq!(decision.way.map(|hop| hop.macs[5]), Ok(4));
     }
 

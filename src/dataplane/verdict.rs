@@ -76,9 +76,9 @@ reasons! {
 reasons! {
     /// Why a packet belongs to the kernel.
     HostReason {
-        /// ARP, LLDP, VLAN-tagged, IPv6 (which has no road yet), or anything else that is not a plain IPv4 frame.
+        /// ARP, LLDP, VLAN-tagged, or anything else that is not IP in a plain Ethernet frame.
         NotIp = "not_ip",
-        /// Neither TCP nor UDP: ICMP echo to the VIP, VRRP and so on.
+        /// Neither TCP nor UDP (ICMP echo to the VIP, VRRP and so on), or behind IPv6 headers that are not followed.
         OtherProtocol = "other_protocol",
         /// A fragment: its ports are not in every piece.
         Fragment = "fragment",

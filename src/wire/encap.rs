@@ -18,6 +18,38 @@ pub const IPIP: u8 = 4;
 /// The protocol number of IPv6 inside IP.
 pub const IPV6_IN_IP: u8 = 41;
 
+/// An outer IPv4 header but for what each packet has of its own: both addresses, and what all that stays the same sums
+/// up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope {
+    addresses: [u8; 8],
+    sum: u16,
+}
+
+impl Envelope {
+    /// From the director at `source` to the server at `server`.
+    pub const fn new(source: u32, server: u32) -> Envelope {
+        let pair = (source as u64) << 32 | server as u64;
+        let sum = (source >> 16) + (source & 0xffff) + (server >> 16) + (server & 0xffff);
+        Envelope { addresses: pair.to_be_bytes(), sum: checksum::fold(sum + 0x4500) }
+    }
+
+    /// The header. `variable` is what stands in the first three words beside version, header length and checksum.
+    #[inline(always)]
+    fn header(&self, variable: [u32; 3]) -> [u8; IPV4] {
+        let [first, second, third] = variable;
+        let sum = self.sum as u64 + first as u64 + second as u64 + third as u64;
+        let sum = (sum >> 32) as u32 + checksum::fold(sum as u32) as u32;
+        let words = [0x4500_0000 | first, second, third | !checksum::fold(sum) as u32];
+        let mut header = [0; IPV4];
+        for (place, word) in header.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+        header[12..].copy_from_slice(&self.addresses);
+        header
+    }
+}
+
 /// Writes an Ethernet and an outer IPv4 header before an IPv4 packet.
 ///
 /// ```text
@@ -29,30 +61,17 @@ pub const IPV6_IN_IP: u8 = 41;
 /// outer header, DS field, DF and TTL are the inner's, as IPVS has them; the identification is the inner's mixed
 /// with `salt`, so that two connections to one server rarely share one.
 #[inline]
-pub fn ipip(frame: &mut [u8], macs: &[u8; 12], src: u32, dst: u32, salt: u16) {
-    let Some(inner) = frame.get(ETHERNET + IPV4..ETHERNET + 2 * IPV4) else { return };
-    let tos = inner[1];
-    let total = be16(inner, 2).saturating_add(IPV4 as u16);
-    let id = be16(inner, 4) ^ salt;
-    let dont_fragment = inner[6] & 0x40;
-    let ttl = inner[8];
-
-    let mut outer = [0; IPV4];
-    outer[0] = 0x45;
-    outer[1] = tos;
-    outer[2..4].copy_from_slice(&total.to_be_bytes());
-    outer[4..6].copy_from_slice(&id.to_be_bytes());
-    outer[6] = dont_fragment;
-    outer[8] = ttl;
-    outer[9] = IPIP;
-    outer[12..16].copy_from_slice(&src.to_be_bytes());
-    outer[16..20].copy_from_slice(&dst.to_be_bytes());
-    let checksum = checksum::of_header(&outer);
-    outer[10..12].copy_from_slice(&checksum.to_be_bytes());
-
-    frame[..12].copy_from_slice(macs);
-    frame[12..14].copy_from_slice(&[0x08, 0x00]);
-    frame[ETHERNET..ETHERNET + IPV4].copy_from_slice(&outer);
+pub fn ipip(frame: &mut [u8], macs: &[u8; 12], envelope: &Envelope, salt: u16) {
+    let Some(frame) = frame.first_chunk_mut::<{ ETHERNET + 2 * IPV4 }>() else { return };
+    let (outer, inner) = frame.split_at_mut(ETHERNET + IPV4);
+    let word = |at: usize| u32::from_be_bytes([inner[at], inner[at + 1], inner[at + 2], inner[at + 3]]);
+    let total = (word(0) & 0xffff).saturating_add(IPV4 as u32).min(0xffff);
+    let first = word(0) & 0x00ff_0000 | total;
+    let second = (word(4) ^ (salt as u32) << 16) & 0xffff_4000;
+    let third = word(8) & 0xff00_0000 | (IPIP as u32) << 16;
+    outer[..12].copy_from_slice(macs);
+    outer[12..14].copy_from_slice(&[0x08, 0x00]);
+    outer[14..].copy_from_slice(&envelope.header([first, second, third]));
 }
 
 /// Writes an Ethernet and an outer IPv4 header before an IPv6 packet, in a frame already grown by [`IPV4`] bytes as
@@ -61,25 +80,15 @@ pub fn ipip(frame: &mut [u8], macs: &[u8; 12], src: u32, dst: u32, salt: u16) {
 /// DF is always set, where IPVS never sets it: no router fragments an IPv6 packet (RFC 8200, 5), and one too big for
 /// the way is told of as it would be without the tunnel. The identification of such a packet says nothing (RFC 6864).
 #[inline]
-pub fn ip6_in_ipv4(frame: &mut [u8], macs: &[u8; 12], src: u32, dst: u32) {
-    let Some(inner) = frame.get(ETHERNET + IPV4..ETHERNET + IPV4 + IPV6) else { return };
+pub fn ip6_in_ipv4(frame: &mut [u8], macs: &[u8; 12], envelope: &Envelope) {
+    let Some(frame) = frame.first_chunk_mut::<{ ETHERNET + IPV4 + IPV6 }>() else { return };
+    let (outer, inner) = frame.split_at_mut(ETHERNET + IPV4);
     let total = be16(inner, 4).saturating_add((IPV4 + IPV6) as u16);
-
-    let mut outer = [0; IPV4];
-    outer[0] = 0x45;
-    outer[1] = traffic_class(inner);
-    outer[2..4].copy_from_slice(&total.to_be_bytes());
-    outer[6] = 0x40;
-    outer[8] = inner[7];
-    outer[9] = IPV6_IN_IP;
-    outer[12..16].copy_from_slice(&src.to_be_bytes());
-    outer[16..20].copy_from_slice(&dst.to_be_bytes());
-    let checksum = checksum::of_header(&outer);
-    outer[10..12].copy_from_slice(&checksum.to_be_bytes());
-
-    frame[..12].copy_from_slice(macs);
-    frame[12..14].copy_from_slice(&[0x08, 0x00]);
-    frame[ETHERNET..ETHERNET + IPV4].copy_from_slice(&outer);
+    let first = (traffic_class(inner) as u32) << 16 | total as u32;
+    let third = (inner[7] as u32) << 24 | (IPV6_IN_IP as u32) << 16;
+    outer[..12].copy_from_slice(macs);
+    outer[12..14].copy_from_slice(&[0x08, 0x00]);
+    outer[14..].copy_from_slice(&envelope.header([first, 0x4000, third]));
 }
 
 /// Writes an Ethernet and an outer IPv6 header before a packet of either family, in a frame already grown by [`IPV6`]
@@ -174,7 +183,7 @@ mod tests {
             inner[6] = if df { 0x40 } else { 0 };
             let mut frame = vec![0xa5; ETHERNET + IPV4];
             frame.extend_from_slice(&inner);
-            ipip(&mut frame, b"abcdefghijkl", src, dst, salt);
+            ipip(&mut frame, b"abcdefghijkl", &Envelope::new(src, dst), salt);
 
             let outer = Ipv4HeaderSlice::from_slice(&frame[ETHERNET..]).unwrap();
             prop_assert_eq!(outer.header_checksum(), outer.to_header().calc_header_checksum());
@@ -194,7 +203,7 @@ mod tests {
             let inner = v6_packet(class, label, hops, &payload);
             let mut frame = vec![0xa5; ETHERNET + IPV4];
             frame.extend_from_slice(&inner);
-            ip6_in_ipv4(&mut frame, b"abcdefghijkl", src, dst);
+            ip6_in_ipv4(&mut frame, b"abcdefghijkl", &Envelope::new(src, dst));
 
             let mut outer = Ipv4Header::new(inner.len() as u16, hops, IpNumber::IPV6, src.to_be_bytes(), dst.to_be_bytes()).unwrap();
             (outer.dscp, outer.ecn) = (IpDscp::try_new(class >> 2).unwrap(), IpEcn::try_new(class & 3).unwrap());
@@ -228,8 +237,8 @@ mod tests {
 
         #[test]
         fn any_bytes_are_wrapped_without_a_panic(mut frame in proptest::collection::vec(any::<u8>(), 0..80)) {
-            ipip(&mut frame, &[0; 12], 1, 2, 3);
-            ip6_in_ipv4(&mut frame, &[0; 12], 1, 2);
+            ipip(&mut frame, &[0; 12], &Envelope::new(1, 2), 3);
+            ip6_in_ipv4(&mut frame, &[0; 12], &Envelope::new(1, 2));
             in_ipv6(&mut frame, &[0; 12], 1, 2, 3);
         }
     }

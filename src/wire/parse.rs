@@ -1,15 +1,18 @@
 //! Finds the flow that a frame belongs to, or says why it has none.
 //!
-//! Nearly every packet is plain: untagged, no IP options, no fragment. For these a few comparisons at fixed places
-//! are enough. Whatever is not plain goes to etherparse, which finds the bounds and the header lengths, and what
-//! is wrong. A property test holds the two against each other. Everything after this module relies on them: the
-//! offsets in a [`Packet`] lie inside the frame, the transport header included.
+//! Nearly every packet is plain: untagged, no IP options or extension headers, no fragment. For these a few comparisons at
+//! fixed places are enough. Whatever is not plain goes to etherparse, which finds the bounds and the header lengths,
+//! and what is wrong. A property test holds the two against each other. Everything after this module relies on them:
+//! the offsets in a [`Packet`] lie inside the frame, the transport header included.
 
-use super::{ETHERNET, IPV4, be16, checksum};
+use super::ipv6::{self, Stuck};
+use super::{ETHERNET, IPV4, IPV6, be16, be128, checksum};
 use crate::net::{FlowKey, Proto, TcpFlags};
-use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, TcpHeaderSlice};
+use etherparse::{
+    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice,
+};
 
-/// A packet with ports: an unfragmented (or whole) TCP segment or UDP datagram over IPv4.
+/// A packet with ports: an unfragmented (or whole) TCP segment or UDP datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Who sent it to whom.
@@ -18,7 +21,7 @@ pub struct Packet {
     pub l4: u16,
     /// Bytes of the IP packet: what follows in the frame is padding.
     pub ip_len: u16,
-    /// Hops left.
+    /// Hops left (TTL, hop limit).
     pub ttl: u8,
     /// For UDP, none.
     pub flags: TcpFlags,
@@ -27,9 +30,9 @@ pub struct Packet {
 /// Why a frame has no flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoFlow {
-    /// Not IPv4 in an untagged Ethernet II frame.
+    /// Not IP in an untagged Ethernet II frame.
     NotIp,
-    /// IPv4, but neither TCP nor UDP.
+    /// Neither TCP nor UDP, or behind IPv6 headers that the director does not follow.
     OtherProtocol,
     /// A piece of a datagram.
     Fragment,
@@ -48,13 +51,13 @@ pub enum NoFlow {
 /// The flow of `frame`, which starts with its Ethernet header.
 ///
 /// # Errors
-/// [`NoFlow`] for everything that is not a sound TCP or UDP packet over IPv4.
+/// [`NoFlow`] for everything that is not a sound TCP or UDP packet.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Packet, NoFlow> {
-    plain(frame).map_or_else(|| careful(frame), Ok)
+    plain(frame).or_else(|| plain_v6(frame)).map_or_else(|| careful(frame), Ok)
 }
 
-/// A plain packet at a glance; `None` for anything out of the ordinary, which [`careful`] then looks at.
+/// A plain IPv4 packet at a glance; `None` for anything out of the ordinary, which [`careful`] then looks at.
 #[inline(always)]
 pub fn plain(frame: &[u8]) -> Option<Packet> {
     const TRANSPORT: usize = ETHERNET + IPV4;
@@ -88,6 +91,38 @@ pub fn plain(frame: &[u8]) -> Option<Packet> {
     Some(Packet { key, l4: TRANSPORT as u16, ip_len, ttl: head[22], flags })
 }
 
+/// A plain IPv6 packet at a glance: no extension headers.
+#[inline]
+pub fn plain_v6(frame: &[u8]) -> Option<Packet> {
+    const TRANSPORT: usize = ETHERNET + IPV6;
+    let head: &[u8; TRANSPORT + 8] = frame.first_chunk()?;
+    let payload_len = be16(head, ETHERNET + 4);
+    let ordinary = head[12..14] == [0x86, 0xdd] && head[ETHERNET] >> 4 == 6;
+    let payload = frame.get(TRANSPORT..TRANSPORT + payload_len as usize).filter(|_| ordinary)?;
+    let (proto, flags) = match head[ETHERNET + 6] {
+        6 => {
+            let tcp: &[u8; 20] = payload.first_chunk()?;
+            let header = (tcp[12] >> 4) as usize * 4;
+            if header < 20 || header > payload.len() {
+                return None;
+            }
+            (Proto::Tcp, TcpFlags(tcp[13]))
+        }
+        17 => {
+            let len = be16(payload, 4) as usize;
+            if len < 8 || len > payload.len() {
+                return None;
+            }
+            (Proto::Udp, TcpFlags::default())
+        }
+        _ => return None,
+    };
+    let (src, dst) = (be128(head, ETHERNET + 8), be128(head, ETHERNET + 24));
+    let key = FlowKey::v6(proto, src, dst, be16(head, TRANSPORT), be16(head, TRANSPORT + 2));
+    let ip_len = payload_len.checked_add(IPV6 as u16)?;
+    Some(Packet { key, l4: TRANSPORT as u16, ip_len, ttl: head[ETHERNET + 7], flags })
+}
+
 /// Any packet, with everything that can be wrong told apart.
 ///
 /// # Errors
@@ -95,10 +130,14 @@ pub fn plain(frame: &[u8]) -> Option<Packet> {
 #[cold]
 pub fn careful(frame: &[u8]) -> Result<Packet, NoFlow> {
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| NoFlow::Truncated)?;
-    if ethernet.ether_type() != EtherType::IPV4 {
-        return Err(NoFlow::NotIp);
+    match ethernet.ether_type() {
+        EtherType::IPV4 => careful_v4(&frame[ETHERNET..]),
+        EtherType::IPV6 => careful_v6(&frame[ETHERNET..]),
+        _ => Err(NoFlow::NotIp),
     }
-    let datagram = &frame[ETHERNET..];
+}
+
+fn careful_v4(datagram: &[u8]) -> Result<Packet, NoFlow> {
     let ip = Ipv4HeaderSlice::from_slice(datagram).map_err(|_| bad_ip_header(datagram))?;
     let header_len = ip.slice().len();
     let ip_len = ip.total_len();
@@ -116,14 +155,41 @@ pub fn careful(frame: &[u8]) -> Result<Packet, NoFlow> {
     if ip.is_fragmenting_payload() {
         return Err(NoFlow::Fragment);
     }
-    let segment = &datagram[header_len..ip_len as usize];
-    let (sport, dport, flags) = match proto {
-        Proto::Tcp => ports_of_tcp(segment)?,
-        Proto::Udp => ports_of_udp(segment)?,
-    };
+    let (sport, dport, flags) = ports_of(proto, &datagram[header_len..ip_len as usize])?;
     let (src, dst) = (u32::from_be_bytes(ip.source()), u32::from_be_bytes(ip.destination()));
     let key = FlowKey::v4(proto, src, dst, sport, dport);
     Ok(Packet { key, l4: (ETHERNET + header_len) as u16, ip_len, ttl: ip.ttl(), flags })
+}
+
+fn careful_v6(datagram: &[u8]) -> Result<Packet, NoFlow> {
+    let ip = Ipv6HeaderSlice::from_slice(datagram).map_err(|_| bad_ipv6_header(datagram))?;
+    // A payload length of 0 is a jumbogram's (RFC 2675): no frame holds one.
+    let ip_len = ip.payload_length().checked_add(IPV6 as u16).ok_or(NoFlow::BadLength)?;
+    let datagram = datagram.get(..ip_len as usize).ok_or(NoFlow::BadLength)?;
+    let upper = ipv6::upper(datagram).map_err(|stuck| match stuck {
+        Stuck::Truncated => NoFlow::BadLength,
+        Stuck::BadVersion => NoFlow::BadVersion,
+        Stuck::TooMany | Stuck::Routed => NoFlow::OtherProtocol,
+    })?;
+    let proto = match upper.next {
+        6 => Proto::Tcp,
+        17 => Proto::Udp,
+        _ => return Err(NoFlow::OtherProtocol),
+    };
+    if upper.fragment.is_some() {
+        return Err(NoFlow::Fragment);
+    }
+    let (sport, dport, flags) = ports_of(proto, datagram.get(upper.at..).ok_or(NoFlow::Truncated)?)?;
+    let (src, dst) = (u128::from_be_bytes(ip.source()), u128::from_be_bytes(ip.destination()));
+    let key = FlowKey::v6(proto, src, dst, sport, dport);
+    Ok(Packet { key, l4: (ETHERNET + upper.at) as u16, ip_len, ttl: ip.hop_limit(), flags })
+}
+
+fn ports_of(proto: Proto, segment: &[u8]) -> Result<(u16, u16, TcpFlags), NoFlow> {
+    match proto {
+        Proto::Tcp => ports_of_tcp(segment),
+        Proto::Udp => ports_of_udp(segment),
+    }
 }
 
 fn ports_of_tcp(segment: &[u8]) -> Result<(u16, u16, TcpFlags), NoFlow> {
@@ -147,6 +213,13 @@ fn bad_ip_header(datagram: &[u8]) -> NoFlow {
     match datagram.first() {
         Some(first) if first >> 4 != 4 => NoFlow::BadVersion,
         Some(first) if ((first & 0xf) as usize) * 4 < IPV4 => NoFlow::BadHeaderLength,
+        _ => NoFlow::Truncated,
+    }
+}
+
+fn bad_ipv6_header(datagram: &[u8]) -> NoFlow {
+    match datagram.first() {
+        Some(first) if first >> 4 != 6 => NoFlow::BadVersion,
         _ => NoFlow::Truncated,
     }
 }
@@ -180,6 +253,56 @@ mod tests {
             .write(&mut frame, payload)
             .unwrap();
         frame
+    }
+
+    /// An IPv6 packet with this many destination options headers of eight bytes.
+    fn v6(is_tcp: bool, options: usize, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let (src, dst) = ([0x20; 16], [0xfd; 16]);
+        let ip = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(src, dst, 64);
+        if is_tcp {
+            ip.tcp(40000, 80, 7, 1024).write(&mut frame, payload)
+        } else {
+            ip.udp(40000, 53).write(&mut frame, payload)
+        }
+        .unwrap();
+        for _ in 0..options {
+            let next = std::mem::replace(&mut frame[20], 60);
+            frame.splice(54..54, [next, 0, 1, 4, 0, 0, 0, 0]);
+        }
+        let payload_len = (frame.len() - 54) as u16;
+        frame[18..20].copy_from_slice(&payload_len.to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_stepped_over_up_to_a_bound() {
+        for options in 0..=5 {
+            let packet = parse(&v6(true, options, b"x")).unwrap();
+            assert_eq!((packet.l4 as usize, packet.ip_len as usize), (54 + 8 * options, 61 + 8 * options));
+            assert_eq!((packet.key.src().port, packet.ttl), (40000, 64));
+        }
+        assert_eq!(parse(&v6(true, 6, b"x")), Err(NoFlow::OtherProtocol));
+    }
+
+    #[test]
+    fn what_is_broken_in_ipv6_is_told_apart() {
+        let whole = v6(true, 0, b"");
+        let bent = |at: usize, value: u8| {
+            let mut frame = whole.clone();
+            frame[at] = value;
+            parse(&frame)
+        };
+        assert_eq!(bent(14, 0x45), Err(NoFlow::BadVersion));
+        assert_eq!(bent(19, 21), Err(NoFlow::BadLength), "beyond the frame");
+        assert_eq!(bent(18, 0xff), Err(NoFlow::BadLength), "beyond any packet");
+        assert_eq!(bent(20, 58), Err(NoFlow::OtherProtocol));
+        assert_eq!(bent(66, 0x40), Err(NoFlow::BadHeaderLength), "a TCP header of 16 bytes");
+        assert_eq!(parse(&whole[..53]), Err(NoFlow::Truncated));
+        for options in 0..3 {
+            let whole = v6(false, options, b"abc");
+            assert!((0..whole.len()).all(|len| parse(&whole[..len]).is_err()), "cut anywhere");
+        }
     }
 
     /// Puts the header checksum right after a test has bent the header.
@@ -265,10 +388,38 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_parsed_without_a_panic(frame in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(packet) = plain(&frame) {
+            if let Some(packet) = plain(&frame).or_else(|| plain_v6(&frame)) {
                 prop_assert_eq!(careful(&frame), Ok(packet));
             }
             let _ = careful(&frame);
+        }
+
+        #[test]
+        fn what_is_parsed_of_ipv6_is_what_etherparse_sees(
+            is_tcp: bool, payload in proptest::collection::vec(any::<u8>(), 0..40), options in 0usize..3,
+            bends in proptest::collection::vec((12usize..90, any::<u8>()), 0..3),
+        ) {
+            let mut frame = v6(is_tcp, options, &payload);
+            for (at, value) in bends {
+                if let Some(byte) = frame.get_mut(at) { *byte = value; }
+            }
+            if let Some(packet) = plain_v6(&frame) {
+                prop_assert_eq!(careful(&frame), Ok(packet));
+            }
+            if let Ok(Packet { key, ip_len, l4, .. }) = parse(&frame) && !key.is_v4() {
+                let sliced = SlicedPacket::from_ethernet(&frame).expect("etherparse sees a flow as well");
+                let Some(NetSlice::Ipv6(ip)) = &sliced.net else { panic!("no IPv6") };
+                let header = ip.header();
+                prop_assert_eq!(key.src().addr, header.source_addr());
+                prop_assert_eq!(key.dst().addr, header.destination_addr());
+                let ports = match &sliced.transport {
+                    Some(TransportSlice::Tcp(tcp)) => (tcp.source_port(), tcp.destination_port()),
+                    Some(TransportSlice::Udp(udp)) => (udp.source_port(), udp.destination_port()),
+                    other => panic!("{other:?}"),
+                };
+                prop_assert_eq!((key.src().port, key.dst().port), ports);
+                prop_assert!(ip_len as usize + ETHERNET <= frame.len() && (l4 as usize) < frame.len());
+            }
         }
 
         #[test]

@@ -5,13 +5,13 @@
 
 pub mod dr;
 pub mod nat;
+pub mod six;
 pub mod tun;
 
+use super::decision::{Decision, How, Six};
 use super::nexthop::Hop;
 use super::port::Frame;
-use super::snapshot::Decision;
 use super::verdict::DropReason;
-use crate::service::Method;
 use crate::wire::ETHERNET;
 use crate::wire::parse::Packet;
 
@@ -26,10 +26,33 @@ pub fn to_server(
     decision: &Decision,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    match decision.method {
-        Method::Nat => nat::to_server(frame, packet, &decision.there, hop),
-        Method::Dr => dr::to_server(frame, packet, hop),
-        Method::Tun => tun::to_server(frame, packet, decision.source, decision.rip.addr, hop),
+    match &decision.how {
+        How::Nat { there, .. } => nat::to_server(frame, packet, there, hop),
+        How::Dr => dr::to_server(frame, packet, hop),
+        How::Tun(envelope) => tun::to_server(frame, packet, envelope, hop),
+        How::Six(how) => six::to_server(frame, packet, how, hop),
+    }
+}
+
+/// Rewrites the packet of a server for its client, to whom `hop` leads.
+///
+/// # Errors
+/// As [`to_server`]'s.
+#[inline(always)]
+pub fn to_client(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    decision: &Decision,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    match &decision.how {
+        How::Nat { back, .. } => nat::to_client(frame, packet, back, hop),
+        How::Six(how) => match &**how {
+            Six::Nat { back, .. } => six::to_client(frame, packet, back, hop),
+            _ => Err(DropReason::NoRealServer),
+        },
+        // Only masqueraded servers' replies are looked for.
+        How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),
     }
 }
 

@@ -1,19 +1,19 @@
-//! Tunnelling: the packet travels to the server inside an outer IPv4 packet.
+//! Tunnelling: an IPv4 packet travels to the server inside another.
 
 use super::{admit, without_padding};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
+use crate::wire::encap::{self, Envelope};
 use crate::wire::parse::Packet;
-use crate::wire::{IPV4, encap, rewrite};
+use crate::wire::{IPV4, rewrite};
 
-/// Wraps the packet for `server`; `source` is the director's address on the way there.
+/// Wraps the packet for the server.
 #[inline(always)]
 pub fn to_server(
     frame: &mut Frame<'_>,
     packet: &Packet,
-    source: u32,
-    server: u32,
+    envelope: &Envelope,
     hop: &Hop,
 ) -> Result<(), DropReason> {
     admit(packet, hop, IPV4)?;
@@ -23,6 +23,6 @@ pub fn to_server(
         return Err(DropReason::NoHeadroom);
     }
     let (cip, cport) = packet.key.src_v4();
-    encap::ipip(frame.data_mut(), &hop.macs, source, server, encap::salt(cip, cport));
+    encap::ipip(frame.data_mut(), &hop.macs, envelope, encap::salt(cip, cport));
     Ok(())
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::net::{Endpoint, FlowKey, Proto};
+use crate::wire::encap::{self, Envelope};
 use crate::wire::rewrite::{End, V4End};
 use crate::wire::rewrite6::V6End;
-use crate::wire::{ETHERNET, IPV4, IPV6, encap};
+use crate::wire::{ETHERNET, IPV4, IPV6};
 use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, PacketBuilderStep, icmpv4};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
@@ -71,8 +72,8 @@ fn tunnelled(inner: &[u8], v6: bool) -> Vec<u8> {
     let mut frame = [&vec![0; ETHERNET + grown][..], inner].concat();
     match (v6, inner[0] >> 4) {
         (true, _) => encap::in_ipv6(&mut frame, &[0; 12], 1 << 100, 2 << 100, 5),
-        (false, 4) => encap::ipip(&mut frame, &[0; 12], 1 << 24, 2 << 24, 5),
-        (false, _) => encap::ip6_in_ipv4(&mut frame, &[0; 12], 1 << 24, 2 << 24),
+        (false, 4) => encap::ipip(&mut frame, &[0; 12], &Envelope::new(1 << 24, 2 << 24), 5),
+        (false, _) => encap::ip6_in_ipv4(&mut frame, &[0; 12], &Envelope::new(1 << 24, 2 << 24)),
     }
     frame.split_off(ETHERNET)
 }

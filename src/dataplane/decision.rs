@@ -1,0 +1,118 @@
+//! How packets reach one server: compiled from the server, its service's address and the way to it, so that a packet
+//! only applies it.
+
+use super::nexthop::{Hop, Missing, NextHops};
+use crate::net::Endpoint;
+use crate::service::{Live, Method, RealServer};
+use crate::wire::encap::Envelope;
+use crate::wire::rewrite::{Translation, V4End};
+use crate::wire::rewrite6::{Translation6, V6End};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What is done with the packets of connections to one server. A cache line.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub struct Decision {
+    /// How they are rewritten.
+    pub how: How,
+    /// The next hop towards the server, or what is missing.
+    pub way: Result<Hop, Missing>,
+    /// The server's live counts.
+    pub live: Arc<Live>,
+}
+
+const _: () = assert!(size_of::<Option<Decision>>() == 64);
+
+/// A forwarding method, with all that can be worked out beforehand.
+#[derive(Debug, Clone)]
+pub enum How {
+    /// Masquerading in IPv4.
+    Nat {
+        /// VIP:vport to RIP:rport, for clients' packets.
+        there: Translation,
+        /// RIP:rport to VIP:vport, for the server's.
+        back: Translation,
+    },
+    /// Direct routing in IPv4.
+    Dr,
+    /// IPv4 in IPv4.
+    Tun(Envelope),
+    /// Wherever IPv6 has a part.
+    Six(Box<Six>),
+}
+
+/// A forwarding method with IPv6 inside or outside.
+#[derive(Debug, Clone)]
+pub enum Six {
+    /// Masquerading.
+    Nat {
+        /// VIP:vport to RIP:rport, for clients' packets.
+        there: Translation6,
+        /// RIP:rport to VIP:vport, for the server's.
+        back: Translation6,
+    },
+    /// Direct routing.
+    Dr,
+    /// IPv6 in IPv4.
+    InFour(Envelope),
+    /// Either family in IPv6.
+    InSix {
+        /// The director's address.
+        source: u128,
+        /// The server's.
+        server: u128,
+    },
+}
+
+impl Decision {
+    /// What to do with packets for `vip` that go to `real`.
+    pub fn new(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
+        let found = hops.find(real.endpoint.addr).map(|way| way.hop);
+        let (how, way) = match how(vip, real, hops) {
+            Some(how) => (how, found),
+            None => (How::Dr, found.and(Err(Missing::Route))),
+        };
+        Decision { how, way, live: real.live.clone() }
+    }
+}
+
+/// `None` if the director has no address for the outside of the tunnel.
+fn how(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Option<How> {
+    let six = |six| How::Six(Box::new(six));
+    let to = real.endpoint;
+    Some(match (real.method, vip.addr, to.addr) {
+        (Method::Nat, IpAddr::V4(vip4), IpAddr::V4(rip4)) => {
+            let vip = V4End { addr: vip4.to_bits(), port: vip.port };
+            let rip = V4End { addr: rip4.to_bits(), port: to.port };
+            How::Nat { there: Translation::new(vip, rip), back: Translation::new(rip, vip) }
+        }
+        (Method::Nat, ..) => {
+            let (vip, rip) = (v6_end(vip), v6_end(to));
+            six(Six::Nat { there: Translation6::new(vip, rip), back: Translation6::new(rip, vip) })
+        }
+        (Method::Dr, IpAddr::V4(_), _) => How::Dr,
+        (Method::Dr, IpAddr::V6(_), _) => six(Six::Dr),
+        (Method::Tun, vip, server) => match (vip, hops.source_for(server)?, server) {
+            (IpAddr::V4(_), IpAddr::V4(source), IpAddr::V4(server)) => {
+                How::Tun(Envelope::new(source.to_bits(), server.to_bits()))
+            }
+            (IpAddr::V6(_), IpAddr::V4(source), IpAddr::V4(server)) => {
+                six(Six::InFour(Envelope::new(source.to_bits(), server.to_bits())))
+            }
+            (_, source, server) => six(Six::InSix { source: v6_bits(source), server: v6_bits(server) }),
+        },
+    })
+}
+
+fn v6_end(endpoint: Endpoint) -> V6End {
+    V6End { addr: v6_bits(endpoint.addr), port: endpoint.port }
+}
+
+/// An address as IPv6 has it; the configuration sees to it that one of IPv4 does not come here.
+fn v6_bits(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}

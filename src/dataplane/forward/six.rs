@@ -1,0 +1,85 @@
+//! The three methods with IPv6 inside or outside: as for IPv4, but for the headers.
+
+use super::{admit, without_padding};
+use crate::dataplane::decision::Six;
+use crate::dataplane::nexthop::Hop;
+use crate::dataplane::port::Frame;
+use crate::dataplane::verdict::DropReason;
+use crate::wire::encap::{self, Envelope};
+use crate::wire::parse::Packet;
+use crate::wire::rewrite::End;
+use crate::wire::rewrite6::Translation6;
+use crate::wire::{IPV4, IPV6, rewrite, rewrite6};
+
+/// Sends a client's packet to the server.
+pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -> Result<(), DropReason> {
+    match how {
+        Six::Nat { there, .. } => translate(frame, packet, End::Dst, there, hop),
+        Six::Dr => {
+            admit(packet, hop, 0)?;
+            without_padding(frame, packet);
+            rewrite6::route(frame.data_mut(), &hop.macs);
+            Ok(())
+        }
+        Six::InFour(envelope) => in_four(frame, packet, envelope, hop),
+        &Six::InSix { source, server } => in_six(frame, packet, source, server, hop),
+    }
+}
+
+/// The source becomes VIP:vport again.
+pub fn to_client(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    to: &Translation6,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    translate(frame, packet, End::Src, to, hop)
+}
+
+fn translate(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    end: End,
+    to: &Translation6,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    admit(packet, hop, 0)?;
+    without_padding(frame, packet);
+    rewrite6::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.proto(), end, to);
+    Ok(())
+}
+
+fn in_four(frame: &mut Frame<'_>, packet: &Packet, envelope: &Envelope, hop: &Hop) -> Result<(), DropReason> {
+    admit(packet, hop, IPV4)?;
+    without_padding(frame, packet);
+    rewrite6::decrement_hop_limit(frame.data_mut());
+    if !frame.grow_front(IPV4) {
+        return Err(DropReason::NoHeadroom);
+    }
+    encap::ip6_in_ipv4(frame.data_mut(), &hop.macs, envelope);
+    Ok(())
+}
+
+fn in_six(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    source: u128,
+    server: u128,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    admit(packet, hop, IPV6)?;
+    without_padding(frame, packet);
+    let (cip, cport) = if packet.key.is_v4() {
+        rewrite::decrement_ttl(frame.data_mut());
+        let (cip, cport) = packet.key.src_v4();
+        (cip as u128, cport)
+    } else {
+        rewrite6::decrement_hop_limit(frame.data_mut());
+        packet.key.src_v6()
+    };
+    if !frame.grow_front(IPV6) {
+        return Err(DropReason::NoHeadroom);
+    }
+    encap::in_ipv6(frame.data_mut(), &hop.macs, source, server, encap::flow_label(cip, cport));
+    Ok(())
+}
