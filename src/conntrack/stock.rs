@@ -75,6 +75,14 @@ impl Stock {
 }
 
 #[cfg(test)]
+impl Stock {
+    /// How many are free.
+    pub(super) fn left(&self) -> usize {
+        (*self.lock() + (self.end - self.unused())) as usize
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
