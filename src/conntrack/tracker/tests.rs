@@ -238,8 +238,11 @@ fn workers_that_open_and_end_the_same_connections_agree_on_each() {
         let (mut opened, mut ended, mut dice) = (0, 0, number as u64);
         for _ in 0..600_000 {
             let key = client(random(&mut dice) % KEYS);
-            let found =
-                if random(&mut dice) % 2 == 0 { find(&table, &key) } else { find_reply(&mut tracker, &key) };
+            let found = if random(&mut dice).is_multiple_of(2) {
+                find(&table, &key)
+            } else {
+                find_reply(&mut tracker, &key)
+            };
             match found {
                 Some(found) => ended += tracker.end(&found).is_some() as usize,
                 None => match open(&mut tracker, &key, SERVER, Tick(0)) {
@@ -248,7 +251,7 @@ fn workers_that_open_and_end_the_same_connections_agree_on_each() {
                     Err(refused) => panic!("all fit, but {refused:?}"),
                 },
             }
-            if random(&mut dice) % 24 == 0 {
+            if random(&mut dice).is_multiple_of(24) {
                 tracker.settle();
             }
         }
