@@ -150,6 +150,17 @@ fn unsound(frame: &[u8]) -> Option<String> {
     (ip.total_len > 1500).then(|| format!("its {} bytes exceed the MTU", ip.total_len))
 }
 
+/// Frames of a batch, to be lent.
+fn buffers(packets: &[(Vec<u8>, u16)]) -> Vec<Vec<u8>> {
+    packets.iter().map(|(packet, _)| [&[0xa5; HEADROOM][..], packet].concat()).collect()
+}
+
+fn lend<'b>(buffers: &'b mut [Vec<u8>], packets: &[(Vec<u8>, u16)]) -> Vec<Frame<'b>> {
+    let lent = buffers.iter_mut().zip(packets);
+    lent.map(|(buffer, (packet, ingress))| Frame::new(buffer, HEADROOM, packet.len(), InterfaceId(*ingress)))
+        .collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -193,5 +204,26 @@ proptest! {
         prop_assert!(connections <= 8);
         let servers = report.services.iter().map(|service| service.traffic);
         prop_assert_eq!(servers.map(|traffic| traffic.in_packets + traffic.out_packets).sum::<u64>(), forwarded);
+    }
+
+    #[test]
+    fn a_batch_decides_as_one_packet_at_a_time_would(
+        batches in vec((vec((frame(), 0..2u16), 1..BATCH), 0..30_000u32), 1..6),
+    ) {
+        let (mut together, mut singly) = (director(), director());
+        let mut now = 0;
+        for (packets, later) in batches {
+            now += later;
+            let (mut one, mut other) = (buffers(&packets), buffers(&packets));
+            let (mut one, mut other) = (lend(&mut one, &packets), lend(&mut other, &packets));
+            together.pipeline.run(&mut one, Tick(now));
+            other.iter_mut().for_each(|frame| singly.pipeline.run(std::slice::from_mut(frame), Tick(now)));
+            for (i, (one, other)) in one.iter().zip(&other).enumerate() {
+                prop_assert_eq!(one.verdict, other.verdict, "packet {}", i);
+                prop_assert_eq!(one.data(), other.data(), "packet {}", i);
+            }
+        }
+        let (one, other) = (together.report(), singly.report());
+        prop_assert_eq!(one.connections.current, other.connections.current);
     }
 }

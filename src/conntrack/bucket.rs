@@ -206,6 +206,15 @@ impl<'t> std::ops::Deref for Held<'t> {
     }
 }
 
+#[cfg(test)]
+impl Held<'_> {
+    /// How many references are in the chain.
+    pub(super) fn len(&self) -> usize {
+        let chain = std::iter::successors(Some(self.first), |bucket| self.after(bucket));
+        chain.map(|bucket| LANES - bucket.lanes_of(0).count()).sum()
+    }
+}
+
 impl Held<'_> {
     /// Puts a reference in. If the chain is full, `spare` gives the number of a bucket that is in no chain; `false` if
     /// there is none.

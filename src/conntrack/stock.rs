@@ -50,7 +50,7 @@ impl Stock {
         let mut returned = self.lock();
         let mut unused = self.unused.load(Relaxed);
         let free = (*returned + (self.end - unused)) as usize;
-        for _ in 0..(free / 64).clamp(least, wanted).min(free) {
+        for _ in 0..(free / 64).max(least).min(wanted).min(free) {
             if *returned > 0 {
                 *returned -= 1;
                 each(self.stack[*returned as usize].load(Relaxed));
@@ -71,6 +71,14 @@ impl Stock {
                 *returned += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Stock {
+    /// How many are free.
+    pub(super) fn left(&self) -> usize {
+        (*self.lock() + (self.end - self.unused())) as usize
     }
 }
 

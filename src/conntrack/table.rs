@@ -375,6 +375,18 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+impl Table {
+    /// How many references there are.
+    pub(super) fn references(&self) -> usize {
+        (0..self.primary as usize).map(|first| Chain::new(&self.buckets, first).lock().len()).sum()
+    }
+
+    pub(super) fn overflow_buckets(&self) -> usize {
+        self.buckets.len() - self.primary as usize
+    }
+}
+
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table")

@@ -49,10 +49,9 @@ impl Replies {
         self.tags & bit(hash) != 0 && self.put_off.iter().any(|reply| reply.hash == hash)
     }
 
-    fn take(&mut self, oldest: usize) -> ArrayVec<Reply, MOST> {
-        let taken = self.put_off.drain(..oldest.min(self.put_off.len())).collect();
+    fn forget(&mut self, oldest: usize) {
+        self.put_off.drain(..oldest);
         self.tags = self.put_off.iter().fold(0, |tags, reply| tags | bit(reply.hash));
-        taken
     }
 }
 
@@ -103,11 +102,14 @@ impl Tracker {
         self.settle_oldest(MOST);
     }
 
-    fn settle_oldest(&mut self, count: usize) {
-        for reply in self.replies.take(count) {
+    fn settle_oldest(&mut self, most: usize) {
+        let count = self.replies.len().min(most);
+        for at in 0..count {
+            let reply = self.replies.put_off[at];
             let put = self.refer(&reply);
             debug_assert!(put, "a spare bucket is kept for each");
         }
+        self.replies.forget(count);
     }
 
     /// Lets replies find the connection, now or (if it `may_put_off`) later; `false` if no bucket has room.

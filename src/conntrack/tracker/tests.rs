@@ -156,6 +156,19 @@ fn random(state: &mut u64) -> u32 {
     (*state >> 33) as u32
 }
 
+/// The key of the replies to packets of this key from [`SERVER`] or, with IPv6, from server 8.
+fn reply_to(key: &FlowKey) -> FlowKey {
+    let rip = if key.is_v4() { "10.0.0.7:8080" } else { "[fd00::8]:8080" };
+    FlowKey::new(key.proto(), rip.parse().unwrap(), key.src())
+}
+
+fn find_reply(tracker: &mut Tracker, key: &FlowKey) -> Option<Found> {
+    let reply = reply_to(key);
+    let found = find(tracker.table(), &reply);
+    let hash = tracker.table().hash(&reply);
+    found.or_else(|| tracker.find_fresh(hash, &reply))
+}
+
 #[test]
 fn after_two_million_random_operations_the_table_agrees_with_a_plain_map() {
     let mut tracker = Tracker::new(table(3000), 0, 1);
@@ -181,42 +194,135 @@ fn after_two_million_random_operations_the_table_agrees_with_a_plain_map() {
                 Ok(Opened::Already(_)) => panic!("step {step}: {key} was not there"),
                 Err(refused) => assert_eq!((refused, model.len()), (Refused::Full, 3000), "step {step}"),
             },
+            (60..80, found) => {
+                let reply = find_reply(&mut tracker, &key);
+                assert_eq!(reply.map(|f| f.slot()), found.map(|f| f.slot()), "step {step}: reply to {key}");
+            }
+            (80..82, found) => {
+                tracker.settle();
+                let reply = find(tracker.table(), &reply_to(&key));
+                assert_eq!(reply.map(|f| f.slot()), found.map(|f| f.slot()), "step {step}: reply to {key}");
+            }
             _ => {}
         }
     }
     let listed: HashMap<FlowKey, RealId> = tracker.table().connections().map(|c| (c.key, c.real)).collect();
     assert_eq!(listed, model);
+    tracker.settle();
+    assert_eq!(tracker.table().references(), 2 * model.len());
+    for key in model.keys() {
+        let found = find(tracker.table(), &reply_to(key)).unwrap();
+        assert!(tracker.end(&found).is_some());
+    }
+    let table = tracker.table.clone();
+    drop(tracker);
+    assert_eq!((table.references(), table.slots.left()), (0, 3000));
+    assert_eq!(table.overflow.left(), table.overflow_buckets(), "every overflow bucket is free again");
+}
+
+/// Two workers open and end the same few connections, each letting its replies be found now and then, in a table so
+/// small that buckets overflow; a third thread finds those that nobody ends, at any moment.
+#[test]
+fn workers_that_open_and_end_the_same_connections_agree_on_each() {
+    const KEYS: u32 = 64;
+    const LASTING: std::ops::Range<u32> = 1000..1016;
+    let table = table(KEYS + LASTING.len() as u32 + 4);
+    let mut tracker = Tracker::new(table.clone(), 0, 1);
+    LASTING
+        .for_each(|i| assert!(matches!(open(&mut tracker, &client(i), SERVER, Tick(0)), Ok(Opened::New(_)))));
+    drop(tracker);
+
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let work = |number: u32| {
+        let mut tracker = Tracker::new(table.clone(), number, 2);
+        let (mut opened, mut ended, mut dice) = (0, 0, number as u64);
+        for _ in 0..600_000 {
+            let key = client(random(&mut dice) % KEYS);
+            let found = if random(&mut dice).is_multiple_of(2) {
+                find(&table, &key)
+            } else {
+                find_reply(&mut tracker, &key)
+            };
+            match found {
+                Some(found) => ended += tracker.end(&found).is_some() as usize,
+                None => match open(&mut tracker, &key, SERVER, Tick(0)) {
+                    Ok(Opened::New(_)) => opened += 1,
+                    Ok(Opened::Already(other)) => assert_eq!(other.real(), SERVER),
+                    Err(refused) => panic!("all fit, but {refused:?}"),
+                },
+            }
+            if random(&mut dice).is_multiple_of(24) {
+                tracker.settle();
+            }
+        }
+        (opened, ended)
+    };
+    let look = || {
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            for key in LASTING.map(client) {
+                assert_eq!(find(&table, &key).map(|f| f.real()), Some(SERVER), "{key}");
+                assert_eq!(find(&table, &reply_to(&key)).map(|f| f.real()), Some(SERVER), "reply to {key}");
+            }
+        }
+    };
+    let (opened, ended) = std::thread::scope(|scope| {
+        let looker = scope.spawn(look);
+        let workers = [0, 1].map(|number| scope.spawn(move || work(number)));
+        let counts = workers.map(|worker| worker.join());
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        looker.join().unwrap();
+        counts.into_iter().map(Result::unwrap).fold((0, 0), |(o, e), (opened, ended)| (o + opened, e + ended))
+    });
+    let left = opened - ended + LASTING.len();
+    let keys: std::collections::HashSet<FlowKey> = table.connections().map(|c| c.key).collect();
+    assert_eq!((table.connections().count(), keys.len()), (left, left), "no connection is there twice");
+    for key in (0..KEYS).map(client) {
+        assert_eq!(find(&table, &key).is_some(), keys.contains(&key), "{key}");
+        assert_eq!(find(&table, &reply_to(&key)).is_some(), keys.contains(&key), "reply to {key}");
+    }
+    assert_eq!(table.references(), 2 * left, "nothing is left of those that ended");
+    assert_eq!(table.slots.left() + left, table.capacity() as usize);
 }
 
 #[test]
-fn workers_that_open_and_end_the_same_connections_agree_on_each() {
-    let table = table(2000);
-    let counts: Vec<(u32, u32)> = std::thread::scope(|scope| {
-        let worker = |number| {
-            let table = table.clone();
-            scope.spawn(move || {
-                let mut tracker = Tracker::new(table, number, 2);
-                let (mut opened, mut ended, mut dice) = (0, 0, number as u64);
-                for _ in 0..300_000 {
-                    let key = client(random(&mut dice) % 64);
-                    match find(tracker.table(), &key) {
-                        Some(found) => ended += tracker.end(&found).is_some() as u32,
-                        None => match open(&mut tracker, &key, SERVER, Tick(0)) {
-                            Ok(Opened::New(_)) => opened += 1,
-                            Ok(Opened::Already(other)) => assert_eq!(other.real(), SERVER),
-                            Err(refused) => panic!("64 connections fit, but {refused:?}"),
-                        },
-                    }
-                }
-                (opened, ended)
-            })
-        };
-        let workers: Vec<_> = (0..2).map(worker).collect();
-        workers.into_iter().map(|w| w.join().unwrap()).collect()
-    });
-    let (opened, ended) = counts.iter().fold((0, 0), |(o, e), c| (o + c.0, e + c.1));
-    assert_eq!(table.connections().count() as u32, opened - ended);
-    let keys: std::collections::HashSet<FlowKey> = table.connections().map(|c| c.key).collect();
-    assert_eq!(keys.len() as u32, opened - ended, "no connection is there twice");
-    assert!((0..64).all(|i| find(&table, &client(i)).is_some() == keys.contains(&client(i))));
+fn a_reply_put_off_is_not_put_in_when_another_worker_has_ended_its_connection() {
+    let table = table(10);
+    let (mut one, mut other) = (Tracker::new(table.clone(), 0, 2), Tracker::new(table.clone(), 1, 2));
+    let Ok(Opened::New(found)) = open(&mut one, &client(1), SERVER, Tick(0)) else {
+        panic!("it is the first")
+    };
+    assert!(find(&table, &reply_to(&client(1))).is_none(), "not yet");
+    assert!(other.end(&found).is_some());
+    one.settle();
+    assert_eq!(table.references(), 0);
+}
+
+#[test]
+fn a_connection_without_room_for_its_replies_is_refused_whole() {
+    let table = table(1000);
+    table.overflow.take(usize::MAX, usize::MAX, |_| {});
+    let mut tracker = Tracker::new(table.clone(), 0, 1);
+    let (mut opened, mut refused) = (0, 0);
+    for i in 0..1000 {
+        match open(&mut tracker, &client(i), SERVER, Tick(0)) {
+            Ok(_) => opened += 1,
+            Err(Refused::Full) => refused += 1,
+            Err(Refused::NoServer) => panic!("there is one"),
+        }
+        let found = [find(&table, &client(i)), find(&table, &reply_to(&client(i)))];
+        assert_eq!(found[0].is_some(), found[1].is_some(), "{i} is found from both ends or from neither");
+    }
+    assert!(refused > 0 && opened > 800, "{opened} opened");
+    assert_eq!((table.references(), table.connections().count()), (2 * opened, opened));
+}
+
+#[test]
+fn nobody_is_asked_for_a_server_for_a_connection_that_is_there_and_none_leaves_all_as_it_was() {
+    let mut tracker = Tracker::new(table(10), 0, 1);
+    let (key, hash) = (client(1), tracker.table().hash(&client(1)));
+    let refused = tracker.open(&key, hash, SYN, Tick(0), || None).unwrap_err();
+    assert_eq!((refused, tracker.table().references()), (Refused::NoServer, 0));
+    assert!(open(&mut tracker, &key, SERVER, Tick(0)).is_ok());
+    let again = tracker.open(&key, hash, SYN, Tick(0), || panic!("it is there"));
+    assert!(matches!(again, Ok(Opened::Already(_))));
 }

@@ -350,3 +350,24 @@ fn a_batch_decides_as_one_packet_at_a_time_would() {
         "each ACK was seen by the connection that its batch had opened"
     );
 }
+
+#[test]
+fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
+    let world = World::new(1000, &[(Method::Nat, 1)]);
+    let mut worker = world.worker(0);
+    let answer = |cport| tcp((rip(0), 8080), (CIP, cport), SYN | ACK, 64);
+    // The replies to the first come when their references went in, those to the last before.
+    let packets: Vec<Vec<u8>> =
+        (1..=30).map(|i| request(i, SYN)).chain((1..=30).map(answer)).chain([answer(99)]).collect();
+    let mut buffers: Vec<Vec<u8>> = packets.iter().map(|p| [&[0; 64][..], p].concat()).collect();
+    let lent = buffers.iter_mut().zip(&packets).enumerate();
+    let mut frames: Vec<Frame<'_>> = lent
+        .map(|(i, (buffer, p))| Frame::new(buffer, 64, p.len(), if i < 30 { CLIENTS } else { SERVERS }))
+        .collect();
+    worker.run(&mut frames, Tick(0));
+    for (i, frame) in frames[30..60].iter().enumerate() {
+        assert_eq!(frame.verdict, Verdict::Forward(CLIENTS), "reply {i}");
+        assert_eq!(frame.data()[26..30], VIP, "reply {i}");
+    }
+    assert_eq!(frames[60].verdict, Verdict::ToHost(HostReason::NotOurs), "nobody asked");
+}
