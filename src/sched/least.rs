@@ -1,4 +1,4 @@
-//! The server with the least load for its weight: what `lc`, `wlc`, `sed` and `nq` share.
+//! The server with the least load for its weight: what `lc`, `wlc`, `sed`, `nq`, `lblc` and `lblcr` share.
 //!
 //! A few servers are compared one after the other. Many are kept in a tournament: games of four, whose winners meet
 //! in games of four, up to the one to pick. Each game has its players' loads and weights beside it, in one cache
@@ -14,6 +14,7 @@
 //! compares all: nobody waits for a worker that was interrupted.
 
 use super::Scheduler;
+use crate::net::{FlowKey, Tick};
 use crate::service::{Live, RealServer, Watch};
 use std::fmt;
 use std::hint::{select_unpredictable, spin_loop};
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 /// Up to this many servers are quicker compared than kept in order.
 const FEW: usize = 16;
 
-/// How often a worker tries to enter the tournament while another one is in it. A pick takes some dozen
+/// How often a worker tries to lock what another one has locked. A pick takes some dozen
 /// nanoseconds, a try about one.
 const TRIES: u32 = 200;
 
@@ -59,7 +60,7 @@ impl<L: Fn(&Live) -> u64> Least<L> {
     }
 
     /// The place of the server with the least load for its weight; of equals, the first.
-    fn find(&self) -> Option<usize> {
+    pub(super) fn find(&self) -> Option<usize> {
         let Some((watch, tournament)) = &self.tournament else { return self.compare() };
         match enter(tournament) {
             Some(mut tournament) => self.play(watch, &mut tournament),
@@ -103,7 +104,7 @@ impl<L> Least<L> {
 }
 
 impl<L: Fn(&Live) -> u64 + Send + Sync> Scheduler for Least<L> {
-    fn pick(&self, _reals: &[RealServer]) -> Option<usize> {
+    fn pick(&self, _reals: &[RealServer], _key: &FlowKey, _now: Tick) -> Option<usize> {
         self.find()
     }
 }
@@ -122,11 +123,12 @@ impl<L> fmt::Debug for Least<L> {
     }
 }
 
-fn enter(tournament: &Mutex<Tournament>) -> Option<MutexGuard<'_, Tournament>> {
+/// Locks, unless another worker keeps it locked for too long.
+pub(super) fn enter<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     for _ in 0..TRIES {
-        match tournament.try_lock() {
+        match mutex.try_lock() {
             Ok(entered) => return Some(entered),
-            // A thread that panicked here left at worst a game unplayed.
+            // A thread that panicked inside left at worst a change undone: a game unplayed, an address forgotten.
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => spin_loop(),
         }
@@ -198,7 +200,7 @@ impl Tournament {
             if ranks[seat % 4] == rank {
                 return;
             }
-            let [a, b, c] = [1, 2, 3].map(|other| ranks[seat % 4 ^ other]);
+            let [a, b, c] = [1, 2, 3].map(|other| ranks[(seat % 4) ^ other]);
             ranks[seat % 4] = rank;
             rank = lesser(lesser(a, b), lesser(c, rank));
             if seat < 4 {

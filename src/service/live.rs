@@ -125,6 +125,9 @@ impl Live {
     /// the overload, and one that is lowered is noticed when the next connection opens.
     pub fn limit(&self, to: Thresholds) {
         let before = self.thresholds();
+        if to == before {
+            return;
+        }
         self.thresholds.store((to.upper as u64) << 32 | to.lower as u64, SeqCst);
         if to.upper == 0 || to.upper > before.upper {
             self.counts.fetch_and(!OVERLOADED, SeqCst);
