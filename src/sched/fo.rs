@@ -5,22 +5,18 @@ use crate::net::{FlowKey, Tick};
 use crate::service::RealServer;
 use std::cmp::Reverse;
 
-/// The servers, the heaviest first.
+/// The places of the servers that have a weight, the heaviest first, equals in their order.
 #[derive(Debug)]
 pub struct Fo(Vec<u32>);
 
 impl Fo {
     /// For these servers.
     pub fn new(reals: &[RealServer]) -> Fo {
-        Fo(heaviest_first(reals))
+        let weighs = |(i, real): (u32, &RealServer)| (real.weight > 0).then_some(i);
+        let mut places: Vec<u32> = (0..).zip(reals).filter_map(weighs).collect();
+        places.sort_by_key(|&i| Reverse(reals[i as usize].weight));
+        Fo(places)
     }
-}
-
-/// The places of the servers that have a weight, the heaviest first, equals in their order.
-pub(super) fn heaviest_first(reals: &[RealServer]) -> Vec<u32> {
-    let mut places: Vec<u32> = (0..).zip(reals).filter(|(_, real)| real.weight > 0).map(|(i, _)| i).collect();
-    places.sort_by_key(|&i| Reverse(reals[i as usize].weight));
-    places
 }
 
 impl Scheduler for Fo {

@@ -21,18 +21,27 @@ pub struct Lblc {
     locality: Arc<Mutex<Locality<RealId>>>,
 }
 
+type Load = fn(&Live, f64) -> Option<u64>;
+
 /// What lblc and lblcr know of a service's servers.
 #[derive(Debug)]
 pub(super) struct Servers {
-    all: Least<fn(&Live) -> u64>,
+    /// By all connections, as wlc compares.
+    all: Least<Load>,
+    /// By active ones.
+    active: Least<Load>,
     places: HashMap<RealId, u32>,
 }
 
 impl Servers {
     pub(super) fn new(reals: &[RealServer]) -> Servers {
-        let overhead: fn(&Live) -> u64 = Live::overhead;
-        let all = Least::new(reals, overhead, |real| real.weight.into());
-        Servers { all, places: reals.iter().map(|real| real.id).zip(0..).collect() }
+        let overhead: Load = |live, _| Some(live.overhead());
+        let active: Load = |live, _| Some(live.active().into());
+        Servers {
+            all: Least::new(reals, overhead, |real| real.weight.into()),
+            active: Least::second(reals, active, |real| real.weight.into()),
+            places: reals.iter().map(|real| real.id).zip(0..).collect(),
+        }
     }
 
     /// Where the server of this id is, if it is still one of the service.
@@ -54,9 +63,7 @@ impl Servers {
     pub(super) fn should_relieve(&self, reals: &[RealServer], server: usize) -> bool {
         let has_too_much = |real: &RealServer| real.live.active() > u32::from(real.weight);
         let has_little = |real: &RealServer| u64::from(real.live.active()) * 2 < u64::from(real.weight);
-        // The least loaded is the likeliest to have little; only if it has not, all are asked.
-        has_too_much(&reals[server])
-            && (self.least().is_some_and(|least| has_little(&reals[least])) || reals.iter().any(has_little))
+        has_too_much(&reals[server]) && self.active.find().is_some_and(|least| has_little(&reals[least]))
     }
 }
 

@@ -56,7 +56,7 @@ pub fn build(name: SchedulerName, options: &SchedulerOptions, reals: &[RealServe
         SchedulerName::Lblc => Box::new(lblc::Lblc::new(reals)),
         SchedulerName::Lblcr => Box::new(lblcr::Lblcr::new(reals)),
         SchedulerName::Fo => Box::new(fo::Fo::new(reals)),
-        SchedulerName::Ovf => Box::new(ovf::Ovf::new(reals)),
+        SchedulerName::Ovf => Box::new(ovf::ovf(reals)),
         SchedulerName::Twos => Box::new(twos::Twos::new(reals)),
     }
 }

@@ -9,11 +9,11 @@ pub fn nq(reals: &[RealServer]) -> impl Scheduler + use<> {
     Least::new(reals, load, |real| real.weight.into())
 }
 
-fn load(live: &Live) -> u64 {
-    match live.active() {
+fn load(live: &Live, _weight: f64) -> Option<u64> {
+    Some(match live.active() {
         0 => 0,
         active => active as u64 + 1,
-    }
+    })
 }
 
 #[cfg(test)]

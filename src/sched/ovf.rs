@@ -2,28 +2,13 @@
 //! A server so gets one more than its weight, as with IPVS; when all have, new connections are refused.
 
 use super::Scheduler;
-use super::fo::heaviest_first;
-use crate::net::{FlowKey, Tick};
-use crate::service::RealServer;
+use super::least::Least;
+use crate::service::{Live, RealServer};
 
-/// The servers, the heaviest first.
-#[derive(Debug)]
-pub struct Ovf(Vec<u32>);
-
-impl Ovf {
-    /// For these servers.
-    pub fn new(reals: &[RealServer]) -> Ovf {
-        Ovf(heaviest_first(reals))
-    }
-}
-
-impl Scheduler for Ovf {
-    /// Asks the full ones among them one after the other.
-    fn pick(&self, reals: &[RealServer], _key: &FlowKey, _now: Tick) -> Option<usize> {
-        let has_room =
-            |real: &RealServer| real.is_available() && real.live.active() <= u32::from(real.weight);
-        self.0.iter().map(|&i| i as usize).find(|&i| has_room(&reals[i]))
-    }
+/// Of servers with the same load, the heaviest has the least for its weight.
+pub fn ovf(reals: &[RealServer]) -> impl Scheduler + use<> {
+    let if_room = |live: &Live, weight| (f64::from(live.active()) <= weight).then_some(1);
+    Least::new(reals, if_room, |real| real.weight.into())
 }
 
 #[cfg(test)]
@@ -35,7 +20,7 @@ mod tests {
     #[test]
     fn connections_overflow_to_the_next_heaviest_when_a_server_has_one_more_than_its_weight() {
         let reals = servers(&[1, 3, 0, 1]);
-        let ovf = Ovf::new(&reals);
+        let ovf = ovf(&reals);
         assert_eq!(opened(&ovf, &reals, 9), "BBBBAADD-");
         reals[1].live.closed(Standing::Active);
         assert_eq!(opened(&ovf, &reals, 2), "B-");

@@ -7,7 +7,7 @@ use crate::service::{Live, RealServer};
 
 /// A server can bear what its weight says.
 pub fn sed(reals: &[RealServer]) -> impl Scheduler + use<> {
-    Least::new(reals, |live: &Live| live.active() as u64 + 1, |real| real.weight.into())
+    Least::new(reals, |live: &Live, _| Some(live.active() as u64 + 1), |real| real.weight.into())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::service::{Live, RealServer};
 
 /// A server can bear what its weight says.
 pub fn wlc(reals: &[RealServer]) -> impl Scheduler + use<> {
-    Least::new(reals, Live::overhead, |real| real.weight.into())
+    Least::new(reals, |live: &Live, _| Some(live.overhead()), |real| real.weight.into())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod live;
 mod table;
 mod watch;
 
-pub use live::{Live, Standing, Thresholds};
+pub use live::{Live, SEATS, Standing, Thresholds};
 pub use table::ServiceTable;
 pub use watch::Watch;
 
