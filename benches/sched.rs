@@ -3,9 +3,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use lvx::net::Endpoint;
+use lvx::net::{Endpoint, FlowKey, Proto, Tick};
 use lvx::sched;
-use lvx::service::{Method, RealId, RealServer, SchedulerName, Standing};
+use lvx::service::{Method, RealId, RealServer, SchedulerName, SchedulerOptions, Standing, Thresholds};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ fn servers(n: u32) -> Vec<RealServer> {
             endpoint: Endpoint::v4((0x0a01_0001 + i).into(), 80),
             weight,
             method: Method::Dr,
+            thresholds: Thresholds::default(),
             live: Arc::default(),
         };
         (0..weight * 10).for_each(|_| real.live.opened(Standing::Active));
@@ -33,13 +34,23 @@ fn servers(n: u32) -> Vec<RealServer> {
     (0..n).map(server).collect()
 }
 
+/// Packets of clients 1, 2, 3 …, not near each other.
+fn clients() -> impl FnMut() -> FlowKey {
+    let mut client = 0u32;
+    move || {
+        client = client.wrapping_add(0x9e37_79b9);
+        FlowKey::v4(Proto::Tcp, client, 0xc000_0264, 4000, 80)
+    }
+}
+
 /// Picks while nothing changes.
 fn pick(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
     let reals = servers(n);
-    let scheduler = sched::build(name, &reals);
+    let scheduler = sched::build(name, &SchedulerOptions::default(), &reals);
+    let mut key = clients();
     bencher.counter(ItemsCount::new(PICKS)).bench_local(|| {
         for _ in 0..PICKS {
-            black_box(scheduler.pick(black_box(&reals)));
+            black_box(scheduler.pick(black_box(&reals), &key(), Tick(0)));
         }
     });
 }
@@ -47,12 +58,15 @@ fn pick(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
 /// Picks as new connections come and old ones, picked a while ago, go.
 fn pick_opened_closed(bencher: Bencher<'_, '_>, name: SchedulerName, n: u32) {
     let reals = servers(n);
-    let scheduler = sched::build(name, &reals);
+    let scheduler = sched::build(name, &SchedulerOptions::default(), &reals);
     let mut open = VecDeque::from_iter((0..1000).map(|i| i % n as usize));
     open.iter().for_each(|&i| reals[i].live.opened(Standing::Active));
+    let mut key = clients();
     bencher.counter(ItemsCount::new(PICKS)).bench_local(|| {
         for _ in 0..PICKS {
-            let picked = black_box(scheduler.pick(black_box(&reals))).expect("all have a weight");
+            let Some(picked) = black_box(scheduler.pick(black_box(&reals), &key(), Tick(0))) else {
+                continue;
+            };
             reals[picked].live.opened(Standing::Active);
             open.push_back(picked);
             if let Some(gone) = open.pop_front() {
@@ -81,4 +95,7 @@ macro_rules! benches {
     )+};
 }
 
-benches! { rr: Rr, wrr: Wrr, lc: Lc, wlc: Wlc }
+benches! {
+    rr: Rr, wrr: Wrr, lc: Lc, wlc: Wlc, sed: Sed, nq: Nq, sh: Sh, dh: Dh, mh: Mh, lblc: Lblc, lblcr: Lblcr, fo: Fo,
+    ovf: Ovf, twos: Twos,
+}

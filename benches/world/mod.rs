@@ -10,7 +10,9 @@ use lvx::dataplane::port::{BATCH, Frame};
 use lvx::dataplane::snapshot::{Published, Services, Snapshot};
 use lvx::dataplane::verdict::Verdict;
 use lvx::net::{Endpoint, InterfaceId, Mac, Proto, Tick};
-use lvx::service::{Method, RealId, RealServer, SchedulerName, ServiceTable, VirtualService};
+use lvx::service::{
+    Method, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, VirtualService,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -294,13 +296,15 @@ pub fn publish(table: &Table, published: &Published, method: Method, servers: u3
     let real = |i: u32| {
         let endpoint = Endpoint::v4(rip(i).into(), if method == Method::Nat { 8080 } else { 80 });
         table.set_endpoint(RealId(i), endpoint);
-        RealServer { id: RealId(i), endpoint, weight: 1, method, live: Arc::default() }
+        let (thresholds, live) = Default::default();
+        RealServer { id: RealId(i), endpoint, weight: 1, method, thresholds, live }
     };
     let service = VirtualService {
         name: "bench".into(),
         proto: Proto::Tcp,
         endpoint: Endpoint::v4(VIP.into(), 80),
         scheduler: SchedulerName::Rr,
+        options: SchedulerOptions::default(),
         reals: (0..servers).map(real).collect(),
     };
     let services = Arc::new(Services::new(ServiceTable::new(vec![service]), None));

@@ -11,7 +11,7 @@ pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{parse, read};
 
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Method, SchedulerName};
+use crate::service::{Method, SchedulerName, SchedulerOptions, Thresholds};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -155,6 +155,8 @@ pub struct Service {
     pub endpoint: Endpoint,
     /// `scheduler`, default wlc.
     pub scheduler: SchedulerName,
+    /// `scheduler_flags` and `mh_table_size`.
+    pub options: SchedulerOptions,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,
 }
@@ -166,6 +168,8 @@ pub struct Real {
     pub endpoint: Endpoint,
     /// `weight`, default 1.
     pub weight: u16,
+    /// `upper_threshold` and `lower_threshold`, default 0.
+    pub thresholds: Thresholds,
     /// `forward`: nat, dr or tun; default: the service's `forward`, and without that, dr as with ipvsadm.
     pub method: Method,
 }

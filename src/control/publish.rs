@@ -100,6 +100,7 @@ impl Publisher {
             proto: service.proto,
             endpoint: service.endpoint,
             scheduler: service.scheduler,
+            options: service.options,
             reals: service
                 .reals
                 .iter()
@@ -108,7 +109,14 @@ impl Publisher {
                     let known = known.remove(&identity);
                     let (id, live) = known.map_or_else(|| self.ids.take(), |real| (real.id, real.live));
                     self.table.set_endpoint(id, real.endpoint);
-                    RealServer { id, endpoint: real.endpoint, weight: real.weight, method: real.method, live }
+                    RealServer {
+                        id,
+                        endpoint: real.endpoint,
+                        weight: real.weight,
+                        method: real.method,
+                        thresholds: real.thresholds,
+                        live,
+                    }
                 })
                 .collect(),
         };

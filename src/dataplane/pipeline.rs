@@ -325,7 +325,7 @@ impl Road {
         }
         let mut lacking = None;
         let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
-            let real = snapshot.services.pick(service)?;
+            let real = snapshot.services.pick(service, key, view.now)?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
             if replies_pass {

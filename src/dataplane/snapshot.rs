@@ -5,7 +5,7 @@ use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
 use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
-use crate::net::{Endpoint, InterfaceId};
+use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{RealId, RealServer, ServiceTable, VirtualService};
 use arc_swap::ArcSwap;
@@ -21,12 +21,16 @@ pub struct Services {
 }
 
 impl Services {
-    /// Builds a scheduler for every service. A service whose scheduler and servers (with order and weights) are as
-    /// they were in `before` keeps its scheduler, and with it its place in the round.
+    /// Builds a scheduler for every service, and tells servers their thresholds. A service whose scheduler and servers
+    /// (with order and weights) are as they were in `before` keeps its scheduler, and with it its place in the round;
+    /// one whose servers changed inherits what its scheduler remembers.
     pub fn new(table: ServiceTable, before: Option<&Services>) -> Services {
+        for real in table.services().iter().flat_map(|service| &service.reals) {
+            real.live.limit(real.thresholds);
+        }
         let build = |service: &VirtualService| {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
-            kept.unwrap_or_else(|| sched::build(service.scheduler, &service.reals).into())
+            kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
         Services { schedulers: table.services().iter().map(build).collect(), table }
     }
@@ -34,11 +38,16 @@ impl Services {
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
         let at = self.table.find(service.proto, service.endpoint)?;
         let old = &self.table.services()[at];
+        if (old.scheduler, old.options) != (service.scheduler, service.options) {
+            return None;
+        }
         let same = |(a, b): (&RealServer, &RealServer)| a.id == b.id && a.weight == b.weight;
-        let as_it_was = old.scheduler == service.scheduler
-            && old.reals.len() == service.reals.len()
-            && old.reals.iter().zip(&service.reals).all(same);
-        as_it_was.then(|| self.schedulers[at].clone())
+        let as_it_was =
+            old.reals.len() == service.reals.len() && old.reals.iter().zip(&service.reals).all(same);
+        match as_it_was {
+            true => Some(self.schedulers[at].clone()),
+            false => self.schedulers[at].for_changed(&service.reals).map(Arc::from),
+        }
     }
 
     /// The services, by address.
@@ -46,10 +55,10 @@ impl Services {
         &self.table
     }
 
-    /// The server for a new connection to the service at this place of the table.
-    pub fn pick(&self, service: usize) -> Option<&RealServer> {
+    /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
+    pub fn pick(&self, service: usize, key: &FlowKey, now: Tick) -> Option<&RealServer> {
         let reals = &self.table.services().get(service)?.reals;
-        reals.get(self.schedulers.get(service)?.pick(reals)?)
+        reals.get(self.schedulers.get(service)?.pick(reals, key, now)?)
     }
 }
 
@@ -186,7 +195,7 @@ mod tests {
     use crate::dataplane::decision::{How, Six};
     use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
     use crate::net::{Mac, Prefix, Proto};
-    use crate::service::{Method, SchedulerName};
+    use crate::service::{Method, SchedulerName, SchedulerOptions, Thresholds};
     use crate::wire::encap::Envelope;
 
     fn hops() -> NextHops {
@@ -216,6 +225,7 @@ mod tests {
             endpoint: rip.parse().unwrap(),
             weight: 1,
             method,
+            thresholds: Thresholds::default(),
             live: Arc::default(),
         };
         let service = VirtualService {
@@ -223,6 +233,7 @@ mod tests {
             proto: Proto::Tcp,
             endpoint: vip.parse().unwrap(),
             scheduler: SchedulerName::Rr,
+            options: SchedulerOptions::default(),
             reals: vec![real],
         };
         let services = Services::new(ServiceTable::new(vec![service]), None);

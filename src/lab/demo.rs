@@ -4,9 +4,11 @@ use super::load::{Download, Tally};
 use super::topology::{LabService, Options, Topology};
 use super::{Error, Interrupt, KernelWay, Layout, State};
 use crate::control::report::Report;
-use crate::net::Endpoint;
+use crate::net::{Endpoint, FlowKey, Proto, Tick};
 use crate::sched;
-use crate::service::{Live, Method, RealId, RealServer, SchedulerName, Standing};
+use crate::service::{
+    Live, Method, RealId, RealServer, SchedulerName, SchedulerOptions, Standing, Thresholds,
+};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,7 +197,7 @@ fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
     topology.plan.servers.iter().zip(WEIGHTS).map(share).collect()
 }
 
-/// Each scheduler's first `picks` choices among servers A, B and C of [`WEIGHTS`], when every connection becomes
+/// The first `picks` choices of the schedulers that go round or count connections, among servers A, B and C of [`WEIGHTS`], when every connection becomes
 /// active and stays.
 pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
     let sequence = |name| {
@@ -204,18 +206,22 @@ pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
             endpoint: Endpoint::v4(Ipv4Addr::from_bits(id), 80),
             weight,
             method: Method::Nat,
+            thresholds: Thresholds::default(),
             live: Arc::new(Live::default()),
         };
         let reals: Vec<RealServer> = (0..).zip(WEIGHTS).map(server).collect();
-        let scheduler = sched::build(name, &reals);
+        let scheduler = sched::build(name, &SchedulerOptions::default(), &reals);
+        let mut clients = 0..;
         let pick = || {
-            let pick = scheduler.pick(&reals)?;
+            let key = FlowKey::v4(Proto::Tcp, clients.next()?, 0, 4000, 80);
+            let pick = scheduler.pick(&reals, &key, Tick(0))?;
             reals[pick].live.opened(Standing::Active);
             Some(char::from(b'A' + pick as u8))
         };
         std::iter::repeat_with(pick).take(picks).map_while(|letter| letter).collect()
     };
-    SchedulerName::ALL.into_iter().map(|name| (name, sequence(name))).collect()
+    let shown = [SchedulerName::Rr, SchedulerName::Wrr, SchedulerName::Lc, SchedulerName::Wlc];
+    shown.into_iter().map(|name| (name, sequence(name))).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::service::{Live, RealServer};
 
 /// Every server can bear as much as every other.
 pub fn lc(reals: &[RealServer]) -> impl Scheduler + use<> {
-    Least::new(reals, Live::overhead, |real| real.is_eligible().into())
+    Least::new(reals, |live: &Live, _| Some(live.overhead()), |real| u32::from(real.weight > 0))
 }
 
 #[cfg(test)]

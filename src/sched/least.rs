@@ -1,4 +1,4 @@
-//! The server with the least load for its weight: what `lc`, `wlc`, `sed` and `nq` share.
+//! The server with the least load for its weight: what `lc`, `wlc`, `sed`, `nq`, `ovf`, `lblc` and `lblcr` share.
 //!
 //! A few servers are compared one after the other. Many are kept in a tournament: games of four, whose winners meet
 //! in games of four, up to the one to pick. Each game has its players' loads and weights beside it, in one cache
@@ -14,6 +14,7 @@
 //! compares all: nobody waits for a worker that was interrupted.
 
 use super::Scheduler;
+use crate::net::{FlowKey, Tick};
 use crate::service::{Live, RealServer, Watch};
 use std::fmt;
 use std::hint::{select_unpredictable, spin_loop};
@@ -22,15 +23,17 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 /// Up to this many servers are quicker compared than kept in order.
 const FEW: usize = 16;
 
-/// How often a worker tries to enter the tournament while another one is in it. A pick takes some dozen
+/// How often a worker tries to lock what another one has locked. A pick takes some dozen
 /// nanoseconds, a try about one.
 const TRIES: u32 = 200;
 
 /// Finds the server with the least load for its weight.
 pub struct Least<L> {
     servers: Vec<Server>,
-    /// What is compared. It must rise with the active connections, and not fall when an inactive one becomes active.
+    /// What is compared, of a server of this weight; with `None` it is left out. The load must not fall while
+    /// connections open or become active, and not come back from `None`.
     load: L,
+    seat: usize,
     /// For many servers.
     tournament: Option<(Watch, Mutex<Tournament>)>,
 }
@@ -41,15 +44,24 @@ struct Server {
     weight: f64,
 }
 
-impl<L: Fn(&Live) -> u64> Least<L> {
+impl<L: Fn(&Live, f64) -> Option<u64>> Least<L> {
     /// Compares the loads of these servers by what `weight` says they can bear; 0 leaves a server out.
     pub fn new(reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
+        Least::in_seat(0, reals, load, weight)
+    }
+
+    /// The same, beside another order of the same servers.
+    pub fn second(reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
+        Least::in_seat(1, reals, load, weight)
+    }
+
+    fn in_seat(seat: usize, reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
         let server = |real: &RealServer| Server { live: real.live.clone(), weight: weight(real).into() };
-        let mut least = Least { servers: reals.iter().map(server).collect(), load, tournament: None };
+        let mut least = Least { servers: reals.iter().map(server).collect(), load, seat, tournament: None };
         if reals.len() > FEW {
             least.tournament = Watch::new(reals.len()).map(|watch| {
                 // Watch first, read then: what changes in between is read, or told.
-                least.each_live(|place, live| live.watched_by(&watch, place));
+                least.each_live(|place, live| live.watched_by(seat, &watch, place));
                 let ranks = (0..reals.len()).map(|place| least.rank(place));
                 let tournament = Tournament::new(ranks);
                 (watch, Mutex::new(tournament))
@@ -59,7 +71,7 @@ impl<L: Fn(&Live) -> u64> Least<L> {
     }
 
     /// The place of the server with the least load for its weight; of equals, the first.
-    fn find(&self) -> Option<usize> {
+    pub(super) fn find(&self) -> Option<usize> {
         let Some((watch, tournament)) = &self.tournament else { return self.compare() };
         match enter(tournament) {
             Some(mut tournament) => self.play(watch, &mut tournament),
@@ -92,7 +104,10 @@ impl<L: Fn(&Live) -> u64> Least<L> {
     #[inline]
     fn rank(&self, place: usize) -> Rank {
         let Server { live, weight } = &self.servers[place];
-        if *weight == 0.0 || live.is_overloaded() { NOBODY } else { rank((self.load)(live), *weight, place) }
+        if *weight == 0.0 || live.is_overloaded() {
+            return NOBODY;
+        }
+        (self.load)(live, *weight).map_or(NOBODY, |load| rank(load, *weight, place))
     }
 }
 
@@ -102,8 +117,8 @@ impl<L> Least<L> {
     }
 }
 
-impl<L: Fn(&Live) -> u64 + Send + Sync> Scheduler for Least<L> {
-    fn pick(&self, _reals: &[RealServer]) -> Option<usize> {
+impl<L: Fn(&Live, f64) -> Option<u64> + Send + Sync> Scheduler for Least<L> {
+    fn pick(&self, _reals: &[RealServer], _key: &FlowKey, _now: Tick) -> Option<usize> {
         self.find()
     }
 }
@@ -111,7 +126,7 @@ impl<L: Fn(&Live) -> u64 + Send + Sync> Scheduler for Least<L> {
 impl<L> Drop for Least<L> {
     fn drop(&mut self) {
         if let Some((watch, _)) = &self.tournament {
-            self.each_live(|place, live| live.left_by(watch, place));
+            self.each_live(|place, live| live.left_by(self.seat, watch, place));
         }
     }
 }
@@ -122,11 +137,12 @@ impl<L> fmt::Debug for Least<L> {
     }
 }
 
-fn enter(tournament: &Mutex<Tournament>) -> Option<MutexGuard<'_, Tournament>> {
+/// Locks, unless another worker keeps it locked for too long.
+pub(super) fn enter<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     for _ in 0..TRIES {
-        match tournament.try_lock() {
+        match mutex.try_lock() {
             Ok(entered) => return Some(entered),
-            // A thread that panicked here left at worst a game unplayed.
+            // A thread that panicked inside left at worst a change undone: a game unplayed, an address forgotten.
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => spin_loop(),
         }
@@ -198,7 +214,7 @@ impl Tournament {
             if ranks[seat % 4] == rank {
                 return;
             }
-            let [a, b, c] = [1, 2, 3].map(|other| ranks[seat % 4 ^ other]);
+            let [a, b, c] = [1, 2, 3].map(|other| ranks[(seat % 4) ^ other]);
             ranks[seat % 4] = rank;
             rank = lesser(lesser(a, b), lesser(c, rank));
             if seat < 4 {
@@ -221,8 +237,8 @@ mod tests {
         (*state >> 33) as usize
     }
 
-    fn by_weight(reals: &[RealServer]) -> Least<impl Fn(&Live) -> u64 + use<>> {
-        Least::new(reals, Live::overhead, |real| real.weight.into())
+    fn by_weight(reals: &[RealServer]) -> Least<impl Fn(&Live, f64) -> Option<u64> + use<>> {
+        Least::new(reals, |live, _| Some(live.overhead()), |real| real.weight.into())
     }
 
     #[test]

@@ -12,10 +12,11 @@
 //! weights 65535, 65534, 7    stage 1: [A B C] x 7     stage 2: [A B] x 65527     stage 3: [A] x 1
 //! ```
 //!
-//! A pick advances one packed position by compare-and-swap: O(1), no division. Memory is the sum of the stages'
-//! lists, bounded by [`PLACES`].
+//! A pick advances one packed position by compare-and-swap: O(1), no division. It passes over overloaded servers,
+//! rounds and stages of nobody else at a stride. Memory is the sum of the stages' lists, bounded by [`PLACES`].
 
 use super::Scheduler;
+use crate::net::{FlowKey, Tick};
 use crate::service::RealServer;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -59,12 +60,33 @@ impl Position {
         (self.stage as u64) << 44 | (self.round as u64) << 28 | self.place as u64
     }
 
+    /// The first position from this one on whose server is available.
+    fn available(self, stages: &[Stage], reals: &[RealServer]) -> Option<Position> {
+        let in_round = |at: Position| {
+            let servers = &stages[at.stage as usize].servers[at.place as usize..];
+            let place = servers.iter().position(|&i| reals[i as usize].is_available())?;
+            Some(Position { place: at.place + place as u32, ..at })
+        };
+        // The servers of a stage are among those of every stage before it. So if there is one at all, it is in what is
+        // left of this round, in the next round, or in the first.
+        let next = self.next_round(stages);
+        in_round(self).or_else(|| in_round(next)).or_else(|| in_round(Position::START))
+    }
+
+    const START: Position = Position { stage: 0, round: 0, place: 0 };
+
     /// The position after this one.
     fn next(self, stages: &[Stage]) -> Position {
         let stage = &stages[self.stage as usize];
         if self.place as usize + 1 < stage.servers.len() {
             return Position { place: self.place + 1, ..self };
         }
+        self.next_round(stages)
+    }
+
+    /// The first position of the round after this one's.
+    fn next_round(self, stages: &[Stage]) -> Position {
+        let stage = &stages[self.stage as usize];
         if self.round as u32 + 1 < stage.rounds {
             return Position { place: 0, round: self.round + 1, ..self };
         }
@@ -84,14 +106,17 @@ impl Wrr {
 }
 
 impl Scheduler for Wrr {
-    fn pick(&self, _reals: &[RealServer]) -> Option<usize> {
+    fn pick(&self, reals: &[RealServer], _key: &FlowKey, _now: Tick) -> Option<usize> {
         if self.stages.is_empty() {
             return None;
         }
-        let step = |packed| Some(Position::unpack(packed).next(&self.stages).pack());
-        let packed = self.position.fetch_update(Relaxed, Relaxed, step).unwrap_or_else(|packed| packed);
-        let at = Position::unpack(packed);
-        Some(self.stages[at.stage as usize].servers[at.place as usize] as usize)
+        let mut found = None;
+        let step = |packed| {
+            found = Position::unpack(packed).available(&self.stages, reals);
+            found.map(|at| at.next(&self.stages).pack())
+        };
+        let _ = self.position.fetch_update(Relaxed, Relaxed, step);
+        found.map(|at| self.stages[at.stage as usize].servers[at.place as usize] as usize)
     }
 }
 
@@ -124,13 +149,37 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{picks, servers};
+    use super::super::tests::{from, overload, picks, servers};
     use super::*;
 
     #[test]
     fn weights_four_three_two_yield_the_documented_order_and_repeat_it() {
         let reals = servers(&[4, 3, 2]);
         assert_eq!(picks(&Wrr::new(&reals), &reals, 27), "ABCABCABA".repeat(3));
+    }
+
+    #[test]
+    fn overloaded_servers_are_passed_over_and_the_others_keep_their_order() {
+        let reals = servers(&[4, 3, 2]);
+        let wrr = Wrr::new(&reals);
+        assert_eq!(picks(&wrr, &reals, 2), "AB");
+        overload(&reals[0]);
+        // C ABC AB A without A.
+        assert_eq!(picks(&wrr, &reals, 10), "CBCBBCBCBB");
+        overload(&reals[1]);
+        assert_eq!(picks(&wrr, &reals, 3), "CCC");
+        overload(&reals[2]);
+        assert_eq!(picks(&wrr, &reals, 2), "--");
+        reals[1].live.limit(Default::default());
+        assert_eq!(picks(&wrr, &reals, 2), "BB");
+    }
+
+    #[test]
+    fn a_light_server_is_found_at_once_behind_a_heavy_overloaded_one() {
+        let reals = servers(&[65_535, 1]);
+        let wrr = Wrr::new(&reals);
+        overload(&reals[0]);
+        assert_eq!(picks(&wrr, &reals, 100_000), "B".repeat(100_000));
     }
 
     #[test]
@@ -145,7 +194,7 @@ mod tests {
         let wrr = Wrr::new(&reals);
         assert_eq!(wrr.stages.len(), 3);
         let mut counts = [0u32; 3];
-        (0..65535 + 65534 + 7).for_each(|_| counts[wrr.pick(&reals).unwrap()] += 1);
+        (0..65535 + 65534 + 7).for_each(|_| counts[wrr.pick(&reals, &from(1, 1), Tick(0)).unwrap()] += 1);
         assert_eq!(counts, [65535, 65534, 7]);
         assert_eq!(picks(&wrr, &reals, 4), "ABCA", "the next period starts at its beginning");
     }
@@ -156,7 +205,7 @@ mod tests {
         let reals = servers(&weights);
         let wrr = Wrr::new(&reals);
         let mut counts = vec![0u16; 1000];
-        (0..500_500).for_each(|_| counts[wrr.pick(&reals).unwrap()] += 1);
+        (0..500_500).for_each(|_| counts[wrr.pick(&reals, &from(1, 1), Tick(0)).unwrap()] += 1);
         assert_eq!(counts, weights);
     }
 

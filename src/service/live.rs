@@ -32,8 +32,11 @@ pub struct Live {
     counts: AtomicU64,
     /// [`Thresholds`], the upper one in the upper half.
     thresholds: AtomicU64,
-    seat: Seat,
+    seats: [Seat; SEATS],
 }
+
+/// How many orders of a service's servers may be kept at a time.
+pub const SEATS: usize = 2;
 
 /// Both counts in one word, so that their sum and the flag always belong together:
 /// active 31 bits | inactive 32 bits | overloaded 1 bit.
@@ -91,7 +94,7 @@ impl Live {
             }
             limits => self.change(minus_one, |flag, sum| if limits.are_left(sum) { 0 } else { flag }),
         }
-        self.seat.mark();
+        self.tell();
     }
 
     /// A connection's standing changed from one to the other; nothing happens if they are the same.
@@ -100,7 +103,7 @@ impl Live {
         if from != to {
             self.counts.fetch_add(Counts::one(to).wrapping_sub(Counts::one(from)), SeqCst);
             if to == Standing::Inactive {
-                self.seat.mark();
+                self.tell();
             }
         }
     }
@@ -125,10 +128,13 @@ impl Live {
     /// the overload, and one that is lowered is noticed when the next connection opens.
     pub fn limit(&self, to: Thresholds) {
         let before = self.thresholds();
+        if to == before {
+            return;
+        }
         self.thresholds.store((to.upper as u64) << 32 | to.lower as u64, SeqCst);
         if to.upper == 0 || to.upper > before.upper {
             self.counts.fetch_and(!OVERLOADED, SeqCst);
-            self.seat.mark();
+            self.tell();
         }
     }
 
@@ -139,15 +145,22 @@ impl Live {
         self.counts.load(SeqCst) & OVERLOADED != 0 && self.thresholds().upper > 0
     }
 
-    /// From now on, when a load may have fallen, `watch` is told under this place, and nobody else. (A load that
-    /// rises is not told: an order of servers notices that when it is about to pick one.)
-    pub fn watched_by(&self, watch: &Watch, place: usize) {
-        self.seat.take(watch, place);
+    /// From now on, when a load may have fallen, `watch` is told under this place, and whoever had the seat (below
+    /// [`SEATS`]) is not. (A load that rises is not told: an order of servers notices that when it is about to pick
+    /// one.)
+    pub fn watched_by(&self, seat: usize, watch: &Watch, place: usize) {
+        self.seats[seat].take(watch, place);
     }
 
     /// `watch` is told no longer.
-    pub fn left_by(&self, watch: &Watch, place: usize) {
-        self.seat.leave(watch, place);
+    pub fn left_by(&self, seat: usize, watch: &Watch, place: usize) {
+        self.seats[seat].leave(watch, place);
+    }
+
+    /// A load may have fallen.
+    #[inline]
+    fn tell(&self) {
+        self.seats.iter().for_each(Seat::mark);
     }
 
     #[inline]

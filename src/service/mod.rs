@@ -6,7 +6,7 @@ mod live;
 mod table;
 mod watch;
 
-pub use live::{Live, Standing, Thresholds};
+pub use live::{Live, SEATS, Standing, Thresholds};
 pub use table::ServiceTable;
 pub use watch::Watch;
 
@@ -62,12 +62,46 @@ pub enum SchedulerName {
     Lc,
     /// Weighted least connections, the default as with ipvsadm.
     Wlc,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue.
+    Nq,
+    /// Source hashing.
+    Sh,
+    /// Destination hashing.
+    Dh,
+    /// Maglev hashing.
+    Mh,
+    /// Locality-based least connections.
+    Lblc,
+    /// Locality-based least connections with replication.
+    Lblcr,
+    /// Weighted failover.
+    Fo,
+    /// Weighted overflow.
+    Ovf,
+    /// The better of two random choices.
+    Twos,
 }
 
 impl SchedulerName {
     /// Every scheduler that there is.
-    pub const ALL: [SchedulerName; 4] =
-        [SchedulerName::Rr, SchedulerName::Wrr, SchedulerName::Lc, SchedulerName::Wlc];
+    pub const ALL: [SchedulerName; 14] = [
+        SchedulerName::Rr,
+        SchedulerName::Wrr,
+        SchedulerName::Lc,
+        SchedulerName::Wlc,
+        SchedulerName::Sed,
+        SchedulerName::Nq,
+        SchedulerName::Sh,
+        SchedulerName::Dh,
+        SchedulerName::Mh,
+        SchedulerName::Lblc,
+        SchedulerName::Lblcr,
+        SchedulerName::Fo,
+        SchedulerName::Ovf,
+        SchedulerName::Twos,
+    ];
 
     /// The name as ipvsadm spells it.
     pub const fn name(self) -> &'static str {
@@ -76,6 +110,16 @@ impl SchedulerName {
             SchedulerName::Wrr => "wrr",
             SchedulerName::Lc => "lc",
             SchedulerName::Wlc => "wlc",
+            SchedulerName::Sed => "sed",
+            SchedulerName::Nq => "nq",
+            SchedulerName::Sh => "sh",
+            SchedulerName::Dh => "dh",
+            SchedulerName::Mh => "mh",
+            SchedulerName::Lblc => "lblc",
+            SchedulerName::Lblcr => "lblcr",
+            SchedulerName::Fo => "fo",
+            SchedulerName::Ovf => "ovf",
+            SchedulerName::Twos => "twos",
         }
     }
 }
@@ -83,6 +127,23 @@ impl SchedulerName {
 impl fmt::Display for SchedulerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// What some schedulers let the operator choose (`ipvsadm -b`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SchedulerOptions {
+    /// `sh-fallback`, `mh-fallback`: clients of a server that takes no new connection get another one.
+    pub fallback: bool,
+    /// `sh-port`, `mh-port`: the client's port counts beside its address.
+    pub port: bool,
+    /// How many places mh's table has: a prime.
+    pub mh_table_size: u32,
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> SchedulerOptions {
+        SchedulerOptions { fallback: false, port: false, mh_table_size: 65_537 }
     }
 }
 
@@ -114,15 +175,17 @@ pub struct RealServer {
     pub weight: u16,
     /// How packets reach it.
     pub method: Method,
+    /// When it has too many connections to get more.
+    pub thresholds: Thresholds,
     /// Its connections, counted as IPVS counts them.
     pub live: Arc<Live>,
 }
 
 impl RealServer {
-    /// Whether new connections may be sent to it.
+    /// Whether new connections may be sent to it now: it is neither quiesced nor overloaded.
     #[inline]
-    pub fn is_eligible(&self) -> bool {
-        self.weight > 0
+    pub fn is_available(&self) -> bool {
+        self.weight > 0 && !self.live.is_overloaded()
     }
 }
 
@@ -137,6 +200,8 @@ pub struct VirtualService {
     pub endpoint: Endpoint,
     /// Which scheduler chooses for new connections.
     pub scheduler: SchedulerName,
+    /// How it is to do so.
+    pub options: SchedulerOptions,
     /// In the operator's order, which is the order schedulers use.
     pub reals: Vec<RealServer>,
 }

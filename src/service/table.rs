@@ -78,7 +78,7 @@ const fn pack(proto: Proto, addr: u32, port: u16) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::SchedulerName;
+    use crate::service::{SchedulerName, SchedulerOptions};
 
     #[test]
     fn a_packet_finds_its_service_in_both_families_and_protocols() {
@@ -94,6 +94,7 @@ mod tests {
             proto,
             endpoint: endpoint.parse().unwrap(),
             scheduler: SchedulerName::Rr,
+            options: SchedulerOptions::default(),
             reals: Vec::new(),
         };
         let table = ServiceTable::new(at.iter().map(service).collect());
@@ -115,6 +116,7 @@ mod tests {
                 proto: Proto::Tcp,
                 endpoint: vip(i),
                 scheduler: SchedulerName::Rr,
+                options: SchedulerOptions::default(),
                 reals: Vec::new(),
             };
             let table = ServiceTable::new((0..count).map(service).collect());

@@ -39,6 +39,8 @@ struct Service {
     protocol: &'static str,
     vip: (Ip, u16),
     scheduler: &'static str,
+    /// More lines of its section.
+    more: &'static str,
     servers: Vec<(Server, Traffic)>,
 }
 
@@ -103,7 +105,13 @@ impl Case {
         servers: &[Server],
     ) -> Case {
         let servers = servers.iter().map(|&server| (server, Traffic::default())).collect();
-        self.services.push(Service { name, protocol, vip, scheduler, servers });
+        self.services.push(Service { name, protocol, vip, scheduler, more: "", servers });
+        self
+    }
+
+    /// With more lines in the section of the latest service.
+    pub fn more(mut self, lines: &'static str) -> Case {
+        self.services.last_mut().expect("a service").more = lines;
         self
     }
 
@@ -270,12 +278,12 @@ impl Case {
 
     fn config(&self) -> String {
         let mut text = format!("# {}\n\n[director]\n{}{}", self.sentence, self.director, self.network);
-        for Service { name, protocol, vip, scheduler, servers } in &self.services {
+        for Service { name, protocol, vip, scheduler, more, servers } in &self.services {
             let [a, b, c, d] = vip.0;
             let _ = write!(
                 text,
                 "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\n\
-                 address = \"{a}.{b}.{c}.{d}:{}\"\nscheduler = \"{scheduler}\"\n",
+                 address = \"{a}.{b}.{c}.{d}:{}\"\nscheduler = \"{scheduler}\"\n{more}",
                 vip.1
             );
             for (server, _) in servers {
@@ -286,6 +294,13 @@ impl Case {
                     server.method,
                     server.weight
                 );
+                for (key, number) in
+                    [("upper_threshold", server.thresholds.0), ("lower_threshold", server.thresholds.1)]
+                {
+                    if number > 0 {
+                        let _ = writeln!(text, "{key} = {number}");
+                    }
+                }
             }
         }
         text

@@ -75,23 +75,29 @@ pub struct Server {
     pub rip: Ip,
     pub rport: u16,
     pub weight: u16,
+    /// Upper and lower.
+    pub thresholds: (u32, u32),
 }
 
 pub const fn nat(host: u8, rport: u16) -> Server {
-    Server { method: Method::Nat, rip: [10, 0, 0, host], rport, weight: 1 }
+    Server { method: Method::Nat, rip: [10, 0, 0, host], rport, weight: 1, thresholds: (0, 0) }
 }
 
 pub const fn dr(host: u8, vport: u16) -> Server {
-    Server { method: Method::Dr, rip: [10, 0, 0, host], rport: vport, weight: 1 }
+    Server { method: Method::Dr, rip: [10, 0, 0, host], rport: vport, weight: 1, thresholds: (0, 0) }
 }
 
 pub const fn tun(host: u8, vport: u16) -> Server {
-    Server { method: Method::Tun, rip: [198, 51, 100, host], rport: vport, weight: 1 }
+    Server { method: Method::Tun, rip: [198, 51, 100, host], rport: vport, weight: 1, thresholds: (0, 0) }
 }
 
 impl Server {
     pub const fn weighing(self, weight: u16) -> Server {
         Server { weight, ..self }
+    }
+
+    pub const fn limited(self, upper: u32, lower: u32) -> Server {
+        Server { thresholds: (upper, lower), ..self }
     }
 
     /// RIP:rport as reports have it.

@@ -1,8 +1,8 @@
 //! Which server a connection gets, and how long it keeps it.
 
 use super::case::Case;
-use super::network::{DNS, HTTP, client, dr, nat, tun};
-use super::packet::Packet;
+use super::network::{DNS, HTTP, VIP, client, dr, nat, tun};
+use super::packet::{Ip, Packet};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -11,6 +11,20 @@ pub fn cases() -> Vec<Case> {
         lc(),
         wlc_and_closing_connections(),
         weight_0_gets_nothing(),
+        sed(),
+        nq(),
+        sh(),
+        sh_port(),
+        sh_fallback(),
+        dh(),
+        mh(),
+        mh_port_and_fallback(),
+        lblc(),
+        lblcr(),
+        fo(),
+        ovf(),
+        twos(),
+        thresholds(),
         udp_timeout(),
         reset_and_close(),
         syn_recv_timeout(),
@@ -18,6 +32,9 @@ pub fn cases() -> Vec<Case> {
         replies_keep_a_connection(),
     ]
 }
+
+/// Another web service.
+const ALT: (Ip, u16) = (VIP, 81);
 
 fn syn(n: u8) -> Packet {
     Packet::tcp("S", client(n), HTTP)
@@ -103,6 +120,191 @@ fn weight_0_gets_nothing() -> Case {
     }
     case.ends_with(HTTP, 0, 0, 0);
     case.ends_with(DNS, 1, 0, 0);
+    case
+}
+
+fn sed() -> Case {
+    let mut case =
+        Case::new("sed", "sed compares (active + 1) / weight, so that the strongest server is first.")
+            .web("sed", &[nat(11, 80), nat(12, 80).weighing(2), nat(13, 80).weighing(3)]);
+    opened_in_order(&mut case, &[2, 1, 2, 0, 1, 2, 2]);
+    case
+}
+
+fn nq() -> Case {
+    let mut case =
+        Case::new("nq", "nq gives idle servers a connection first, in their order, then goes on as sed.")
+            .web("nq", &[nat(11, 80), nat(12, 80).weighing(2), nat(13, 80).weighing(4)]);
+    // 2/1 2/2 2/4, then 3/4, then 4/4 against 2/2.
+    opened_in_order(&mut case, &[0, 1, 2, 2, 2, 1]);
+    case
+}
+
+/// A client's SYN from this port.
+fn syn_from(n: u8, port: u16) -> Packet {
+    Packet::tcp("S", (client(n).0, port), HTTP)
+}
+
+// The servers of sh, dh, mh and twos below were computed apart from lvx, by a few lines of Python.
+
+fn sh() -> Case {
+    let mut case = Case::new(
+        "sh",
+        "sh gives a client's connections to one server, by its address: 256 places, two for A and one for B in turn.",
+    )
+    .web("sh", &[nat(11, 80).weighing(2), nat(12, 80)]);
+    let servers = [1, 0, 1, 0, 1, 1, 0, 0];
+    opened_in_order(&mut case, &servers);
+    for (n, server) in (1..).zip(servers) {
+        case.opens(100 + u64::from(n), &syn_from(n, 50_000), server);
+    }
+    case
+}
+
+fn sh_port() -> Case {
+    let mut case = Case::new("sh_port", "With sh-port the connections of one client spread, by its port.")
+        .web("sh", &[nat(11, 80), nat(12, 80)])
+        .more("scheduler_flags = [\"sh-port\"]\n");
+    for (port, server) in (50_000..).zip([0, 0, 0, 0, 0, 1, 1, 1]) {
+        case.opens(u64::from(port - 49_999), &syn_from(1, port), server);
+    }
+    case
+}
+
+fn sh_fallback() -> Case {
+    let mut case = Case::new(
+        "sh_fallback",
+        "sh refuses the clients of a server that takes none; with sh-fallback they get another one.",
+    )
+    .web("sh", &[nat(11, 80), nat(12, 80).weighing(0), nat(13, 80)])
+    .service("alt", "tcp", ALT, "sh", &[nat(11, 81), nat(12, 81).weighing(0), nat(13, 81)])
+    .more("scheduler_flags = [\"sh-fallback\"]\n");
+    for (n, server) in (1..).zip([2, 0, 2, 0, 2, 2]) {
+        case.opens(u64::from(n), &syn(n), server);
+        case.opens(u64::from(n), &Packet::tcp("S", client(n), ALT), server);
+    }
+    case.drops(7, syn(7).frame(), "no_real_server");
+    case.opens(7, &Packet::tcp("S", client(7), ALT), 2);
+    case
+}
+
+fn dh() -> Case {
+    let mut case = Case::new("dh", "dh gives all connections to one address to one server.")
+        .web("dh", &[nat(11, 80), nat(12, 80)])
+        .dns("dh", &[nat(11, 53), nat(12, 53), nat(13, 53)]);
+    opened_in_order(&mut case, &[1, 1, 1]);
+    case.opens(10, &Packet::udp(client(1), DNS, b"question"), 0);
+    case.opens(11, &Packet::udp(client(2), DNS, b"question"), 0);
+    case
+}
+
+fn mh() -> Case {
+    let mut case = Case::new(
+        "mh",
+        "mh gives a client's connections to one server, by weight, and whatever order the servers are written in.",
+    )
+    .web("mh", &[nat(11, 80), nat(12, 80).weighing(2), nat(13, 80)])
+    .more("mh_table_size = 4093\n")
+    .service("alt", "tcp", ALT, "mh", &[nat(13, 80), nat(11, 80), nat(12, 80).weighing(2)])
+    .more("mh_table_size = 4093\n");
+    let rotated = [1, 2, 0];
+    for (n, server) in (1..).zip([1, 1, 2, 1, 1, 0, 1, 1]) {
+        case.opens(u64::from(n), &syn(n), server);
+        case.opens(u64::from(n), &Packet::tcp("S", (client(n).0, 50_000), ALT), rotated[server]);
+    }
+    case
+}
+
+fn mh_port_and_fallback() -> Case {
+    let mut case = Case::new(
+        "mh_flags",
+        "With mh-port the connections of one client spread; with mh-fallback clients of an overloaded server get others.",
+    )
+    .web("mh", &[nat(11, 80), nat(12, 80)])
+    .more("scheduler_flags = [\"mh-port\"]\n")
+    .service("alt", "tcp", ALT, "mh", &[nat(11, 80), nat(12, 80).limited(1, 0), nat(13, 80)])
+    .more("scheduler_flags = [\"mh-fallback\"]\n");
+    for (port, server) in (50_000..).zip([0, 0, 0, 0, 1, 1, 0, 0]) {
+        case.opens(u64::from(port - 49_999), &syn_from(1, port), server);
+    }
+    // Without the limit: B C B C A C A B.
+    for (n, server) in (1..).zip([1, 2, 2, 2, 0, 2, 0, 2]) {
+        case.opens(100 + u64::from(n), &Packet::tcp("S", client(n), ALT), server);
+    }
+    case
+}
+
+fn lblc() -> Case {
+    let mut case = Case::new(
+        "lblc",
+        "lblc keeps an address's server until it has more than its weight and another one less than half of its own.",
+    )
+    .web("lblc", &[nat(11, 80).weighing(2), nat(12, 80).weighing(2)]);
+    opened_in_order(&mut case, &[0, 0, 0, 1, 1, 1, 1, 1]);
+    case
+}
+
+fn lblcr() -> Case {
+    let mut case = Case::new(
+        "lblcr",
+        "lblcr gives such an address another server beside its own, and uses the least loaded of them.",
+    )
+    .web("lblcr", &[nat(11, 80).weighing(2), nat(12, 80).weighing(2)]);
+    opened_in_order(&mut case, &[0, 0, 0, 1, 1, 1, 1, 0, 1]);
+    case
+}
+
+fn fo() -> Case {
+    let mut case =
+        Case::new("fo", "fo uses the heaviest server until it is overloaded, then the next heaviest.")
+            .web("fo", &[nat(11, 80), nat(12, 80).weighing(5).limited(2, 0), nat(13, 80).weighing(5)]);
+    opened_in_order(&mut case, &[1, 1, 2, 2, 2]);
+    case
+}
+
+fn ovf() -> Case {
+    let mut case = Case::new(
+        "ovf",
+        "ovf fills the heaviest server up to one connection more than its weight, then the next; then it refuses.",
+    )
+    .web("ovf", &[nat(11, 80), nat(12, 80).weighing(2)]);
+    opened_in_order(&mut case, &[1, 1, 1, 0, 0]);
+    case.drops(6, syn(6).frame(), "no_real_server");
+    case
+}
+
+fn twos() -> Case {
+    let mut case = Case::new(
+        "twos",
+        "twos draws two servers by weight, and uses the less loaded; its dice are its own.",
+    )
+    .web("twos", &[nat(11, 80).weighing(3), nat(12, 80), nat(13, 80)]);
+    opened_in_order(&mut case, &[0, 0, 2, 0, 1, 2, 1, 0, 0, 0]);
+    case
+}
+
+fn thresholds() -> Case {
+    let mut case = Case::new(
+        "thresholds",
+        "A server at its upper threshold gets nothing until it is below the lower one, or three quarters of the upper.",
+    )
+    .web("rr", &[dr(11, 80).limited(2, 0), dr(12, 80).limited(4, 2)]);
+    // A is full with two, B with four.
+    opened_in_order(&mut case, &[0, 1, 0, 1, 1, 1]);
+    case.drops(7, syn(7).frame(), "no_real_server");
+    // One of A's and two of B's are reset and forgotten: A has 1 of 2, B 2, which is not below 2.
+    for (n, server) in [(1, 0), (2, 1), (4, 1)] {
+        case.reaches(10 * u64::from(n), &ack(n), server);
+        case.reaches(10 * u64::from(n) + 1, &Packet::tcp("R", client(n), HTTP), server);
+    }
+    case.opens(11_000, &syn(8), 0);
+    case.drops(11_001, syn(9).frame(), "no_real_server");
+    // Another one of B's.
+    case.reaches(11_002, &ack(5), 1);
+    case.reaches(11_003, &Packet::tcp("R", client(5), HTTP), 1);
+    case.opens(22_000, &syn(10), 1);
+    case.ends_with(HTTP, 0, 2, 0);
+    case.ends_with(HTTP, 1, 2, 0);
     case
 }
 

@@ -2,12 +2,13 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
-use super::value::{address_and_port, integer, name, one_of, quoted};
+use super::value::{address_and_port, integer, name, one_of, prime, quoted};
 use crate::config::{Real, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
-use crate::service::{Method, RealId, SchedulerName};
+use crate::service::{Method, RealId, SchedulerName, SchedulerOptions, Thresholds};
 use ::toml::Spanned;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 /// How many virtual services a file holds.
 const MAX_SERVICES: usize = 1 << 17;
@@ -21,6 +22,22 @@ const METHODS: [(&str, Method); 6] = [
     ("gate", Method::Dr),
     ("ipip", Method::Tun),
 ];
+
+/// A word of `scheduler_flags`, whose it is, and what it sets.
+type Flag = (&'static str, SchedulerName, fn(&mut SchedulerOptions));
+
+const FLAGS: [Flag; 4] = [
+    ("sh-fallback", SchedulerName::Sh, |options| options.fallback = true),
+    ("sh-port", SchedulerName::Sh, |options| options.port = true),
+    ("mh-fallback", SchedulerName::Mh, |options| options.fallback = true),
+    ("mh-port", SchedulerName::Mh, |options| options.port = true),
+];
+
+/// From IPVS's smallest to a hundred places for each of 10,000 servers; 4 MB.
+const MH_TABLE_SIZES: RangeInclusive<u32> = 251..=1_000_003;
+
+/// As many connections as a director holds.
+const MAX_THRESHOLD: u32 = 200_000_000;
 
 const PROTOCOLS: [(&str, Proto); 2] = [("tcp", Proto::Tcp), ("udp", Proto::Udp)];
 
@@ -84,10 +101,12 @@ impl Reader {
         let scheduler = section
             .optional("scheduler", one_of(&schedulers))
             .map_or(SchedulerName::Wlc, Spanned::into_inner);
+        let options = options(section, scheduler);
         // As with ipvsadm, direct routing is what one gets without asking.
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
         let reals = self.reals(section, &Outer { endpoint, method });
-        Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, reals })
+        too_many_for_the_table(section, scheduler, &options, reals.len());
+        Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, options, reals })
     }
 
     fn reals(&mut self, service: &mut Section<'_>, outer: &Outer) -> Vec<Real> {
@@ -108,6 +127,66 @@ impl Reader {
         }
         reals
     }
+}
+
+/// What the operator chose for the scheduler, of what it lets one choose.
+fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOptions {
+    let mut options = SchedulerOptions::default();
+    let words = FLAGS.map(|(word, ..)| (word, word));
+    let flags = section.list("scheduler_flags", "flags, such as [\"sh-port\"]", one_of(&words));
+    for flag in flags {
+        let at = flag.span().start;
+        match FLAGS.into_iter().find(|&(word, of, _)| word == *flag.get_ref() && of == scheduler) {
+            Some((.., set)) => set(&mut options),
+            None => {
+                let allowed: Vec<&str> =
+                    FLAGS.into_iter().filter(|&(_, of, _)| of == scheduler).map(|(word, ..)| word).collect();
+                let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+                let flag = quoted(flag.get_ref());
+                let error = format!("scheduler_flags {flag} is not for {scheduler} (allowed: {allowed})");
+                section.error(at, &error);
+            }
+        }
+    }
+    if let Some(size) = section.optional("mh_table_size", prime(MH_TABLE_SIZES)) {
+        options.mh_table_size = *size.get_ref();
+        if scheduler != SchedulerName::Mh {
+            let error = format!("mh_table_size is not for {scheduler} (allowed: with scheduler = \"mh\")");
+            section.error(size.span().start, &error);
+        }
+    }
+    options
+}
+
+/// A server without a place in the table would get nothing.
+fn too_many_for_the_table(
+    section: &Section<'_>,
+    of: SchedulerName,
+    options: &SchedulerOptions,
+    reals: usize,
+) {
+    let size = options.mh_table_size;
+    if of == SchedulerName::Mh && reals > size as usize {
+        let error =
+            format!("there are {reals} real servers (allowed: {size}, mh_table_size; better a hundredth)");
+        section.error(section.at(), &error);
+    }
+}
+
+/// `upper_threshold` and `lower_threshold`.
+fn thresholds(section: &mut Section<'_>) -> Thresholds {
+    let upper =
+        section.optional("upper_threshold", integer(0..=MAX_THRESHOLD)).map_or(0, Spanned::into_inner);
+    let lower = section.optional("lower_threshold", integer(0..=MAX_THRESHOLD));
+    let thresholds = Thresholds { upper, lower: lower.as_ref().map_or(0, |lower| *lower.get_ref()) };
+    if let Some(at) = lower.filter(|_| thresholds.lower > upper).map(|lower| lower.span().start) {
+        let error = format!(
+            "lower_threshold {} is above the upper one, {upper} (allowed: 0 to upper_threshold)",
+            thresholds.lower
+        );
+        section.error(at, &error);
+    }
+    thresholds
 }
 
 /// The service's address, unless it is one that cannot be served.
@@ -149,6 +228,7 @@ fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endp
     }
     let weight = section.optional("weight", integer(0..=u16::MAX)).map_or(1, Spanned::into_inner);
     let method = section.optional("forward", one_of(&METHODS)).map_or(outer.method, Spanned::into_inner);
+    let thresholds = thresholds(section);
 
     let (address, service) = (address?, outer.endpoint?);
     let at = address.span().start;
@@ -160,7 +240,7 @@ fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endp
     if let Some(first) = endpoints.before(endpoint, at) {
         section.error_again(at, first, "address", "each server once in a service");
     }
-    Some(Real { endpoint, weight, method })
+    Some(Real { endpoint, weight, method, thresholds })
 }
 
 /// Why packets to `service` cannot be forwarded to `real` with `method`.

@@ -61,6 +61,26 @@ pub(super) fn power_of_two(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) 
     }
 }
 
+/// A prime of this range, whose ends are primes.
+pub(super) fn prime(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
+    move |value| {
+        let number = integer(range.clone())(value)?;
+        if is_prime(number) {
+            return Ok(number);
+        }
+        let (first, last) = (range.start(), range.end());
+        let near = (number..=*last).find(|&number| is_prime(number)).unwrap_or(*last);
+        Err(format!("{number} is no prime; did you mean {near}? (allowed: primes from {first} to {last})"))
+    }
+}
+
+fn is_prime(number: u32) -> bool {
+    number > 1
+        && (2..)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
+}
+
 /// One of these words. A word may stand for the same thing as another.
 pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| {

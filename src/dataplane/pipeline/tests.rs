@@ -5,7 +5,9 @@ use crate::conntrack::{Seed, State, Table, Timeouts};
 use crate::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Mac};
-use crate::service::{Method, RealId, RealServer, SchedulerName, ServiceTable, VirtualService};
+use crate::service::{
+    Method, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds, VirtualService,
+};
 use etherparse::{PacketBuilder, SlicedPacket};
 
 const CLIENTS: InterfaceId = InterfaceId(0);
@@ -83,13 +85,15 @@ impl World {
             self.table.set_endpoint(id, endpoint);
             let before = self.published.current();
             let live = before.decisions.get(id.index()).and_then(|d| d.as_ref()).map(|d| d.live.clone());
-            RealServer { id, endpoint, weight, method, live: live.unwrap_or_default() }
+            let live = live.unwrap_or_default();
+            RealServer { id, endpoint, weight, method, thresholds: Thresholds::default(), live }
         };
         let service = |proto| VirtualService {
             name: "web".into(),
             proto,
             endpoint: end(VIP, 80),
             scheduler: SchedulerName::Rr,
+            options: SchedulerOptions::default(),
             reals: servers.iter().enumerate().map(|(i, &server)| real(proto, i, server)).collect(),
         };
         let services = Services::new(ServiceTable::new(vec![service(Proto::Tcp), service(Proto::Udp)]), None);

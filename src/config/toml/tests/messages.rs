@@ -258,7 +258,40 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
             (
                 "name = \"web\"\naddress = \"192.0.2.100:80\"\nscheduler = \"wcl\"",
                 "virtual service \"web\": scheduler \"wcl\" is unknown; did you mean \"wlc\"? (allowed: rr, \
-                 wrr, lc, wlc)",
+                 wrr, lc, wlc, sed, nq, sh, dh, mh, lblc, lblcr, fo, ovf, twos)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler = \"sh\"\nscheduler_flags = [\"sh_port\"]",
+                "virtual service 192.0.2.100:80: scheduler_flags \"sh_port\" is unknown; did you mean \
+                 \"sh-port\"? (allowed: sh-fallback, sh-port, mh-fallback, mh-port)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler = \"mh\"\nscheduler_flags = [\"sh-port\"]",
+                "virtual service 192.0.2.100:80: scheduler_flags \"sh-port\" is not for mh (allowed: \
+                 mh-fallback, mh-port)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler_flags = [\"mh-port\"]",
+                "virtual service 192.0.2.100:80: scheduler_flags \"mh-port\" is not for wlc (allowed: none)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler_flags = \"sh-port\"",
+                "virtual service 192.0.2.100:80: scheduler_flags is the string \"sh-port\" (allowed: an array \
+                 of flags, such as [\"sh-port\"])",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler = \"mh\"\nmh_table_size = 65536",
+                "virtual service 192.0.2.100:80: mh_table_size 65536 is no prime; did you mean 65537? \
+                 (allowed: primes from 251 to 1000003)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler = \"mh\"\nmh_table_size = 249",
+                "virtual service 192.0.2.100:80: mh_table_size 249 is out of range (allowed: 251 to 1000003)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nscheduler = \"sh\"\nmh_table_size = 65537",
+                "virtual service 192.0.2.100:80: mh_table_size is not for sh (allowed: with scheduler = \
+                 \"mh\")",
             ),
             (
                 "address = \"192.0.2.100:80\"\nforward = \"snat\"",
@@ -283,7 +316,8 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
             (
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
-                 \"real_server\"? (allowed: name, address, protocol, scheduler, forward, real_server)",
+                 \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
+                 mh_table_size, forward, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
@@ -322,6 +356,21 @@ fn what_is_wrong_with_a_real_server_is_said() {
                  65535)",
             ),
             (
+                "address = \"10.0.0.11\"\nupper_threshold = 5\nlower_threshold = 6",
+                "virtual service \"web\": real server 10.0.0.11: lower_threshold 6 is above the upper one, 5 \
+                 (allowed: 0 to upper_threshold)",
+            ),
+            (
+                "address = \"10.0.0.11\"\nlower_threshold = 6",
+                "virtual service \"web\": real server 10.0.0.11: lower_threshold 6 is above the upper one, 0 \
+                 (allowed: 0 to upper_threshold)",
+            ),
+            (
+                "address = \"10.0.0.11\"\nupper_threshold = -1",
+                "virtual service \"web\": real server 10.0.0.11: upper_threshold -1 is out of range (allowed: \
+                 0 to 200000000)",
+            ),
+            (
                 "address = \"10.0.0.11:8080\"\nforward = \"dr\"",
                 "virtual service \"web\": real server 10.0.0.11:8080: address has port 8080, and dr cannot \
                  change the port (allowed: 80, the service's port, or none; or forward = \"nat\")",
@@ -354,7 +403,7 @@ fn what_is_wrong_with_a_real_server_is_said() {
             (
                 "address = \"10.0.0.11\"\nwieght = 2",
                 "virtual service \"web\": real server 10.0.0.11: key \"wieght\" is unknown; did you mean \
-                 \"weight\"? (allowed: address, weight, forward)",
+                 \"weight\"? (allowed: address, weight, forward, upper_threshold, lower_threshold)",
             ),
         ],
     );
@@ -414,7 +463,7 @@ fn all_errors_of_a_file_come_at_once_in_its_order_and_in_the_form_that_editors_j
         parse("director.toml", text).unwrap_err().to_string(),
         "director.toml:2:11: director: workers 0 is out of range (allowed: 1 to 256)\n\
          director.toml:7:13: virtual service \"web\": scheduler \"wcl\" is unknown; did you mean \"wlc\"? \
-         (allowed: rr, wrr, lc, wlc)\n\
+         (allowed: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, lblc, lblcr, fo, ovf, twos)\n\
          director.toml:11:7: interface \"eth0\": mtu 1 is out of range (allowed: 68 to 65535)\n\
          director.toml:13:2: key \"extra\" is unknown (allowed: director, interface, route, neighbour, \
          virtual_service)"

@@ -6,7 +6,7 @@ mod messages;
 use super::{parse, read};
 use crate::config::{Config, Poll, XdpMode};
 use crate::net::{InterfaceId, Proto};
-use crate::service::{Method, RealId, SchedulerName};
+use crate::service::{Method, RealId, SchedulerName, SchedulerOptions, Thresholds};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -51,12 +51,16 @@ mac = "02:00:00:00:00:11"
 [[virtual_service]]
 name = "web"
 address = "192.0.2.100:80"
-scheduler = "wrr"
+scheduler = "mh"
+scheduler_flags = ["mh-port", "mh-fallback"]
+mh_table_size = 4093
 forward = "nat"
 
 [[virtual_service.real_server]]
 address = "10.0.0.11:8080"
 weight = 0
+upper_threshold = 100
+lower_threshold = 80
 
 [[virtual_service.real_server]]
 address = "10.0.0.12"
@@ -112,9 +116,12 @@ fn of_two_interfaces_that_hold_the_gateway_the_longer_prefix_wins() {
 #[test]
 fn services_and_servers_take_ipvsadms_defaults_and_their_services_port() {
     let [web, dns] = &whole().services[..] else { panic!("two services") };
-    assert_eq!((web.name.as_str(), web.proto, web.scheduler), ("web", Proto::Tcp, SchedulerName::Wrr));
+    assert_eq!((web.name.as_str(), web.proto, web.scheduler), ("web", Proto::Tcp, SchedulerName::Mh));
     assert_eq!((dns.name.as_str(), dns.proto), ("udp 192.0.2.100:53", Proto::Udp));
-    assert_eq!(dns.scheduler, SchedulerName::Wlc);
+    assert_eq!((dns.scheduler, dns.options), (SchedulerName::Wlc, SchedulerOptions::default()));
+    assert_eq!(web.options, SchedulerOptions { fallback: true, port: true, mh_table_size: 4093 });
+    assert_eq!(web.reals[0].thresholds, Thresholds { upper: 100, lower: 80 });
+    assert_eq!(web.reals[1].thresholds, Thresholds::default());
     let reals: Vec<_> = web.reals.iter().map(|r| (r.endpoint.to_string(), r.weight, r.method)).collect();
     let tunnelled = ("10.0.0.12:80".to_owned(), 1, Method::Tun);
     assert_eq!(reals, [("10.0.0.11:8080".to_owned(), 0, Method::Nat), tunnelled]);
