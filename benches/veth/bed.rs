@@ -32,7 +32,7 @@ pub const SENDERS_CORE: usize = 0;
 pub const DIRECTORS_CORE: usize = 1;
 
 const LVX: &str = env!("CARGO_BIN_EXE_lvx");
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `lvx run` is asked to be like.
 #[derive(Debug, Clone, Copy)]
