@@ -12,12 +12,13 @@ define root
 @[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'make $@: namespaces need root, and there is no sudo: run make as root' >&2; exit 1; }
 endef
 
-.PHONY: help setup demo test bench bench-full stages instructions fmt lint clean-lab
+.PHONY: help setup demo test bench bench-full bench-veth stages instructions fmt lint clean-lab
 
 help:
 	@echo 'make demo       build, and watch NAT, DR and TUN carry real traffic in namespaces (root)'
 	@echo 'make test       everything: style, unit and property tests, captures, namespaces (root)'
 	@echo 'make bench      one page of ratios, also in target/bench.json (3 minutes; bench-full: up to 10M connections)'
+	@echo 'make bench-veth lvx run on veth against nft DNAT and a bare AF_XDP loop, also in target/bench-veth.json (2 minutes, root)'
 	@echo 'make stages     a bench for each stage: parse, conntrack, sched, forward, pipeline'
 	@echo 'make instructions   instructions per packet, counted by callgrind: LIMIT=n fails above n'
 	@echo 'make fmt lint   rustfmt; clippy with both feature sets'
@@ -46,6 +47,10 @@ bench: setup
 
 bench-full: setup
 	$(RATIOS) -- --full
+
+bench-veth: setup
+	$(root)
+	cargo bench --locked $(RUNNER) --bench veth
 
 stages: setup
 	cargo bench --locked --no-default-features

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const SOURCES: [&str; 2] = ["src/dataplane/port/bpf", "src/lab"];
+const SOURCES: [&str; 3] = ["src/dataplane/port/bpf", "src/lab", "benches/veth"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

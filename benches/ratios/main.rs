@@ -1,7 +1,8 @@
 //! `make bench`: the pipeline against what it has to beat, both sides in one process, turn and turn about.
 //!
 //! ```text
-//! ratios [--full] [ratios|stalls]     the page, and target/bench.json; --full goes up to ten million connections
+//! ratios [--full] [ratios] [workers] [stalls]     those parts of the page, all if none is named, and
+//!     target/bench.json; --full goes up to ten million connections
 //! ratios profile METHOD FLOWS ROUNDS [hit|hit_both_ways|new_connection]     one kind alone, for perf and callgrind
 //! ```
 //!
@@ -12,6 +13,7 @@ mod floor;
 mod obvious;
 mod page;
 mod stalls;
+mod workers;
 #[path = "../world/mod.rs"]
 mod world;
 
@@ -19,7 +21,7 @@ use floor::Floor;
 use lvx::net::Tick;
 use lvx::service::Method;
 use obvious::Obvious;
-use page::{Page, Row, short};
+use page::{Page, Row};
 use world::{Distribution, FRAMES, Traffic, World, median, timed};
 
 const REPEATS: usize = 61;
@@ -154,6 +156,15 @@ fn ratios(full: bool, page: &mut Page) {
     }
 }
 
+/// A count with k or M.
+fn short(n: u32) -> String {
+    match n {
+        n if n >= 1_000_000 && n.is_multiple_of(1_000_000) => format!("{}M", n / 1_000_000),
+        n if n >= 1000 && n.is_multiple_of(1000) => format!("{}k", n / 1000),
+        n => n.to_string(),
+    }
+}
+
 fn profile(args: &[String]) {
     let [method, flows, rounds, traffic @ ..] = args else { panic!("profile METHOD FLOWS ROUNDS [TRAFFIC]") };
     let method = Method::ALL.into_iter().find(|m| m.name() == method).expect("nat, dr or tun");
@@ -183,16 +194,17 @@ fn main() -> std::io::Result<()> {
         return Ok(());
     }
     let mut page = Page::default();
-    if !has("stalls") {
+    let parts = ["ratios", "workers", "stalls"];
+    let wants = |part| has(part) || !parts.into_iter().any(has);
+    if wants("ratios") {
         ratios(full, &mut page);
     }
-    if !has("ratios") {
+    if wants("workers") {
+        workers::measure(&mut page);
+    }
+    if wants("stalls") {
         stalls::measure(full, &mut page);
     }
-    let target =
-        std::env::var("CARGO_TARGET_DIR").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/target").into());
-    let path = std::path::Path::new(&target).join("bench.json");
-    page.write(&path)?;
-    println!("\nthe same figures: {}", path.display());
+    println!("\nthe same figures: {}", page.write("bench.json")?.display());
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The page of figures: lines to read on stdout, rows for programs in `target/bench.json`.
 
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// One figure.
 #[derive(Debug, Serialize)]
@@ -35,20 +36,15 @@ impl Page {
         self.rows.push(Row { ns_per_packet: rounded(row.ns_per_packet), ratio, ..row });
     }
 
-    /// Writes the rows.
+    /// Writes the rows to the file of this name in cargo's target directory, and says where that is.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &std::path::Path) -> std::io::Result<()> {
-        std::fs::write(path, serde_json::to_string_pretty(&self.rows)? + "\n")
-    }
-}
-
-/// A count with k or M.
-pub fn short(n: u32) -> String {
-    match n {
-        n if n >= 1_000_000 && n.is_multiple_of(1_000_000) => format!("{}M", n / 1_000_000),
-        n if n >= 1000 && n.is_multiple_of(1000) => format!("{}k", n / 1000),
-        n => n.to_string(),
+    pub fn write(&self, name: &str) -> std::io::Result<PathBuf> {
+        let of_this_crate = || concat!(env!("CARGO_MANIFEST_DIR"), "/target").into();
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(of_this_crate);
+        let path = PathBuf::from(target).join(name);
+        std::fs::write(&path, serde_json::to_string_pretty(&self.rows)? + "\n")?;
+        Ok(path)
     }
 }

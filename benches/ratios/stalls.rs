@@ -3,7 +3,8 @@
 //! [`RUNS`] times, and each batch counts with its shortest time. What cannot (a second thread publishes) stands
 //! beside the same without, and beside a loop that does nothing.
 
-use crate::page::{Page, Row, short};
+use crate::page::{Page, Row};
+use crate::short;
 use crate::world::{Distribution, FRAMES, SERVERS, SWEEP, Traffic, World, publish};
 use lvx::dataplane::port::BATCH;
 use lvx::net::Tick;

@@ -72,30 +72,34 @@ pub struct World {
 impl World {
     /// A director with `flows` established connections to servers reached by `method`, and room for `room` more.
     pub fn new(method: Method, flows: u32, room: u32) -> World {
+        World::of_workers(method, flows, room, 1).remove(0)
+    }
+
+    /// The same with several workers, each with frames of its own; they share the connections.
+    pub fn of_workers(method: Method, flows: u32, room: u32, workers: u32) -> Vec<World> {
         let table = Arc::new(Table::new(flows + room, Seed::new(1, 2)).expect("memory for the table"));
         let published = Arc::new(Published::default());
         publish(&table, &published, method, SERVERS);
-        let pipeline = Pipeline::new(
-            Tracker::new(table.clone(), 0, 1),
-            Arc::new(Counters::default()),
-            published.clone(),
-        );
-        let arena = vec![0xa5; FRAMES * STRIDE];
-        let servers = vec![0; flows as usize];
-        let mut world = World {
-            table,
-            published,
-            pipeline,
-            method,
-            flows,
-            servers,
-            arena,
-            dice: 88,
-            next_new: flows,
-            clock: Tick(0),
+        let world = |worker| {
+            let tracker = Tracker::new(table.clone(), worker, workers);
+            World {
+                table: table.clone(),
+                published: published.clone(),
+                pipeline: Pipeline::new(tracker, Arc::new(Counters::default()), published.clone()),
+                method,
+                flows,
+                servers: vec![0; flows as usize],
+                arena: vec![0xa5; FRAMES * STRIDE],
+                dice: 88 + u64::from(worker),
+                next_new: flows,
+                clock: Tick(0),
+            }
         };
-        world.establish();
-        world
+        let mut worlds: Vec<World> = (0..workers).map(world).collect();
+        worlds[0].establish();
+        let servers = worlds[0].servers.clone();
+        worlds[1..].iter_mut().for_each(|world| world.servers.clone_from(&servers));
+        worlds
     }
 
     fn establish(&mut self) {
@@ -153,14 +157,20 @@ impl World {
         }
     }
 
-    fn random(&mut self) -> u32 {
+    /// The next number of this world's own, fixed sequence.
+    pub fn random(&mut self) -> u32 {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.dice >> 32) as u32
     }
 
     /// Lends all frames, [`BATCH`] at a time, as a port does.
-    pub fn turn(&mut self, mut road: impl FnMut(&mut Pipeline, &mut [Frame<'_>])) {
-        lend(&mut self.arena, FRAMES, |batch| road(&mut self.pipeline, batch));
+    pub fn turn(&mut self, road: impl FnMut(&mut Pipeline, &mut [Frame<'_>])) {
+        self.turn_of(FRAMES, road);
+    }
+
+    /// Lends the first so many frames.
+    pub fn turn_of(&mut self, frames: usize, mut road: impl FnMut(&mut Pipeline, &mut [Frame<'_>])) {
+        lend(&mut self.arena, frames, |batch| road(&mut self.pipeline, batch));
     }
 
     /// Runs all frames through the pipeline; what it took per packet.
@@ -211,7 +221,8 @@ impl World {
         took
     }
 
-    fn connections_opened(&self) -> u64 {
+    /// Connections that this worker has opened.
+    pub fn connections_opened(&self) -> u64 {
         (0..SERVERS).map(|i| self.pipeline.counters().real(RealId(i)).connections.get()).sum()
     }
 
@@ -221,7 +232,7 @@ impl World {
     }
 
     /// A TCP segment of 64 bytes of the client of this flow, or of its server.
-    fn write(&mut self, at: usize, flow: u32, flags: u8, reply: bool) {
+    pub fn write(&mut self, at: usize, flow: u32, flags: u8, reply: bool) {
         let client = (0xc000_0000u32 + (flow >> 14), 1024 + (flow & 0x3fff) as u16);
         let (src, dst) = if reply {
             let server = self.servers[flow as usize] as u32;
