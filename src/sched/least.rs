@@ -198,7 +198,7 @@ impl Tournament {
             if ranks[seat % 4] == rank {
                 return;
             }
-            let [a, b, c] = [1, 2, 3].map(|other| ranks[seat % 4 ^ other]);
+            let [a, b, c] = [1, 2, 3].map(|other| ranks[(seat % 4) ^ other]);
             ranks[seat % 4] = rank;
             rank = lesser(lesser(a, b), lesser(c, rank));
             if seat < 4 {
