@@ -1,39 +1,45 @@
 //! `lvx lab demo` on the screen: a live line while it runs, then a table per method and a summary.
 
 use crate::lab::demo::{Settings, Step, Trial, WEIGHTS, sequences};
-use crate::lab::{Error, Layout, Tally};
+use crate::lab::{Error, Family, Layout, Tally};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
 /// Runs the demo; `false` if something did not go as it should.
-pub(super) fn run(layouts: &[Layout], settings: &Settings) -> Result<bool, Error> {
+pub(super) fn run(families: &[Family], layouts: &[Layout], settings: &Settings) -> Result<bool, Error> {
     say!(
         "{} requests per method, each on a connection of its own; wrr with weights {}\n",
         settings.requests,
         WEIGHTS.map(|weight| weight.to_string()).join(", ")
     );
     let mut trials = Vec::new();
-    for &layout in layouts {
-        say!("{}", headline(layout));
+    let rounds = families.iter().flat_map(|&family| layouts.iter().map(move |&layout| (layout, family)));
+    for (layout, family) in rounds {
+        say!("{}{}", headline(layout), if family == Family::V6 { "; in IPv6" } else { "" });
         let live = LiveLine::new();
-        let trial = Trial::run(layout, settings, |step| live.show(&step));
+        let trial = Trial::run(layout, family, settings, |step| live.show(&step));
         live.clear();
         match trial {
             Ok(trial) => {
                 print_trial(&trial);
-                trials.push((layout, Some(trial)));
+                trials.push((name(layout, family), Some(trial)));
             }
             // The same would befall every method.
             Err(error @ (Error::Interrupted | Error::NotRoot | Error::Missing { .. })) => return Err(error),
             // The other methods may work: go on, and fail at the end.
             Err(error) => {
                 say!("  WRONG     {error}\n");
-                trials.push((layout, None));
+                trials.push((name(layout, family), None));
             }
         }
     }
     print_summary(&trials);
     Ok(trials.iter().all(|(_, trial)| trial.as_ref().is_some_and(|trial| trial.problems().is_empty())))
+}
+
+/// A trial's name in the summary.
+fn name(layout: Layout, family: Family) -> String {
+    format!("{layout}{}", if family == Family::V6 { " IPv6" } else { "" })
 }
 
 fn headline(layout: Layout) -> &'static str {
@@ -141,17 +147,17 @@ fn reasons(counts: &BTreeMap<String, u64>) -> String {
     if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
 }
 
-fn print_summary(trials: &[(Layout, Option<Trial>)]) {
+fn print_summary(trials: &[(String, Option<Trial>)]) {
     say!("method      requests   failed   requests/s   download   SHA-256   result");
-    for (layout, trial) in trials {
+    for (name, trial) in trials {
         let Some(trial) = trial else {
-            say!("{layout:<8} {:>61}", "FAILED");
+            say!("{name:<10} {:>59}", "FAILED");
             continue;
         };
         let download = format!("{:.0} MB/s", trial.download.bytes as f64 / 1e6 / trial.download.seconds);
         let hash = if trial.is_whole() { "ok" } else { "WRONG" };
         let result = if trial.problems().is_empty() { "works" } else { "FAILED" };
-        say!("{} {download:>10} {hash:>9}   {result}", counts(layout.name(), &trial.tally));
+        say!("{} {download:>10} {hash:>9}   {result}", counts(name, &trial.tally));
         if let (Some((_, kernel)), Some(ratio)) = (&trial.kernel, trial.ratio_to_kernel()) {
             say!("{}   lvx does {ratio:.2} times that", counts("  kernel", kernel));
         }
@@ -164,7 +170,7 @@ fn print_summary(trials: &[(Layout, Option<Trial>)]) {
 
 /// The left half of a line of the summary.
 fn counts(name: &str, tally: &Tally) -> String {
-    format!("{name:<8} {:>11} {:>8} {:>12.0}", tally.wanted, tally.failed, tally.per_second())
+    format!("{name:<10} {:>9} {:>8} {:>12.0}", tally.wanted, tally.failed, tally.per_second())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! `lvx lab`: networks of namespaces in which the director is tried.
 
+use crate::dataplane::snapshot::CARRIES_IPV6;
 use crate::lab::demo::Settings;
-use crate::lab::{self, Error, Interrupt, Layout, MAX_SERVERS, Node, Options, State, Topology};
+use crate::lab::{self, Error, Family, Interrupt, Layout, MAX_SERVERS, Node, Options, State, Topology};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -24,6 +25,9 @@ enum LabCommand {
         /// Its name: lower case letters, digits and underscores.
         #[arg(long, default_value = "lab")]
         name: String,
+        /// 4 or 6: of which family all addresses are.
+        #[arg(long, default_value_t)]
+        family: Family,
         /// Real servers.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_SERVERS)))]
         servers: u8,
@@ -64,6 +68,9 @@ enum LabCommand {
         /// Which methods, in this order.
         #[arg(long, value_delimiter = ',', default_value = "nat,dr,tun")]
         methods: Vec<Layout>,
+        /// In which families: 4, 6 or both.
+        #[arg(long = "family", value_delimiter = ',', default_value = if CARRIES_IPV6 { "4,6" } else { "4" })]
+        families: Vec<Family>,
     },
     /// Answer UDP datagrams with a name and the datagram.
     #[command(hide = true)]
@@ -84,13 +91,13 @@ enum LabCommand {
 /// Runs `lvx lab`.
 pub fn run(args: LabArgs) -> ExitCode {
     let result = match args.command {
-        LabCommand::Up { layout, name, servers, queues, no_director } => {
-            up(layout, &name, Options { servers, queues, ..Options::default() }, no_director)
+        LabCommand::Up { layout, name, family, servers, queues, no_director } => {
+            up(layout, &name, Options { family, servers, queues, ..Options::default() }, no_director)
         }
         LabCommand::Down { name, all } => down(if all { lab::labs() } else { vec![name] }),
         LabCommand::Exec { name, node, command } => exec(&name, node, &command),
         LabCommand::Status => status(),
-        LabCommand::Demo { requests, methods } => match demo(requests, &methods) {
+        LabCommand::Demo { requests, methods, families } => match demo(requests, &methods, &families) {
             Ok(false) => return ExitCode::FAILURE,
             result => result.map(drop),
         },
@@ -126,12 +133,20 @@ fn up(layout: Layout, name: &str, options: Options, no_director: bool) -> Result
     let (plan, dir) = (topology.plan.clone(), topology.dir());
     topology.leave_running()?;
     director.into_iter().for_each(lab::Director::leave_running);
-    say!("lab {name} ({layout}) is up; its files are in {}", dir.display());
+    say!("lab {name} ({layout}{}) is up; its files are in {}", in_family(plan.family), dir.display());
     print_plan(&plan);
     say!("try   lvx lab exec --name {name} client curl -s http://{}/", plan.http());
     say!("      lvx lab exec --name {name} client ping -c 3 {}", plan.vip);
     say!("end   lvx lab down --name {name}");
     Ok(())
+}
+
+/// What is said of a lab's family: nothing of the usual one.
+fn in_family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "",
+        Family::V6 => " in IPv6",
+    }
 }
 
 fn print_plan(plan: &lab::Plan) {
@@ -181,17 +196,18 @@ fn status() -> Result<(), Error> {
             say!("lab {name}: only namespaces are left; `lvx lab down --name {name}` removes them");
             continue;
         };
-        let State { layout, servers, ref dir, .. } = state;
+        let State { layout, family, servers, ref dir, .. } = state;
         let standing = match (state.owner, state.is_abandoned()) {
             (None, _) => "up".to_owned(),
             (Some(_), true) => format!("abandoned; `lvx lab down --name {name}` removes it"),
             (Some(owner), false) => format!("in use by process {}", owner.pid),
         };
         say!(
-            "lab {name} ({layout}, {servers} real servers) is {standing}; its files are in {}",
+            "lab {name} ({layout}{}, {servers} real servers) is {standing}; its files are in {}",
+            in_family(family),
             dir.display()
         );
-        print_plan(&layout.plan(servers));
+        print_plan(&layout.plan(family, servers));
         for process in &state.processes {
             let life = if process.id.is_alive() { "runs" } else { "has ended" };
             say!("  {:<10} {:>7} {life}: {}", process.node, process.id.pid, process.command);
@@ -223,10 +239,13 @@ fn decap(_interface: &str) -> Result<(), Error> {
     Err(Error::Refused(why.into()))
 }
 
-fn demo(requests: u32, methods: &[Layout]) -> Result<bool, Error> {
+fn demo(requests: u32, methods: &[Layout], families: &[Family]) -> Result<bool, Error> {
+    if families.contains(&Family::V6) && !CARRIES_IPV6 {
+        return Err(Error::Refused("lvx does not carry IPv6 yet: the demo is for --family 4".into()));
+    }
     lab::demo::remove_abandoned()?;
     let lvx = Options::default().lvx;
-    super::demo::run(methods, &Settings { requests, lvx, interrupt: on_signals()? })
+    super::demo::run(families, methods, &Settings { requests, lvx, interrupt: on_signals()? })
 }
 
 fn on_signals() -> Result<Interrupt, Error> {

@@ -148,11 +148,13 @@ impl Director {
             snapshot.services.table().services().iter().filter(|service| !ours(service.endpoint.addr))
         {
             let vip = service.endpoint.addr;
+            // An IPv6 VIP would otherwise be the source of what the director's host itself sends.
+            let (asked, how) =
+                if vip.is_ipv4() { ("ARP", "") } else { ("neighbour solicitations", " preferred_lft 0") };
             tracing::warn!(
                 "virtual service \"{}\": no interface of the configuration has the address {vip}, so that nobody answers \
-                 {} for it there: `ip address add {} dev {}`",
+                 {asked} for it there: `ip address add {} dev {}{how}`",
                 service.name,
-                if vip.is_ipv4() { "ARP" } else { "neighbour solicitations" },
                 Prefix::host(vip),
                 self.config.interfaces[0].name
             );

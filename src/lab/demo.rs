@@ -2,7 +2,7 @@
 
 use super::load::{Download, Tally};
 use super::topology::{LabService, Options, Topology};
-use super::{Error, Interrupt, KernelWay, Layout, State};
+use super::{Error, Family, Interrupt, KernelWay, Layout, State};
 use crate::control::report::Report;
 use crate::net::{Endpoint, FlowKey, Proto, Tick};
 use crate::sched;
@@ -73,6 +73,8 @@ pub struct Share {
 pub struct Trial {
     /// Which.
     pub layout: Layout,
+    /// In which family.
+    pub family: Family,
     /// The requests.
     pub tally: Tally,
     /// The same requests through the kernel's own forwarding, where it has a way.
@@ -93,15 +95,21 @@ impl Trial {
     /// # Errors
     /// If the lab cannot be built, the director does not run to its end, or on an interrupt. Failed requests are
     /// no error, but are among the [`Trial::problems`].
-    pub fn run(layout: Layout, settings: &Settings, mut show: impl FnMut(Step<'_>)) -> Result<Trial, Error> {
+    pub fn run(
+        layout: Layout,
+        family: Family,
+        settings: &Settings,
+        mut show: impl FnMut(Step<'_>),
+    ) -> Result<Trial, Error> {
         show(Step::Building);
         let options = Options {
+            family,
             servers: WEIGHTS.len() as u8,
             lvx: settings.lvx.clone(),
             interrupt: settings.interrupt.clone(),
             ..Options::default()
         };
-        let mut topology = Topology::new(&lab_name(layout), layout, options)?;
+        let mut topology = Topology::new(&lab_name(layout, family), layout, options)?;
         topology.start_servers()?;
         let kernel = match topology.start_kernel_forwarding(&WEIGHTS)? {
             Some(way) => {
@@ -121,7 +129,7 @@ impl Trial {
         let report = director.stop()?;
         let shares = shares(&topology, &tally, &report);
         let sha256 = topology.large_file().map(|large| large.sha256.clone()).unwrap_or_default();
-        Ok(Trial { layout, tally, kernel, shares, download, sha256, report })
+        Ok(Trial { layout, family, tally, kernel, shares, download, sha256, report })
     }
 
     /// Whether the download was what the server has.
@@ -161,8 +169,9 @@ impl Trial {
 }
 
 /// A name for the lab of a trial; several demos may run at once.
-fn lab_name(layout: Layout) -> String {
-    format!("{LAB_PREFIX}{layout}_{}", std::process::id())
+fn lab_name(layout: Layout, family: Family) -> String {
+    let of_family = if family == Family::V6 { "6" } else { "" };
+    format!("{LAB_PREFIX}{layout}{of_family}_{}", std::process::id())
 }
 
 /// Removes what demos that were killed have left.
@@ -183,7 +192,7 @@ fn shares(topology: &Topology, tally: &Tally, report: &Report) -> Vec<Share> {
     let all: f64 = WEIGHTS.iter().copied().map(f64::from).sum();
     let reported: Vec<_> = report.services.iter().flat_map(|service| &service.real_servers).collect();
     let share = |(server, weight): (&super::Server, u16)| {
-        let address = Endpoint::v4(server.rip, server.http.port());
+        let address = Endpoint::new(server.rip, server.http.port());
         let reported = reported.iter().find(|real| real.address == address.to_string());
         Share {
             number: server.number,
@@ -240,6 +249,7 @@ mod tests {
         };
         Trial {
             layout: Layout::Nat,
+            family: Family::V4,
             tally: Tally { wanted: 9, done: 9, elapsed: Duration::from_secs(3), ..Tally::default() },
             kernel: Some((
                 KernelWay::Dnat,

@@ -3,7 +3,7 @@
 use super::namespace::{feed, run};
 use super::plan::{HTTP_PORT, Node, Plan, Server};
 use super::topology::need;
-use super::{Error, Layout, Topology};
+use super::{Error, Family, Layout, Topology};
 
 impl Topology {
     /// Makes the director's kernel forward HTTP by nftables, in shares of these weights: what lvx is compared with.
@@ -22,7 +22,7 @@ impl Topology {
         need("nft", "nftables")?;
         let director = self.node(Node::Director)?;
         feed(&mut director.command(&["nft", "-f", "-"]), &rules)?;
-        director.sysctl("net.ipv4.ip_forward", "1")?;
+        director.sysctl(forwarding(self.plan.family), "1")?;
         Ok(Some(way))
     }
 
@@ -32,8 +32,9 @@ impl Topology {
     /// If there are none.
     pub fn stop_kernel_forwarding(&self, way: KernelWay) -> Result<(), Error> {
         let director = self.node(Node::Director)?;
-        director.sysctl("net.ipv4.ip_forward", "0")?;
-        run(&mut director.command(&["nft", "delete", "table", way.family(), "lvx_lab"])).map(drop)
+        director.sysctl(forwarding(self.plan.family), "0")?;
+        let table = way.table(self.plan.family);
+        run(&mut director.command(&["nft", "delete", "table", table, "lvx_lab"])).map(drop)
     }
 
     fn macs(&self) -> Result<Vec<String>, Error> {
@@ -64,11 +65,28 @@ impl KernelWay {
         }
     }
 
-    const fn family(self) -> &'static str {
+    /// The kind of table that it stands in.
+    const fn table(self, family: Family) -> &'static str {
         match self {
-            KernelWay::Dnat => "ip",
+            KernelWay::Dnat => header(family),
             KernelWay::Mac => "netdev",
         }
+    }
+}
+
+/// nft's word for a header of this family, and for a table of it.
+const fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+/// The sysctl by which a kernel forwards.
+const fn forwarding(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net.ipv4.ip_forward",
+        Family::V6 => "net.ipv6.conf.all.forwarding",
     }
 }
 
@@ -88,9 +106,10 @@ fn intervals(weighted: impl Iterator<Item = (String, u16)>) -> (u32, String) {
 /// Every packet for the service gets the MAC of the server that its client hashes to, and goes out where it came in.
 fn mac_rules(plan: &Plan, weights: &[u16], own: &str, servers: &[String]) -> String {
     let (sum, map) = intervals(servers.iter().cloned().zip(weights.iter().copied()));
+    let ip = header(plan.family);
     format!(
         "table netdev lvx_lab {{\n  chain ingress {{\n    type filter hook ingress device \"eth0\" priority 0;\n    \
-         ip daddr {} tcp dport {HTTP_PORT} ether saddr set {own} ether daddr set jhash ip saddr . tcp sport mod {sum} \
+         {ip} daddr {} tcp dport {HTTP_PORT} ether saddr set {own} ether daddr set jhash {ip} saddr . tcp sport mod {sum} \
          map {{ {map} }} fwd to \"eth0\"\n  }}\n}}\n",
         plan.vip
     )
@@ -101,9 +120,10 @@ fn mac_rules(plan: &Plan, weights: &[u16], own: &str, servers: &[String]) -> Str
 fn dnat_rules(plan: &Plan, weights: &[u16]) -> String {
     let endpoint = |server: &Server| format!("{} . {}", server.http.ip(), server.http.port());
     let (sum, map) = intervals(plan.servers.iter().map(endpoint).zip(weights.iter().copied()));
+    let ip = header(plan.family);
     format!(
-        "table ip lvx_lab {{\n  chain prerouting {{\n    type nat hook prerouting priority dstnat;\n    \
-         ip daddr {} tcp dport {HTTP_PORT} dnat to numgen inc mod {sum} map {{ {map} }}\n  }}\n}}\n",
+        "table {ip} lvx_lab {{\n  chain prerouting {{\n    type nat hook prerouting priority dstnat;\n    \
+         {ip} daddr {} tcp dport {HTTP_PORT} dnat to numgen inc mod {sum} map {{ {map} }}\n  }}\n}}\n",
         plan.vip
     )
 }
@@ -114,14 +134,29 @@ mod tests {
 
     #[test]
     fn the_kernels_shares_are_the_weights() {
-        let rules = dnat_rules(&Layout::Nat.plan(3), &[4, 0, 2]);
+        let rules = dnat_rules(&Layout::Nat.plan(Family::V4, 3), &[4, 0, 2]);
         assert!(rules.contains("mod 6 map { 0-3 : 10.30.0.11 . 8080, 4-5 : 10.30.0.13 . 8080 }"), "{rules}");
+    }
+
+    #[test]
+    fn the_kernels_rules_are_of_the_labs_family() {
+        let rules = dnat_rules(&Layout::Nat.plan(Family::V6, 1), &[1]);
+        assert!(
+            rules.starts_with("table ip6 lvx_lab") && rules.contains("ip6 daddr 2001:db8:20::100 "),
+            "{rules}"
+        );
+        assert!(rules.contains("0-0 : 2001:db8:30::11 . 8080"), "{rules}");
+        let rules = mac_rules(&Layout::Dr.plan(Family::V6, 1), &[1], "02:00:00:00:00:09", &["".to_owned()]);
+        assert!(
+            rules.contains("ip6 daddr 2001:db8:20::100 ") && rules.contains("jhash ip6 saddr"),
+            "{rules}"
+        );
     }
 
     #[test]
     fn each_client_hashes_to_a_servers_mac() {
         let macs = ["02:00:00:00:00:01".to_owned(), "02:00:00:00:00:02".to_owned()];
-        let rules = mac_rules(&Layout::Dr.plan(2), &[1, 3], "02:00:00:00:00:09", &macs);
+        let rules = mac_rules(&Layout::Dr.plan(Family::V4, 2), &[1, 3], "02:00:00:00:00:09", &macs);
         assert!(rules.contains("mod 4 map { 0-0 : 02:00:00:00:00:01, 1-3 : 02:00:00:00:00:02 }"), "{rules}");
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Nothing here touches the system. `layout` draws one plan per forwarding method, `topology` builds it.
 
+use super::Family;
+use crate::net::Prefix;
 use crate::service::Method;
 use std::fmt;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// A machine of the lab: one network namespace.
@@ -78,13 +80,13 @@ pub struct Server {
     /// Counted from 1.
     pub number: u8,
     /// Its own address.
-    pub rip: Ipv4Addr,
+    pub rip: IpAddr,
     /// How the director reaches it.
     pub method: Method,
     /// Where its HTTP server listens. NAT: RIP:8080. DR and TUN: VIP:80.
-    pub http: SocketAddrV4,
+    pub http: SocketAddr,
     /// Where its UDP echo listens. NAT: RIP:8007. DR and TUN: VIP:7.
-    pub echo: SocketAddrV4,
+    pub echo: SocketAddr,
 }
 
 impl Server {
@@ -97,14 +99,16 @@ impl Server {
 /// A whole network.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// Of which family all addresses are.
+    pub family: Family,
     /// Where the client is.
-    pub client: Ipv4Addr,
-    /// The virtual services' address, an ordinary /32 on the director's first interface.
-    pub vip: Ipv4Addr,
+    pub client: IpAddr,
+    /// The virtual services' address, an ordinary /32 (or /128) on the director's first interface.
+    pub vip: IpAddr,
     /// The director's own address on its first interface.
-    pub dip: Ipv4Addr,
+    pub dip: IpAddr,
     /// The director's address on the servers' side, where it has one.
-    pub inner_dip: Option<Ipv4Addr>,
+    pub inner_dip: Option<IpAddr>,
     /// The director's interfaces, the client's side first.
     pub interfaces: Vec<&'static str>,
     /// The real servers, in the order of their numbers.
@@ -114,7 +118,7 @@ pub struct Plan {
     /// All veth pairs.
     pub links: Vec<Link>,
     bridges: Vec<&'static str>,
-    addresses: Vec<(Node, &'static str, String)>,
+    addresses: Vec<(Node, &'static str, Prefix)>,
     routes: Vec<(Node, String)>,
     sysctls: Vec<(Node, &'static str, &'static str)>,
 }
@@ -126,8 +130,9 @@ pub const ECHO_PORT: u16 = 7;
 
 impl Plan {
     /// The nodes that every lab has, not yet connected.
-    pub(super) fn new(client: Ipv4Addr, vip: Ipv4Addr, dip: Ipv4Addr) -> Plan {
+    pub(super) fn new(family: Family, client: IpAddr, vip: IpAddr, dip: IpAddr) -> Plan {
         Plan {
+            family,
             client,
             vip,
             dip,
@@ -160,9 +165,14 @@ impl Plan {
         self.links.push(Link { ends: [near, far], mtu_bytes });
     }
 
-    /// An address, with its prefix length.
-    pub(super) fn address(&mut self, node: Node, interface: &'static str, address: impl fmt::Display) {
-        self.addresses.push((node, interface, address.to_string()));
+    /// An address in its subnet.
+    pub(super) fn address(&mut self, node: Node, interface: &'static str, addr: IpAddr) {
+        self.addresses.push((node, interface, Prefix { addr, len: self.family.subnet_len() }));
+    }
+
+    /// An address for itself, as VIPs are.
+    pub(super) fn vip(&mut self, node: Node, interface: &'static str) {
+        self.addresses.push((node, interface, Prefix::host(self.vip)));
     }
 
     /// A route, as after `ip route add`.
@@ -181,13 +191,13 @@ impl Plan {
     }
 
     /// Where clients ask for HTTP.
-    pub fn http(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.vip, HTTP_PORT)
+    pub fn http(&self) -> SocketAddr {
+        SocketAddr::new(self.vip, HTTP_PORT)
     }
 
     /// Where clients ask for the UDP echo.
-    pub fn echo(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.vip, ECHO_PORT)
+    pub fn echo(&self) -> SocketAddr {
+        SocketAddr::new(self.vip, ECHO_PORT)
     }
 
     /// The ends of links whose other end is the director's.
@@ -232,7 +242,14 @@ impl Plan {
             lines.push(format!("link set {}{master} up", end.interface));
         }
         for (_, interface, address) in self.addresses.iter().filter(|(of, ..)| *of == node) {
-            lines.push(format!("address add {address} dev {interface}"));
+            // IPv6: nobody else has it, and it is needed at once. A VIP is not for what the host itself sends; as the
+            // longest prefix it would be taken for all (RFC 6724, rule 8).
+            let how = match address.addr {
+                IpAddr::V4(_) => "",
+                IpAddr::V6(_) if *address == Prefix::host(address.addr) => " nodad preferred_lft 0",
+                IpAddr::V6(_) => " nodad",
+            };
+            lines.push(format!("address add {address} dev {interface}{how}"));
         }
         for (_, route) in self.routes.iter().filter(|(of, _)| *of == node) {
             lines.push(format!("route add {route}"));
@@ -243,18 +260,31 @@ impl Plan {
     /// The sysctls of a node, to be set before its interfaces come, which inherit them.
     pub(super) fn node_sysctls(&self, node: Node) -> Vec<(&'static str, &'static str)> {
         let own = self.sysctls.iter().filter(|(of, ..)| *of == node).map(|&(_, name, value)| (name, value));
-        // Replies of DR and TUN servers take another way than the requests. No IPv6: its own chatter would
-        // stand in the counters. The rest are the kernel's defaults, which a new namespace may not have.
-        let common = [
+        let forwards = if node == Node::Router { "1" } else { "0" };
+        // Replies of DR and TUN servers take another way than the requests. The rest are the kernel's defaults, which
+        // a new namespace may not have.
+        let v4 = [
             ("net.ipv4.conf.all.rp_filter", "0"),
             ("net.ipv4.conf.default.rp_filter", "0"),
             ("net.ipv4.conf.all.send_redirects", "0"),
             ("net.ipv4.conf.default.send_redirects", "0"),
-            ("net.ipv4.ip_forward", if node == Node::Router { "1" } else { "0" }),
-            ("net.ipv6.conf.all.disable_ipv6", "1"),
-            ("net.ipv6.conf.default.disable_ipv6", "1"),
+            ("net.ipv4.ip_forward", forwards),
         ];
-        common.into_iter().chain(own).collect()
+        // Where it is not wanted, its own chatter would stand in the counters.
+        let no_v6 = [("net.ipv6.conf.all.disable_ipv6", "1"), ("net.ipv6.conf.default.disable_ipv6", "1")];
+        // Link-local addresses at once, and no search for routers.
+        let v6 = [
+            ("net.ipv6.conf.all.disable_ipv6", "0"),
+            ("net.ipv6.conf.default.disable_ipv6", "0"),
+            ("net.ipv6.conf.all.forwarding", forwards),
+            ("net.ipv6.conf.default.accept_dad", "0"),
+            ("net.ipv6.conf.default.dad_transmits", "0"),
+            ("net.ipv6.conf.default.accept_ra", "0"),
+            ("net.ipv6.conf.default.router_solicitations", "0"),
+        ];
+        let speaks_v6 = self.family == Family::V6 && node != Node::Switch;
+        let of_v6 = if speaks_v6 { &v6[..] } else { &no_v6 };
+        v4.into_iter().chain(of_v6.iter().copied()).chain(own).collect()
     }
 }
 
@@ -263,10 +293,11 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        let mut plan = Plan::new([10, 1, 0, 2].into(), [10, 2, 0, 100].into(), [10, 2, 0, 2].into());
+        let [client, vip, dip] = [[10, 1, 0, 2], [10, 2, 0, 100], [10, 2, 0, 2]].map(IpAddr::from);
+        let mut plan = Plan::new(Family::V4, client, vip, dip);
         plan.cable((Node::Client, "eth0"), (Node::Router, "eth0"), 1500);
         plan.port((Node::Director, "eth0"), "br0", 1600);
-        plan.address(Node::Director, "eth0", "10.2.0.2/24");
+        plan.address(Node::Director, "eth0", dip);
         plan.route(Node::Director, "default via 10.2.0.1");
         plan
     }

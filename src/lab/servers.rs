@@ -5,7 +5,7 @@ use super::plan::Server;
 use super::{Error, Interrupt, Namespace, Process};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub(super) fn start_http(
     let mut nginx = namespace.spawn(&["nginx", "-e", "stderr", "-p", &prefix, "-c", &config], &log)?;
     let what = format!("nginx of server {} at {}", server.number, server.http);
     interrupt.wait_until(&what, &mut nginx, || {
-        let connect = || TcpStream::connect_timeout(&server.http.into(), Duration::from_millis(100)).is_ok();
+        let connect = || TcpStream::connect_timeout(&server.http, Duration::from_millis(100)).is_ok();
         namespace.inside(connect).unwrap_or(false)
     })?;
     Ok(nginx)
@@ -115,8 +115,11 @@ pub(super) fn start_echo(
 }
 
 /// Sends one datagram and waits for the answer.
-pub(super) fn ask_echo(to: SocketAddrV4, datagram: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+pub(super) fn ask_echo(to: SocketAddr, datagram: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+    let socket = match to {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+    }?;
     // Connected, so that an answer from any other address than the one asked is not taken.
     socket.connect(to)?;
     socket.set_read_timeout(Some(patience))?;
@@ -162,9 +165,7 @@ mod tests {
     #[test]
     fn the_echo_says_who_answers_and_gives_the_datagram_back() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let SocketAddr::V4(to) = socket.local_addr().unwrap() else {
-            unreachable!("bound to an IPv4 address")
-        };
+        let to = socket.local_addr().unwrap();
         std::thread::spawn(move || answer_on(&socket, "server 7"));
         assert_eq!(ask_echo(to, b"hello", Duration::from_secs(5)).unwrap(), b"server 7 hello");
     }

@@ -6,7 +6,7 @@
 
 use super::director::{REPORT_FILE, read_report};
 use super::plan::Node;
-use super::{Error, Layout, ProcessId, namespace};
+use super::{Error, Family, Layout, ProcessId, namespace};
 use crate::control::report::Report;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -23,6 +23,9 @@ const ATTEMPTS: usize = 10;
 pub struct State {
     /// Which network it is.
     pub layout: Layout,
+    /// Of which family its addresses are.
+    #[serde(default)]
+    pub family: Family,
     /// How many real servers.
     pub servers: u8,
     /// Configurations, logs and what the servers serve.
@@ -200,6 +203,7 @@ mod tests {
     fn a_state_survives_its_file() {
         let state = State {
             layout: Layout::Tun,
+            family: Family::V6,
             servers: 3,
             dir: "/tmp/x".into(),
             owner: ProcessId::own(),
@@ -220,6 +224,7 @@ mod tests {
         let path = dir.path().join("labs").join("a.json");
         let state = |servers| State {
             layout: Layout::Nat,
+            family: Family::V4,
             servers,
             dir: "/tmp/x".into(),
             owner: None,

@@ -4,8 +4,8 @@ use super::namespace::ip_batch;
 use super::plan::{ECHO_PORT, HTTP_PORT, Node, Plan, Server};
 use super::servers::{self, LARGE_FILE_BYTES, LargeFile};
 use super::state::{self, Inhabitant, State, namespace_name};
-use super::{Error, Interrupt, Layout, MAX_SERVERS, Namespace, Process, ProcessId};
-use crate::net::Proto;
+use super::{Error, Family, Interrupt, Layout, MAX_SERVERS, Namespace, Process, ProcessId};
+use crate::net::{Endpoint, Proto};
 use crate::service::{Method, SchedulerName};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,6 +19,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What may differ between two labs of one layout.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Of which family all addresses are.
+    pub family: Family,
     /// How many real servers, 1 to [`MAX_SERVERS`].
     pub servers: u8,
     /// Queues of each link of the director's, at both ends.
@@ -37,6 +39,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            family: Family::V4,
             servers: 3,
             queues: 1,
             checksum_offload: true,
@@ -110,11 +113,11 @@ impl Topology {
             return Err(Error::NotRoot);
         }
         need("ip", "iproute2")?;
-        let state = claim(name, layout, options.servers)?;
+        let state = claim(name, layout, &options)?;
         let mut topology = Topology {
             name: name.to_owned(),
             layout,
-            plan: layout.plan(options.servers),
+            plan: layout.plan(options.family, options.servers),
             options,
             processes: Vec::new(),
             namespaces: BTreeMap::new(),
@@ -237,15 +240,19 @@ impl Topology {
         Ok(())
     }
 
-    /// Makes the TUN servers take IP-in-IP packets apart: by the kernel's ipip device where it has one, otherwise
-    /// by a child `lvx lab decap`.
+    /// Makes the TUN servers take IP-in-IP packets apart: by the kernel's ipip or ip6tnl device where it has one,
+    /// otherwise by a child `lvx lab decap`.
     fn start_decapsulation(&mut self) -> Result<(), Error> {
         let tunnelled: Vec<Server> =
             self.plan.servers.iter().filter(|server| server.method == Method::Tun).cloned().collect();
         for server in tunnelled {
             let namespace = self.node(server.node())?;
+            let kind = match self.plan.family {
+                Family::V4 => "ipip",
+                Family::V6 => "ip6tnl mode any",
+            };
             let device =
-                format!("link add decap0 type ipip remote any local {}\nlink set decap0 up\n", server.rip);
+                format!("link add decap0 type {kind} remote any local {}\nlink set decap0 up\n", server.rip);
             if namespace.batch(&device).is_ok() {
                 continue;
             }
@@ -332,7 +339,7 @@ impl Drop for Topology {
 }
 
 /// Takes the lab's name, from an abandoned lab if need be.
-fn claim(name: &str, layout: Layout, servers: u8) -> Result<State, Error> {
+fn claim(name: &str, layout: Layout, options: &Options) -> Result<State, Error> {
     match State::load(name)? {
         Some(state) if state.is_abandoned() => state::down(name)?,
         Some(State { owner: Some(owner), .. }) => {
@@ -347,7 +354,8 @@ fn claim(name: &str, layout: Layout, servers: u8) -> Result<State, Error> {
     }
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let dir = std::env::temp_dir().join(format!("lvx-lab-{name}-{nanos:x}"));
-    let state = State { layout, servers, dir, owner: ProcessId::own(), processes: Vec::new() };
+    let (family, servers) = (options.family, options.servers);
+    let state = State { layout, family, servers, dir, owner: ProcessId::own(), processes: Vec::new() };
     state.claim(name)?;
     Ok(state)
 }
@@ -370,14 +378,14 @@ fn director_config(plan: &Plan, director_keys: &str, services: &[LabService]) ->
             Proto::Tcp => ("http", "tcp", HTTP_PORT),
             Proto::Udp => ("echo", "udp", ECHO_PORT),
         };
-        let (vip, scheduler) = (plan.vip, service.scheduler);
+        let (vip, scheduler) = (Endpoint::new(plan.vip, port), service.scheduler);
         let _ = writeln!(toml, "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"");
-        let _ = writeln!(toml, "address = \"{vip}:{port}\"\nscheduler = \"{scheduler}\"");
+        let _ = writeln!(toml, "address = \"{vip}\"\nscheduler = \"{scheduler}\"");
         for &(number, weight) in &service.servers {
             let Some(server) = plan.server(number) else { continue };
             let listens = if service.proto == Proto::Tcp { server.http } else { server.echo };
-            let (rip, rport, method) = (server.rip, listens.port(), server.method);
-            let _ = writeln!(toml, "\n[[virtual_service.real_server]]\naddress = \"{rip}:{rport}\"");
+            let (rip, method) = (Endpoint::new(server.rip, listens.port()), server.method);
+            let _ = writeln!(toml, "\n[[virtual_service.real_server]]\naddress = \"{rip}\"");
             let _ = writeln!(toml, "weight = {weight}\nforward = \"{method}\"");
         }
     }
@@ -395,7 +403,7 @@ mod tests {
             LabService::echo(SchedulerName::Lc, &[1, 1]).without(1),
         ];
         assert_eq!(
-            director_config(&Layout::Mixed.plan(2), "workers = 1", &services),
+            director_config(&Layout::Mixed.plan(Family::V4, 2), "workers = 1", &services),
             "[director]\nworkers = 1\n\n[[interface]]\nname = \"eth0\"\n\n[[virtual_service]]\nname = \"http\"\n\
              protocol = \"tcp\"\naddress = \"10.20.0.100:80\"\nscheduler = \"wrr\"\n\n\
              [[virtual_service.real_server]]\naddress = \"10.20.0.11:8080\"\nweight = 4\nforward = \"nat\"\n\n\
@@ -403,6 +411,20 @@ mod tests {
              [[virtual_service]]\nname = \"echo\"\nprotocol = \"udp\"\naddress = \"10.20.0.100:7\"\n\
              scheduler = \"lc\"\n\n[[virtual_service.real_server]]\naddress = \"10.20.0.12:7\"\nweight = 1\n\
              forward = \"dr\"\n"
+        );
+    }
+
+    #[test]
+    fn a_configuration_of_an_ipv6_lab_is_one_that_is_accepted() {
+        let services = [LabService::http(SchedulerName::Wrr, &[1, 1, 1])];
+        let text = director_config(&Layout::Mixed.plan(Family::V6, 3), "", &services);
+        assert!(text.contains("address = \"[2001:db8:20::100]:80\""), "{text}");
+        let reals = &crate::config::parse("f", &text).unwrap().services[0].reals;
+        let reals: Vec<String> =
+            reals.iter().map(|real| format!("{} {}", real.endpoint, real.method)).collect();
+        assert_eq!(
+            reals,
+            ["[2001:db8:20::11]:8080 nat", "[2001:db8:20::12]:80 dr", "[2001:db8:40::13]:80 tun"]
         );
     }
 

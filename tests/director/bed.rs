@@ -5,7 +5,7 @@ use lvx::lab::{Director, Error, LabService, Layout, Node, Options, Process, Tall
 use lvx::service::SchedulerName;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::ops::Deref;
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -173,8 +173,7 @@ impl Bed {
     }
 
     /// Opens a connection from the client.
-    pub fn connect(&self, to: SocketAddrV4) -> io::Result<TcpStream> {
-        let to = SocketAddr::from(to);
+    pub fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let stream = self
             .node(Node::Client)
             .unwrap()

@@ -4,7 +4,7 @@ use crate::bed::{Bed, PATIENCE, assert_drops_nothing, in_turn};
 use lvx::lab::{LabService, Layout, Node};
 use lvx::service::SchedulerName;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 
 /// More than fits any buffer on the way.
@@ -28,7 +28,7 @@ fn connections_to_the_directors_own_servers_are_the_kernels() {
     });
     let long: Vec<u8> = (0..LONG).map(|byte| (byte * 31 / 7) as u8).collect();
     for address in [bed.plan.dip, bed.plan.vip] {
-        let mut stream = bed.connect(SocketAddrV4::new(address, 2222)).unwrap();
+        let mut stream = bed.connect(SocketAddr::new(address, 2222)).unwrap();
         stream.write_all(&long).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = Vec::new();
@@ -86,7 +86,7 @@ fn the_kernel_answers_arp_ping_and_what_no_service_listens_on() {
     });
     assert_eq!(unreachable.unwrap().unwrap_err().kind(), ErrorKind::ConnectionRefused);
     // A port of the VIP that is no service's.
-    let refused = bed.connect(SocketAddrV4::new(bed.plan.vip, 81)).unwrap_err();
+    let refused = bed.connect(SocketAddr::new(bed.plan.vip, 81)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert_drops_nothing(&director.stop().unwrap());
 }
