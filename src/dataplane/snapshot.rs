@@ -195,7 +195,7 @@ mod tests {
     use crate::dataplane::decision::{How, Six};
     use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
     use crate::net::{Mac, Prefix, Proto};
-    use crate::service::{Method, SchedulerName, SchedulerOptions, Thresholds};
+    use crate::service::{Live, Method, SchedulerName, SchedulerOptions, Standing, Thresholds};
     use crate::wire::encap::Envelope;
 
     fn hops() -> NextHops {
@@ -270,5 +270,44 @@ mod tests {
             assert!(snapshot.lacks_neighbours());
         }
         assert!(!snapshot("[2001:db8::100]:80", "[2001:db8::11]:80", Method::Nat).lacks_neighbours());
+    }
+
+    #[test]
+    fn servers_are_told_their_thresholds_and_a_changed_service_inherits_what_its_scheduler_remembers() {
+        let vip = Endpoint::v4([192, 0, 2, 100].into(), 80);
+        let lives: [Arc<Live>; 2] = Default::default();
+        let services = |weights: [u16; 2], upper, before| {
+            let server = |i: usize| RealServer {
+                id: RealId(i as u32),
+                endpoint: Endpoint::v4([10, 0, 0, i as u8].into(), 80),
+                weight: weights[i],
+                method: Method::Dr,
+                thresholds: Thresholds { upper, lower: 0 },
+                live: lives[i].clone(),
+            };
+            let service = VirtualService {
+                name: "cache".into(),
+                proto: Proto::Tcp,
+                endpoint: vip,
+                scheduler: SchedulerName::Lblc,
+                options: SchedulerOptions::default(),
+                reals: vec![server(0), server(1)],
+            };
+            Services::new(ServiceTable::new(vec![service]), before)
+        };
+        let key = FlowKey::new(Proto::Tcp, "203.0.113.1:4000".parse().unwrap(), vip);
+        let pick = |services: &Services| services.pick(0, &key, Tick(0)).map(|real| real.id.0);
+
+        let first = services([5, 5], 0, None);
+        assert_eq!(pick(&first), Some(0));
+        lives[0].opened(Standing::Active);
+        let second = services([6, 5], 0, Some(&first));
+        assert_eq!(pick(&second), Some(0), "remembered: server 1 has less to do");
+        assert_eq!(pick(&services([6, 5], 0, None)), Some(1));
+
+        let third = services([6, 5], 2, Some(&second));
+        assert!(Arc::ptr_eq(&third.schedulers[0], &second.schedulers[0]));
+        lives[0].opened(Standing::Active);
+        assert_eq!(pick(&third), Some(1), "server 0 has reached its threshold");
     }
 }

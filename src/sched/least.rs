@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 const FEW: usize = 16;
 
 /// How often a worker tries to lock what another one has locked. A pick takes some dozen
-/// nanoseconds, a try about one.
-const TRIES: u32 = 200;
+/// nanoseconds, a try about ten.
+const TRIES: u32 = 50;
 
 /// Finds the server with the least load for its weight.
 pub struct Least<L> {

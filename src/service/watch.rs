@@ -131,13 +131,14 @@ impl Watch {
     /// Takes the places marked since the last call, in order; now and then one that is not, or not of this watch.
     #[inline]
     pub fn take(&self, mut each: impl FnMut(usize)) {
-        for (first, &line) in (0..).step_by(PER_LINE).zip(&self.lines) {
+        for (at, &line) in self.lines.iter().enumerate() {
             let line = &BOARD[line as usize];
             if !line.any.load(SeqCst) || !line.any.swap(false, SeqCst) {
                 continue;
             }
-            for (first, word) in (first..).step_by(64).zip(&line.words) {
+            for (word_at, word) in line.words.iter().enumerate() {
                 if word.load(SeqCst) != 0 {
+                    let first = at * PER_LINE + word_at * 64;
                     ones(word.swap(0, SeqCst)).for_each(|bit| each(first + bit));
                 }
             }
