@@ -3,7 +3,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
-use lvx::dataplane::snapshot::CARRIES_IPV6;
 #[cfg(feature = "xdp")]
 use lvx::lab::Namespace;
 use lvx::lab::{self, Error, Family, Layout, Node, Options, Topology};
@@ -398,20 +397,10 @@ fn the_demo_shows_that_every_method_works_and_leaves_nothing_behind() {
     let output = demo.wait_with_output().unwrap();
     let said = text(&output);
     assert!(output.status.success(), "{said}");
-    let families = if CARRIES_IPV6 { 2 } else { 1 };
-    assert_eq!(said.matches("   works").count(), 4 * families, "{said}");
+    assert_eq!(said.matches("   works").count(), 4 * 2, "{said}");
     for layout in Layout::ALL {
         assert_no_traces(&format!("demo_{layout}_{id}"));
         assert_no_traces(&format!("demo_{layout}6_{id}"));
-    }
-}
-
-#[test]
-fn the_demo_does_not_claim_ipv6_before_the_packet_path_has_it() {
-    if !CARRIES_IPV6 {
-        let demo = lvx(&["lab", "demo", "--family", "4,6"]);
-        assert!(!demo.status.success());
-        assert_eq!(text(&demo), "lvx lab: lvx does not carry IPv6 yet: the demo is for --family 4\n");
     }
 }
 

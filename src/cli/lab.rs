@@ -1,6 +1,5 @@
 //! `lvx lab`: networks of namespaces in which the director is tried.
 
-use crate::dataplane::snapshot::CARRIES_IPV6;
 use crate::lab::demo::Settings;
 use crate::lab::{self, Error, Family, Interrupt, Layout, MAX_SERVERS, Node, Options, State, Topology};
 use clap::{Args, Subcommand};
@@ -62,14 +61,14 @@ enum LabCommand {
     Status,
     /// Show that every forwarding method works, under real traffic, in under a minute.
     Demo {
-        /// Requests per method.
+        /// Requests per method and family.
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
         requests: u32,
         /// Which methods, in this order.
         #[arg(long, value_delimiter = ',', default_value = "nat,dr,tun")]
         methods: Vec<Layout>,
         /// In which families: 4, 6 or both.
-        #[arg(long = "family", value_delimiter = ',', default_value = if CARRIES_IPV6 { "4,6" } else { "4" })]
+        #[arg(long = "family", value_delimiter = ',', default_value = "4,6")]
         families: Vec<Family>,
     },
     /// Answer UDP datagrams with a name and the datagram.
@@ -240,9 +239,6 @@ fn decap(_interface: &str) -> Result<(), Error> {
 }
 
 fn demo(requests: u32, methods: &[Layout], families: &[Family]) -> Result<bool, Error> {
-    if families.contains(&Family::V6) && !CARRIES_IPV6 {
-        return Err(Error::Refused("lvx does not carry IPv6 yet: the demo is for --family 4".into()));
-    }
     lab::demo::remove_abandoned()?;
     let lvx = Options::default().lvx;
     super::demo::run(families, methods, &Settings { requests, lvx, interrupt: on_signals()? })
