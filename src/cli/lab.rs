@@ -61,7 +61,7 @@ enum LabCommand {
     Status,
     /// Show that every forwarding method works, under real traffic, in under a minute.
     Demo {
-        /// Requests per method.
+        /// Requests per method and family.
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
         requests: u32,
         /// Which methods, in this order.
