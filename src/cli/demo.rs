@@ -102,12 +102,14 @@ fn bar(tally: &Tally) -> String {
 }
 
 fn print_trial(trial: &Trial) {
-    say!("  {:<28} {:>6} {:>12} {:>8} {:>8}", "server", "weight", "connections", "wanted", "got");
-    for share in &trial.shares {
-        let name = format!("server {} {}", share.number, share.address);
+    let names = trial.shares.iter().map(|share| format!("server {} {}", share.number, share.address));
+    let names: Vec<String> = names.collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0).max(28);
+    say!("  {:<width$} {:>6} {:>12} {:>8} {:>8}", "server", "weight", "connections", "wanted", "got");
+    for (share, name) in trial.shares.iter().zip(&names) {
         let (weight, connections) = (share.weight, share.connections);
         let (wanted, got) = (share.wanted * 100.0, share.got * 100.0);
-        say!("  {name:<28} {weight:>6} {connections:>12} {wanted:>6.1} % {got:>6.1} %");
+        say!("  {name:<width$} {weight:>6} {connections:>12} {wanted:>6.1} % {got:>6.1} %");
     }
     let Trial { tally, download, report, .. } = trial;
     say!("  requests  {:.0}/s, {} failed of {}", tally.per_second(), tally.failed, tally.wanted);

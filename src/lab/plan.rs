@@ -241,6 +241,12 @@ impl Plan {
             let master = end.bridge.map_or(String::new(), |bridge| format!(" master {bridge}"));
             lines.push(format!("link set {}{master} up", end.interface));
         }
+        lines.join("\n") + "\n" + &self.addresses_batch(node)
+    }
+
+    /// The part of it that gives the node its addresses and routes.
+    pub(super) fn addresses_batch(&self, node: Node) -> String {
+        let mut lines = Vec::new();
         for (_, interface, address) in self.addresses.iter().filter(|(of, ..)| *of == node) {
             // IPv6: nobody else has it, and it is needed at once. A VIP is not for what the host itself sends; as the
             // longest prefix it would be taken for all (RFC 6724, rule 8).
@@ -254,7 +260,7 @@ impl Plan {
         for (_, route) in self.routes.iter().filter(|(of, _)| *of == node) {
             lines.push(format!("route add {route}"));
         }
-        lines.join("\n") + "\n"
+        lines.into_iter().map(|line| line + "\n").collect()
     }
 
     /// The sysctls of a node, to be set before its interfaces come, which inherit them.

@@ -279,6 +279,22 @@ impl Topology {
             .map_err(Error::io(format!("ask the UDP echo at {to}")))
     }
 
+    /// Gives every node its addresses and routes of another family beside those that it has; the plan of that. Servers
+    /// listen on their addresses of the lab's own family alone.
+    ///
+    /// # Errors
+    /// If one cannot be given.
+    pub fn speak_also(&self, family: Family) -> Result<Plan, Error> {
+        let plan = self.layout.plan(family, self.options.servers);
+        for (&node, namespace) in &self.namespaces {
+            for (sysctl, value) in plan.node_sysctls(node).into_iter().filter(|_| family == Family::V6) {
+                namespace.sysctl(sysctl, value)?;
+            }
+            namespace.batch(&plan.addresses_batch(node))?;
+        }
+        Ok(plan)
+    }
+
     /// The configuration of a director with these services.
     pub fn director_config(&self, services: &[LabService]) -> String {
         self.director_config_with("", services)

@@ -150,7 +150,7 @@ impl Bed {
     pub fn echo(&self, clients: u32) -> Vec<String> {
         let to = self.plan.echo();
         let connect = |_| {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
             socket.connect(to)?;
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok::<UdpSocket, io::Error>(socket)

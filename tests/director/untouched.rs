@@ -1,7 +1,7 @@
 //! What is not a virtual service stays with the kernel.
 
-use crate::bed::{Bed, PATIENCE, assert_drops_nothing, in_turn};
-use lvx::lab::{LabService, Layout, Node};
+use crate::bed::{Bed, PATIENCE, assert_drops_nothing, in_turn, options};
+use lvx::lab::{Family, LabService, Layout, Node, Options};
 use lvx::service::SchedulerName;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, UdpSocket};
@@ -57,36 +57,50 @@ fn the_director_reaches_the_servers_ports_itself() {
 
 #[test]
 fn the_kernel_answers_arp_ping_and_what_no_service_listens_on() {
-    let bed = Bed::new(Layout::Dr);
+    kernel_answers(Family::V4);
+}
+
+#[test]
+fn the_kernel_answers_neighbour_solicitations_ping_and_what_no_service_listens_on() {
+    kernel_answers(Family::V6);
+}
+
+fn kernel_answers(family: Family) {
+    let bed = Bed::with(Layout::Dr, Options { family, ..options() });
+    let vip = bed.plan.vip;
     let services = [in_turn()[0].clone(), LabService::echo(SchedulerName::Rr, &[1, 1, 1])];
     let director = bed.direct(&services);
-    // Nobody but the director answers ARP for the VIP, and the servers hold it, too.
+    // Nobody but the director answers ARP or solicitations for the VIP, and the servers hold it, too.
     let mac = bed.on(Node::Director, "cat /sys/class/net/eth0/address");
     bed.on(Node::Router, "ip neigh flush all");
     bed.load(3);
-    let neighbour = bed.on(Node::Router, "ip neigh show 10.20.0.100");
+    let neighbour = bed.on(Node::Router, &format!("ip neigh show {vip}"));
     assert!(neighbour.contains(mac.trim()), "{neighbour} instead of {mac}");
 
     // Whole, in fragments, and one that the router answers instead.
-    for ping in ["ping -c 2 -i 0.2 -W 5 10.20.0.100", "ping -c 2 -i 0.2 -W 5 -s 4000 10.20.0.100"] {
-        assert!(bed.on(Node::Client, ping).contains(" 0% packet loss"));
+    for ping in ["ping -c 2 -i 0.2 -W 5", "ping -c 2 -i 0.2 -W 5 -s 4000"] {
+        assert!(bed.on(Node::Client, &format!("{ping} {vip}")).contains(" 0% packet loss"));
     }
-    let expired = bed.node(Node::Client).unwrap().command(&["ping", "-c", "1", "-t", "1", "10.20.0.100"]);
+    let expired = bed.node(Node::Client).unwrap().command(&["ping", "-c", "1", "-t", "1", &vip.to_string()]);
     let expired = { expired }.output().unwrap();
     let expired = String::from_utf8_lossy(&expired.stdout).into_owned();
-    assert!(expired.contains("From 10.10.0.1") && expired.contains("Time to live exceeded"), "{expired}");
+    let [router, why] = match family {
+        Family::V4 => ["From 10.10.0.1", "Time to live exceeded"],
+        Family::V6 => ["From 2001:db8:10::1", "Hop limit"],
+    };
+    assert!(expired.contains(router) && expired.contains(why), "{expired}");
 
     // The last hop of a traceroute.
     let unreachable = bed.node(Node::Client).unwrap().inside(|| {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let socket = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        socket.connect((bed.plan.vip, 33434))?;
+        socket.connect((vip, 33434))?;
         socket.send(b"traceroute")?;
         socket.recv(&mut [0; 16])
     });
     assert_eq!(unreachable.unwrap().unwrap_err().kind(), ErrorKind::ConnectionRefused);
     // A port of the VIP that is no service's.
-    let refused = bed.connect(SocketAddr::new(bed.plan.vip, 81)).unwrap_err();
+    let refused = bed.connect(SocketAddr::new(vip, 81)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert_drops_nothing(&director.stop().unwrap());
 }
