@@ -1,12 +1,13 @@
 //! The server with the least load for its weight: what `lc`, `wlc`, `sed`, `nq`, `ovf`, `lblc` and `lblcr` share.
 //!
 //! A few servers are compared one after the other. Many are kept in a tournament: games of four, whose winners meet
-//! in games of four, up to the one to pick. Each game has its players' loads and weights beside it, in one cache
-//! line.
+//! in games of four, up to the one to pick. The players' ranks stand in the game itself, a cache line.
 //!
-//! A server whose load has fallen is told through a [`Watch`], and its games are played again: O(log n). One whose
-//! load has risen is not: what stands in the games is then less than the truth, so if it wins, that is noticed
-//! before it is picked, and it plays again. If it does not win, the truth would not have won either.
+//! What stands in the games may be less than the truth, never more. So a load that rises is not told: if its server
+//! wins, that is noticed before it is picked, and it plays again, O(log n); if it does not win, the truth would not have
+//! won either. A server whose load has fallen is told through a [`Watch`]. It waits beside the games, with few others,
+//! and is compared with the winner: mostly it is picked next, has as many connections as before, and need not play.
+//! When too many wait, the one who waited longest plays.
 //!
 //! Both find the same server, of equals the earlier one. A pick sees every count that had changed before it; what
 //! several workers open at the same moment they cannot see of each other, so a server may get one connection too
@@ -16,15 +17,15 @@
 use super::Scheduler;
 use crate::net::{FlowKey, Tick};
 use crate::service::{Live, RealServer, Watch};
+use arrayvec::ArrayVec;
 use std::fmt;
 use std::hint::{select_unpredictable, spin_loop};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// Up to this many servers are quicker compared than kept in order.
-const FEW: usize = 16;
+const FEW: usize = 12;
 
-/// How often a worker tries to lock what another one has locked. A pick takes some dozen
-/// nanoseconds, a try about ten.
+/// How often a worker tries to lock what another one has locked. A pick takes some dozen nanoseconds, a try about ten.
 const TRIES: u32 = 50;
 
 /// Finds the server with the least load for its weight.
@@ -81,19 +82,22 @@ impl<L: Fn(&Live, f64) -> Option<u64>> Least<L> {
 
     fn play(&self, watch: &Watch, tournament: &mut Tournament) -> Option<usize> {
         watch.take(|place| {
-            if place < self.servers.len() {
-                tournament.play(place, self.rank(place));
+            if place < self.servers.len()
+                && let Some(longest) = tournament.wait(place)
+            {
+                tournament.play(longest, self.rank(longest));
             }
         });
         loop {
             let winner = tournament.winner;
-            let place = place_of(winner)?;
+            let Some(place) = place_of(winner) else { break };
             let now = self.rank(place);
             if now == winner {
-                return Some(place);
+                break;
             }
             tournament.play(place, now);
         }
+        place_of(tournament.better(|place| self.rank(place)))
     }
 
     fn compare(&self) -> Option<usize> {
@@ -184,6 +188,8 @@ struct Tournament {
     /// The first game that servers play in, not winners.
     first: usize,
     winner: Rank,
+    /// Players who may rank better than their games say, the longest so first.
+    waiting: ArrayVec<u32, 4>,
 }
 
 /// A game of four.
@@ -200,9 +206,34 @@ impl Tournament {
             in_row *= 4;
         }
         let games = vec![Game([NOBODY; 4]); first + in_row];
-        let mut tournament = Tournament { games, first, winner: NOBODY };
+        let mut tournament = Tournament { games, first, winner: NOBODY, waiting: ArrayVec::new() };
         ranks.enumerate().for_each(|(place, rank)| tournament.play(place, rank));
         tournament
+    }
+
+    /// This player ranks better now. It need not play at once: see [`Tournament::better`]. If too many wait, the one who
+    /// waited longest is to play.
+    fn wait(&mut self, place: usize) -> Option<usize> {
+        if self.waiting.contains(&(place as u32)) {
+            return None;
+        }
+        let longest = if self.waiting.is_full() { self.waiting.pop_at(0) } else { None };
+        self.waiting.push(place as u32);
+        longest.map(|place| place as usize)
+    }
+
+    /// The winner, or one of those who wait, if better. Who ranks as its games say, or worse, need not wait any more.
+    #[inline]
+    fn better(&mut self, rank: impl Fn(usize) -> Rank) -> Rank {
+        let mut best = self.winner;
+        let Tournament { games, waiting, .. } = self;
+        waiting.retain(|&mut place| {
+            let seat = 4 * self.first + place as usize;
+            let now = rank(place as usize);
+            best = lesser(now, best);
+            now < games[seat / 4].0[seat % 4]
+        });
+        best
     }
 
     /// Plays the games of the player at this place again, as far as they may end differently.

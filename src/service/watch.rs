@@ -28,7 +28,7 @@ struct Line {
 
 /// Twice over, room for every server that a director holds, in the smallest services that are watched: a new
 /// scheduler takes its lines before the old one leaves its own. Pages never written are never there.
-const LINES: usize = 1 << 14;
+const LINES: usize = 1 << 15;
 
 static BOARD: [Line; LINES] =
     [const { Line { words: [const { AtomicU64::new(0) }; WORDS], any: AtomicBool::new(false) } }; LINES];
