@@ -1,9 +1,10 @@
 //! The packet's road: parse, connection, service and scheduler, forward, verdict.
 //!
-//! A batch goes through in three passes, so that the memory each packet needs is on its way while others are
-//! worked on: parse and hash all (the buckets are asked for), compare tags of all (the connections are asked
-//! for), then decide and rewrite one after the other. The third pass is in the order of arrival, misses included:
-//! the outcome is what one packet at a time would have given.
+//! A batch goes through in passes, so that the memory each packet needs is on its way while others are worked on:
+//! parse and hash (the bucket is asked for), compare tags (the connection is asked for), then decide and rewrite. A
+//! pass takes eight packets at a time and hands over to the next: work and waiting overlap, where three passes over all
+//! 64 would first only work and then only wait. Packets are decided in the order of arrival, misses included: the outcome
+//! is what one packet at a time would have given.
 
 use super::counters::Counters;
 use super::forward;
@@ -22,6 +23,12 @@ use std::sync::Arc;
 
 /// A neighbour whose MAC a packet was missing.
 pub type Wanted = (InterfaceId, IpAddr);
+
+/// Packets that go through one pass together. Each pass is a function of its own, for registers' sake.
+const GROUP: usize = 8;
+
+/// Ask, glance, glance further, decide.
+const PASSES: usize = 4;
 
 /// One worker's pipeline: the snapshot it decides by, and the road that packets take.
 #[derive(Debug)]
@@ -141,45 +148,77 @@ struct View<'s> {
 }
 
 impl Road {
+    /// The passes, each a group behind the one before it.
     fn batch(&mut self, frames: &mut [Frame<'_>], pending: &mut [Pending; BATCH], view: View<'_>) {
-        let table = self.tracker.table();
+        let pending = &mut pending[..frames.len()];
         for frame in frames.iter() {
             frame.prefetch();
         }
+        for step in 0..frames.len().div_ceil(GROUP) + PASSES - 1 {
+            let group = |pass: usize| {
+                let from = step.checked_sub(pass)? * GROUP;
+                (from < frames.len()).then(|| from..frames.len().min(from + GROUP))
+            };
+            let [ask, glance, further, decide] = std::array::from_fn::<_, PASSES, _>(group);
+            if let Some(group) = ask {
+                self.ask(&mut frames[group.clone()], &mut pending[group], view.snapshot);
+            }
+            if let Some(group) = glance {
+                self.glance(&mut pending[group]);
+            }
+            if let Some(group) = further {
+                self.glance_further(&mut pending[group]);
+            }
+            if let Some(group) = decide {
+                self.decide(&mut frames[group.clone()], &pending[group], view);
+            }
+        }
+        self.tracker.settle();
+    }
+
+    /// Parses and hashes, and asks for the buckets.
+    #[inline(never)]
+    fn ask(&self, frames: &mut [Frame<'_>], pending: &mut [Pending], snapshot: &Snapshot) {
+        let table = self.tracker.table();
         for (frame, pending) in frames.iter_mut().zip(pending.iter_mut()) {
             match parse::plain(frame.data()) {
                 Some(packet) => ask(table, packet, pending),
                 None => look_closely(table, frame, pending, &self.counters),
             }
         }
-        let pending = &mut pending[..frames.len()];
-        let mut any = Lookup::default();
-        for pending in pending.iter_mut() {
-            pending.lookup = table.glance(pending.hash);
-            any = any.or(pending.lookup);
+        if snapshot.any_partial {
+            self.complete_checksums(frames, pending, snapshot);
         }
-        if any.goes_on() {
-            for pending in pending.iter_mut() {
-                pending.lookup = table.glance_further(pending.lookup, pending.hash);
-            }
-        }
-        if view.snapshot.any_partial {
-            self.complete_checksums(frames, pending, view.snapshot);
-        }
-        for (frame, pending) in frames.iter_mut().zip(pending) {
-            self.decide(frame, pending, view);
-        }
-        self.tracker.settle();
     }
 
-    /// What becomes of one packet.
-    #[inline(always)]
-    fn decide(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
-        let table = self.tracker.table();
-        let Pending { packet, lookup, .. } = pending;
-        match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
-            Some(found) => self.forward(frame, packet, found, view.snapshot),
-            None => self.look_on(frame, pending, view),
+    /// Compares tags, and asks for the connections, or for the bucket that goes on.
+    #[inline(never)]
+    fn glance(&self, pending: &mut [Pending]) {
+        for pending in pending {
+            pending.lookup = self.tracker.table().glance(pending.hash);
+        }
+    }
+
+    /// The same once more for those whose bucket goes on.
+    fn glance_further(&self, pending: &mut [Pending]) {
+        let all = pending.iter().fold(Lookup::default(), |all, pending| all.or(pending.lookup));
+        if all.goes_on() {
+            for pending in pending {
+                pending.lookup = self.tracker.table().glance_further(pending.lookup, pending.hash);
+            }
+        }
+    }
+
+    /// What becomes of each packet.
+    #[inline(never)]
+    fn decide(&mut self, frames: &mut [Frame<'_>], pending: &[Pending], view: View<'_>) {
+        for (frame, pending) in frames.iter_mut().zip(pending) {
+            let table = self.tracker.table();
+            let Pending { packet, lookup, .. } = pending;
+            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
+                Some(found) => self.forward(frame, packet, found, view.snapshot),
+                None => self.look_on(frame, pending, view),
+            }
         }
     }
 
