@@ -21,9 +21,9 @@ fn frames(is_tcp: bool, options: &[u8]) -> Vec<Vec<u8>> {
             .ip(etherparse::IpHeaders::Ipv4(ip, etherparse::Ipv4Extensions::default()));
         let port = 1000 + i as u16;
         if is_tcp {
-            packet.tcp(port, 80, 7, 512).ack(3).write(&mut frame, &[0xa5; 10])
+            packet.tcp(port, 80, 7, 512).ack(3).write(&mut frame, &[0xa5; 18])
         } else {
-            packet.udp(port, 53).write(&mut frame, &[0xa5; 10])
+            packet.udp(port, 53).write(&mut frame, &[0xa5; 18])
         }
         .expect("a vector takes any length");
         frame
