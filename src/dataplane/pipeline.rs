@@ -19,6 +19,7 @@ use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A neighbour whose MAC a packet was missing.
@@ -155,24 +156,13 @@ impl Road {
         for frame in frames.iter() {
             frame.prefetch();
         }
-        for step in 0..frames.len().div_ceil(GROUP) + BEHIND[3] {
-            let group = |behind: usize| {
-                let from = step.checked_sub(behind)? * GROUP;
-                (from < frames.len()).then(|| from..frames.len().min(from + GROUP))
-            };
-            let [ask, glance, further, decide] = BEHIND.map(group);
-            if let Some(group) = ask {
-                self.ask(&mut frames[group.clone()], &mut pending[group], view.snapshot);
-            }
-            if let Some(group) = glance {
-                self.glance(&mut pending[group]);
-            }
-            if let Some(group) = further {
-                self.glance_further(&mut pending[group]);
-            }
-            if let Some(group) = decide {
-                self.decide(&mut frames[group.clone()], &pending[group], view);
-            }
+        let (len, last) = (frames.len(), frames.len().div_ceil(GROUP) + BEHIND[3]);
+        for step in 0..last {
+            let [ask, glance, further, decide] = BEHIND.map(|behind| group(step, behind, len));
+            self.ask(&mut frames[ask.clone()], &mut pending[ask], view.snapshot);
+            self.glance(&mut pending[glance]);
+            self.glance_further(&mut pending[further]);
+            self.decide(&mut frames[decide.clone()], &pending[decide], view);
         }
         self.tracker.settle();
     }
@@ -433,6 +423,13 @@ impl Road {
             self.wanted.push((interface, address));
         }
     }
+}
+
+/// The packets of a batch of `len` that a pass so many groups behind has before it; at the ends of the batch, none.
+#[inline(always)]
+fn group(step: usize, behind: usize, len: usize) -> Range<usize> {
+    let from = if step < behind { len } else { len.min((step - behind) * GROUP) };
+    from..len.min(from + GROUP)
 }
 
 /// Hashes a packet's key and asks for its bucket.
