@@ -182,10 +182,10 @@ proptest! {
             director.pipeline.run(&mut frames, Tick(now));
             for (packet, frame) in packets.iter().zip(&frames) {
                 match frame.verdict {
-                    Verdict::Forward(egress) => {
+                    Verdict::Forward(egress) | Verdict::Answer(egress, _) => {
                         prop_assert!(egress.index() < 2);
                         prop_assert_eq!(unsound(frame.data()), None);
-                        forwarded += 1;
+                        forwarded += u64::from(frame.verdict == Verdict::Forward(egress));
                     }
                     Verdict::ToHost(reason) => {
                         prop_assert_eq!(frame.data(), &packet[..], "{} changed it", reason);

@@ -228,7 +228,7 @@ impl Recording {
 
     fn take(&mut self, time_ns: u64, frame: &Frame<'_>) -> io::Result<()> {
         let (writer, interface) = match (frame.verdict, &mut self.sent, &mut self.to_host) {
-            (Verdict::Forward(egress), Some(sent), _) => (sent, egress),
+            (Verdict::Forward(egress) | Verdict::Answer(egress, _), Some(sent), _) => (sent, egress),
             (Verdict::ToHost(_), _, Some(to_host)) => (to_host, frame.ingress()),
             _ => return Ok(()),
         };

@@ -347,9 +347,9 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
             .map(|(proto, real)| (proto, real.endpoint))
             .collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
+        errors: true,
         // The packet path has no road for these yet.
         fragments: false,
-        errors: false,
         vlans: false,
     }
 }

@@ -48,6 +48,11 @@ pub struct Counters {
     pub forwarded: Counter,
     to_host: [Counter; HostReason::ALL.len()],
     dropped: [Counter; DropReason::ALL.len()],
+    answered: [Counter; DropReason::ALL.len()],
+    /// Answers not given, since there were too many.
+    pub unanswered: Counter,
+    /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
+    pub related: Counter,
     /// Connections that ended: by silence, or since their client's port opened a new one.
     pub expired: Counter,
     /// Partial checksums completed for senders that left them to their card.
@@ -63,6 +68,9 @@ impl Default for Counters {
             forwarded: Counter::default(),
             to_host: Default::default(),
             dropped: Default::default(),
+            answered: Default::default(),
+            unanswered: Counter::default(),
+            related: Counter::default(),
             expired: Counter::default(),
             completed_checksums: Counter::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),
@@ -79,6 +87,10 @@ impl Counters {
             Verdict::Forward(_) => self.forwarded.add(1),
             Verdict::ToHost(reason) => self.to_host[reason as usize].add(1),
             Verdict::Drop(reason) => self.dropped[reason as usize].add(1),
+            Verdict::Answer(_, reason) => {
+                self.dropped[reason as usize].add(1);
+                self.answered[reason as usize].add(1);
+            }
         }
     }
 
@@ -90,6 +102,11 @@ impl Counters {
     /// Packets dropped for this reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize].get()
+    }
+
+    /// Those of the dropped whose senders were told.
+    pub fn answered(&self, reason: DropReason) -> u64 {
+        self.answered[reason as usize].get()
     }
 
     /// The counters of one server; those of nobody for an id that is out of bounds.
@@ -114,8 +131,13 @@ mod tests {
         for &reason in HostReason::ALL {
             counters.count(Verdict::ToHost(reason));
         }
+        assert!(DropReason::ALL.iter().all(|&r| counters.answered(r) == 0));
+        counters.count(Verdict::Answer(InterfaceId(3), DropReason::TooBig));
+        let told = |r| counters.answered(r) == u64::from(r == DropReason::TooBig);
+        assert!(DropReason::ALL.iter().all(|&r| told(r)));
         assert_eq!(counters.forwarded.get(), 1);
-        assert!(DropReason::ALL.iter().all(|&r| counters.dropped(r) == 1));
+        let dropped = |r| counters.dropped(r) == 1 + u64::from(r == DropReason::TooBig);
+        assert!(DropReason::ALL.iter().all(|&r| dropped(r)));
         assert!(HostReason::ALL.iter().all(|&r| counters.to_host(r) == 1));
     }
 }

@@ -7,6 +7,7 @@ use crate::service::{Live, Method, RealServer};
 use crate::wire::encap::Envelope;
 use crate::wire::rewrite::{Translation, V4End};
 use crate::wire::rewrite6::{Translation6, V6End};
+use crate::wire::{IPV4, IPV6};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -63,6 +64,22 @@ pub enum Six {
         /// The server's.
         server: u128,
     },
+}
+
+impl How {
+    /// How many bytes of headers it puts before a packet.
+    pub fn outer_bytes(&self) -> u16 {
+        let bytes = match self {
+            How::Nat { .. } | How::Dr => 0,
+            How::Tun(_) => IPV4,
+            How::Six(six) => match **six {
+                Six::Nat { .. } | Six::Dr => 0,
+                Six::InFour(_) => IPV4,
+                Six::InSix { .. } => IPV6,
+            },
+        };
+        bytes as u16
+    }
 }
 
 impl Decision {

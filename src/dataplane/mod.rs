@@ -5,12 +5,14 @@
 //! constructors, nothing else.
 
 pub mod affinity;
+mod answer;
 pub mod counters;
 pub mod decision;
 mod forward;
 pub mod nexthop;
 pub mod pipeline;
 pub mod port;
+mod related;
 pub mod snapshot;
 pub mod verdict;
 pub mod worker;

@@ -6,6 +6,9 @@
 //! 64 would first only work and then only wait. Packets are decided in the order of arrival, misses included: the outcome
 //! is what one packet at a time would have given.
 
+mod errors;
+
+use super::answer::Allowance;
 use super::counters::Counters;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
@@ -51,7 +54,7 @@ impl Pipeline {
             published,
             generation,
             snapshot,
-            road: Road { tracker, counters, wanted: ArrayVec::new() },
+            road: Road { tracker, counters, wanted: ArrayVec::new(), allowance: Allowance::new() },
             pending: Box::new([Pending::NONE; BATCH]),
         }
     }
@@ -109,6 +112,7 @@ struct Road {
     tracker: Tracker,
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
+    allowance: Allowance,
 }
 
 /// A packet on its way through the passes: a cache line.
@@ -135,7 +139,7 @@ impl Pending {
         lookup: Lookup::NOWHERE,
     };
 
-    /// Whether it is still on its way: what has no flow has had its verdict.
+    /// Whether it has a flow: without one, it has had its verdict, or has it when its turn comes.
     #[inline]
     fn goes_on(&self) -> bool {
         self.hash.is_some()
@@ -217,6 +221,9 @@ impl Road {
     #[cold]
     fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
         if !pending.goes_on() {
+            if frame.verdict == UNDECIDED {
+                self.relate(frame, view);
+            }
             return;
         }
         match self.tracker.table().find(pending.lookup, pending.hash, &pending.packet.key) {
@@ -445,12 +452,17 @@ fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
 fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, counters: &Counters) {
     match parse::plain_v6(frame.data()).map_or_else(|| parse::careful(frame.data()), Ok) {
         Ok(packet) => ask(table, packet, pending),
+        // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.
+        Err(NoFlow::OtherProtocol) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED),
         Err(no_flow) => {
             pending.hash = FlowHash::NONE;
             give(frame, no_flow.into(), counters);
         }
     }
 }
+
+/// What stands in a frame without a flow until its turn comes; it has not been counted.
+const UNDECIDED: Verdict = Verdict::ToHost(HostReason::OtherProtocol);
 
 /// Any verdict but that the frame is sent on.
 #[cold]

@@ -12,6 +12,9 @@ pub enum Verdict {
     ToHost(HostReason),
     /// Dropped and counted.
     Drop(DropReason),
+    /// Dropped for this reason, and its sender is told: the frame now holds the answer, to be sent out of this
+    /// interface.
+    Answer(InterfaceId, DropReason),
 }
 
 macro_rules! reasons {
@@ -50,7 +53,7 @@ reasons! {
         BadHeaderLength = "bad_header_length",
         /// A total or UDP length that does not fit the frame or its own header.
         BadLength = "bad_length",
-        /// The IPv4 header checksum is wrong.
+        /// The IPv4 header checksum is wrong, or that of an ICMP error.
         BadChecksum = "bad_checksum",
         /// The packet may not travel another hop.
         TtlExpired = "ttl_expired",
@@ -78,12 +81,14 @@ reasons! {
     HostReason {
         /// ARP, LLDP, VLAN-tagged, or anything else that is not IP in a plain Ethernet frame.
         NotIp = "not_ip",
-        /// Neither TCP nor UDP (ICMP echo to the VIP, VRRP and so on), or behind IPv6 headers that are not followed.
+        /// Neither TCP nor UDP nor an ICMP error (ICMP echo to the VIP, VRRP and so on), or behind IPv6 headers that are not followed.
         OtherProtocol = "other_protocol",
         /// A fragment: its ports are not in every piece.
         Fragment = "fragment",
         /// Addressed to no virtual service of ours, and a reply of no connection.
         NotOurs = "not_ours",
+        /// An ICMP error about a packet of no connection, or one that no end of a connection is to hear of.
+        Unrelated = "unrelated",
         /// Addressed to a service, but of no connection and not opening one; the kernel answers with RST.
         NoConnection = "no_connection",
     }

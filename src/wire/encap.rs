@@ -34,6 +34,11 @@ impl Envelope {
         Envelope { addresses: pair.to_be_bytes(), sum: checksum::fold(sum + 0x4500) }
     }
 
+    /// Source and destination, as they stand in the header.
+    pub const fn addresses(&self) -> &[u8; 8] {
+        &self.addresses
+    }
+
     /// The header. `variable` is what stands in the first three words beside version, header length and checksum.
     #[inline(always)]
     fn header(&self, variable: [u32; 3]) -> [u8; IPV4] {

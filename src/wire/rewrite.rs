@@ -45,6 +45,11 @@ impl Translation {
             to_transport: address.word(old.port, new.port),
         }
     }
+
+    /// What the end becomes.
+    pub const fn end(&self) -> V4End {
+        V4End { addr: u32::from_be_bytes(self.address), port: u16::from_be_bytes(self.port) }
+    }
 }
 
 /// Where an end's address stands in the frame, and its port in the transport header.

@@ -38,6 +38,11 @@ impl Translation6 {
             to_transport: address_change(old.addr, new.addr).word(old.port, new.port),
         }
     }
+
+    /// What the end becomes.
+    pub const fn end(&self) -> V6End {
+        V6End { addr: u128::from_be_bytes(self.address), port: u16::from_be_bytes(self.port) }
+    }
 }
 
 /// What one address in place of another means for a checksum that covers it.

@@ -4,6 +4,7 @@
 //! not fit the way: a packet out of hops, or larger than the egress link's MTU.
 
 pub mod dr;
+pub mod error;
 pub mod nat;
 pub mod six;
 pub mod tun;

@@ -375,3 +375,5 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
     }
     assert_eq!(frames[60].verdict, Verdict::ToHost(HostReason::NotOurs), "nobody asked");
 }
+
+mod errors;

@@ -48,7 +48,7 @@ impl<'a> Frame<'a> {
     pub fn data(&self) -> &[u8] {
         let start = self.start as usize;
         // SAFETY: the packet lies inside its buffer: `new` asserts it, and no method moves an end outwards further
-        // than to the buffer's start.
+        // than to the buffer's.
         unsafe { self.buffer.get_unchecked(start..start + self.len as usize) }
     }
 
@@ -98,6 +98,17 @@ impl<'a> Frame<'a> {
             self.len = len as u32;
         }
     }
+
+    /// Puts another packet in the packet's place. It starts where that did, or earlier if it would not end in the
+    /// buffer. `false`, and nothing changes, if the buffer is too small.
+    #[must_use]
+    pub fn replace(&mut self, packet: &[u8]) -> bool {
+        let Some(latest) = self.buffer.len().checked_sub(packet.len()) else { return false };
+        let start = latest.min(self.start as usize);
+        self.buffer[start..start + packet.len()].copy_from_slice(packet);
+        (self.start, self.len) = (start as u32, packet.len() as u32);
+        true
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +127,21 @@ mod tests {
         assert_eq!(frame.data(), [1; 30]);
         frame.truncate(3);
         assert_eq!(frame.data(), [1; 3]);
+    }
+
+    #[test]
+    fn another_packet_takes_the_place_of_one_wherever_it_fits() {
+        let mut buffer = [7; 30];
+        let mut frame = Frame::new(&mut buffer, 10, 5, InterfaceId(0));
+        assert!(frame.replace(&[1; 20]));
+        assert_eq!((frame.start(), frame.data()), (10, &[1; 20][..]));
+        assert!(frame.replace(&[2; 25]));
+        assert_eq!((frame.start(), frame.data()), (5, &[2; 25][..]));
+        assert!(!frame.replace(&[3; 31]));
+        assert_eq!((frame.start(), frame.data()), (5, &[2; 25][..]));
+        assert!(frame.replace(&[]) && frame.data().is_empty());
+        assert!(frame.replace(&[4; 30]));
+        assert_eq!(frame.start(), 0);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl VerdictCounts {
         match verdict {
             Verdict::Forward(_) => self.forwarded += 1,
             Verdict::ToHost(reason) => self.to_host[reason as usize] += 1,
-            Verdict::Drop(reason) => self.dropped[reason as usize] += 1,
+            Verdict::Drop(reason) | Verdict::Answer(_, reason) => self.dropped[reason as usize] += 1,
         }
     }
 

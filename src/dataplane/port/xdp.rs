@@ -229,7 +229,7 @@ impl XdpPort {
         }
         for (desc, &(verdict, start, len)) in received.iter_mut().zip(&outcomes) {
             let sending = match verdict {
-                Verdict::Forward(egress) => self.stage(desc, egress, start, len),
+                Verdict::Forward(egress) | Verdict::Answer(egress, _) => self.stage(desc, egress, start, len),
                 Verdict::ToHost(_) => {
                     self.hand_over(ingress, desc, start, len);
                     false

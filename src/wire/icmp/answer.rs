@@ -13,8 +13,17 @@ pub enum Complaint {
     },
     /// Nobody takes it at its port.
     PortUnreachable,
+    /// Its way ends before its host.
+    HostUnreachable,
     /// It may not travel another hop.
     TimeExceeded,
+    /// What somebody else said of it, to be passed on in the same family.
+    AsTold {
+        /// Type and code.
+        kind: (u8, u8),
+        /// The four bytes behind the checksum.
+        word: u32,
+    },
 }
 
 /// The longest answer in IPv4 (RFC 1812, 4.3.2.3), and in IPv6 (RFC 4443, 2.4 c), where it is the least that every link
@@ -67,7 +76,9 @@ pub fn answer_v4(received: &[u8], source: u32, complaint: Complaint, out: &mut [
         // RFC 1191: the MTU stands in the last two of the four bytes.
         Complaint::TooBig { mtu_bytes } => (v4::UNREACHABLE, v4::FRAGMENTATION_NEEDED, u32::from(mtu_bytes)),
         Complaint::PortUnreachable => (v4::UNREACHABLE, v4::PORT, 0),
+        Complaint::HostUnreachable => (v4::UNREACHABLE, v4::HOST, 0),
         Complaint::TimeExceeded => (v4::TIME_EXCEEDED, 0, 0),
+        Complaint::AsTold { kind: (kind, code), word } => (kind, code, word),
     };
     let (head, message) = out.split_at_mut(IPV4);
     head.copy_from_slice(&outer);
@@ -113,7 +124,9 @@ pub fn answer_v6(received: &[u8], source: u128, complaint: Complaint, out: &mut 
     let (kind, code, word) = match complaint {
         Complaint::TooBig { mtu_bytes } => (v6::TOO_BIG, 0, u32::from(mtu_bytes).max(LONGEST_V6 as u32)),
         Complaint::PortUnreachable => (v6::UNREACHABLE, v6::PORT, 0),
+        Complaint::HostUnreachable => (v6::UNREACHABLE, v6::ADDRESS, 0),
         Complaint::TimeExceeded => (v6::TIME_EXCEEDED, 0, 0),
+        Complaint::AsTold { kind: (kind, code), word } => (kind, code, word),
     };
     let (head, message) = out.split_at_mut(IPV6);
     head.copy_from_slice(&outer);
@@ -191,7 +204,9 @@ mod tests {
         prop_oneof![
             any::<u16>().prop_map(|mtu_bytes| Complaint::TooBig { mtu_bytes }),
             Just(Complaint::PortUnreachable),
+            Just(Complaint::HostUnreachable),
             Just(Complaint::TimeExceeded),
+            any::<u32>().prop_map(|word| Complaint::AsTold { kind: (200, 7), word }),
         ]
     }
 
@@ -290,6 +305,8 @@ mod tests {
             let kind = match complaint {
                 Complaint::TooBig { mtu_bytes } => Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu_bytes }),
                 Complaint::PortUnreachable => Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Port),
+                Complaint::HostUnreachable => Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host),
+                Complaint::AsTold { kind: (type_u8, code_u8), word } => Icmpv4Type::Unknown { type_u8, code_u8, bytes5to8: word.to_be_bytes() },
                 Complaint::TimeExceeded => Icmpv4Type::TimeExceeded(icmpv4::TimeExceededCode::TtlExceededInTransit),
             };
             let mut expected = Vec::new();
@@ -314,6 +331,8 @@ mod tests {
             let kind = match complaint {
                 Complaint::TooBig { mtu_bytes } => Icmpv6Type::PacketTooBig { mtu: u32::from(mtu_bytes).max(1280) },
                 Complaint::PortUnreachable => Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Port),
+                Complaint::HostUnreachable => Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Address),
+                Complaint::AsTold { kind: (type_u8, code_u8), word } => Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8: word.to_be_bytes() },
                 Complaint::TimeExceeded => Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded),
             };
             let mut expected = Vec::new();

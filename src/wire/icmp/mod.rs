@@ -35,6 +35,7 @@ mod v4 {
     pub(super) const TIME_EXCEEDED: u8 = 11;
     pub(super) const PARAMETER_PROBLEM: u8 = 12;
     /// Codes of unreachable.
+    pub(super) const HOST: u8 = 1;
     pub(super) const PORT: u8 = 3;
     pub(super) const FRAGMENTATION_NEEDED: u8 = 4;
 }
@@ -46,7 +47,8 @@ mod v6 {
     pub(super) const TIME_EXCEEDED: u8 = 3;
     pub(super) const FIRST_MESSAGE: u8 = 128;
     pub(super) const REDIRECT: u8 = 137;
-    /// The code of unreachable.
+    /// Codes of unreachable.
+    pub(super) const ADDRESS: u8 = 3;
     pub(super) const PORT: u8 = 4;
 }
 

@@ -1,0 +1,85 @@
+//! ICMP errors about a connection's packets, on the connection's ways: translated by NAT, and as any other packet by
+//! DR and TUN.
+
+use super::{admit, without_padding};
+use crate::dataplane::decision::{Decision, How, Six};
+use crate::dataplane::nexthop::Hop;
+use crate::dataplane::port::Frame;
+use crate::dataplane::verdict::DropReason;
+use crate::wire::icmp::{Quoted, translate_v4, translate_v6};
+use crate::wire::parse::Packet;
+use crate::wire::rewrite::{End, V4End};
+use crate::wire::rewrite6::V6End;
+use crate::wire::{ETHERNET, rewrite, rewrite6};
+
+/// Sends an error about a server's packet to the server, which finds its own packet quoted.
+///
+/// # Errors
+/// The error may not go this way, and is as it was.
+pub fn to_server(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    quoted: &Quoted,
+    decision: &Decision,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    match &decision.how {
+        How::Nat { there, .. } => translate(frame, packet, quoted, End::Src, there.end(), hop),
+        How::Six(six) => match &**six {
+            Six::Nat { there, .. } => translate6(frame, packet, quoted, End::Src, there.end(), hop),
+            _ => super::to_server(frame, packet, decision, hop),
+        },
+        _ => super::to_server(frame, packet, decision, hop),
+    }
+}
+
+/// Sends an error about a masqueraded client's packet to the client, which finds its own packet quoted.
+///
+/// # Errors
+/// As [`to_server`]'s.
+pub fn to_client(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    quoted: &Quoted,
+    decision: &Decision,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    match &decision.how {
+        How::Nat { back, .. } => translate(frame, packet, quoted, End::Dst, back.end(), hop),
+        How::Six(six) => match &**six {
+            Six::Nat { back, .. } => translate6(frame, packet, quoted, End::Dst, back.end(), hop),
+            _ => Err(DropReason::NoRealServer),
+        },
+        How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),
+    }
+}
+
+fn translate(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    quoted: &Quoted,
+    end: End,
+    new: V4End,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    admit(packet, hop, 0)?;
+    without_padding(frame, packet);
+    translate_v4(&mut frame.data_mut()[ETHERNET..], quoted, end, new);
+    rewrite::route(frame.data_mut(), &hop.macs);
+    Ok(())
+}
+
+fn translate6(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    quoted: &Quoted,
+    end: End,
+    new: V6End,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    admit(packet, hop, 0)?;
+    without_padding(frame, packet);
+    translate_v6(&mut frame.data_mut()[ETHERNET..], quoted, end, new);
+    rewrite6::route(frame.data_mut(), &hop.macs);
+    Ok(())
+}
