@@ -11,7 +11,7 @@ use lvx::dataplane::snapshot::{Published, Services, Snapshot};
 use lvx::dataplane::verdict::Verdict;
 use lvx::net::{Endpoint, InterfaceId, Mac, Proto, Tick};
 use lvx::service::{
-    Method, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, VirtualService,
+    Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, VirtualService,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -316,6 +316,7 @@ pub fn publish(table: &Table, published: &Published, method: Method, servers: u3
         endpoint: Endpoint::v4(VIP.into(), 80),
         scheduler: SchedulerName::Rr,
         options: SchedulerOptions::default(),
+        policy: Policy::default(),
         reals: (0..servers).map(real).collect(),
     };
     let services = Arc::new(Services::new(ServiceTable::new(vec![service]), None));

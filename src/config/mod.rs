@@ -11,7 +11,7 @@ pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{parse, read};
 
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Method, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -157,6 +157,8 @@ pub struct Service {
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
+    /// `no_server` (default icmp) and `mss_clamp` (default true).
+    pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,
 }

@@ -223,7 +223,7 @@ impl Table {
     }
 
     /// What nearly every packet is: one of the connection that `lookup` points to, which changes nothing but that it
-    /// was seen. `None`, and nothing was done, for every other: then [`Table::find`] and [`Table::touch`] say more.
+    /// was seen, and is no SYN of a connection whose replies pass elsewhere. `None`, and nothing was done, for every other: then [`Table::find`] and [`Table::touch`] say more.
     #[inline(always)]
     pub fn pass(
         &self,
@@ -237,7 +237,7 @@ impl Table {
         let entry = self.slab.get(reference.slot() as usize)?;
         let found = self.confirm(entry, reference, key)?;
         let (phase, seen) = (found.meta.phase(), entry.seen());
-        let same = tcp::next(phase, found.direction(), flags) == phase;
+        let same = tcp::stays(phase, found.direction(), flags);
         if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
             return None;
         }

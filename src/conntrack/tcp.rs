@@ -72,12 +72,20 @@ const fn moved(phase: Phase, row: usize, direction: usize) -> Phase {
     Phase::new(next, phase.is_input_only() && !reply)
 }
 
+/// What no phase has: set where a segment is worth a look although the state may stay as it is. That is a client's SYN
+/// whose answer bypasses the director: a repeated one has to leave as the first did, with its MSS lowered.
+const LOOK: u8 = Phase::BITS + 1;
+
 /// The three tables as one: phase 6 bits, row 3 bits, direction 1 bit.
 const TABLE: [Phase; 1024] = {
     let mut table = [Phase(0); 1024];
     let mut at = 0;
     while at < table.len() {
-        table[at] = moved(Phase(at as u8 & Phase::BITS), at >> 6 & 7, at >> 9);
+        let (phase, row, direction) = (Phase(at as u8 & Phase::BITS), at >> 6 & 7, at >> 9);
+        let is_syn = row == 0 && direction == Direction::Original as usize && phase.is_input_only();
+        let is_udp = phase.state() as usize >= 11;
+        let look = if is_syn && !is_udp { LOOK } else { 0 };
+        table[at] = Phase(moved(phase, row, direction).0 | look);
         at += 1;
     }
     table
@@ -97,6 +105,17 @@ const ROW: [u16; 32] = {
 /// The phase after a segment with these flags. A reply seen ends input-only for good.
 #[inline]
 pub(super) fn next(phase: Phase, direction: Direction, flags: TcpFlags) -> Phase {
+    Phase(at(phase, direction, flags).0 & Phase::BITS)
+}
+
+/// Whether a segment leaves the phase as it is, and is not worth a look of its own.
+#[inline]
+pub(super) fn stays(phase: Phase, direction: Direction, flags: TcpFlags) -> bool {
+    at(phase, direction, flags) == phase
+}
+
+#[inline]
+fn at(phase: Phase, direction: Direction, flags: TcpFlags) -> Phase {
     let row = ROW[(flags.0 & 31) as usize] as usize;
     TABLE[((direction as usize) << 9 | row | phase.0 as usize) & 1023]
 }
@@ -127,6 +146,9 @@ mod tests {
     fn a_reply_ends_input_only_for_good_and_udp_has_no_phases() {
         let opened = Phase::new(SR, true);
         assert_eq!(next(opened, Original, SYN), opened);
+        assert!(!stays(opened, Original, SYN), "a repeated SYN is looked at");
+        assert!(stays(Phase::new(SR, false), Original, SYN));
+        assert!(stays(Phase::new(ES, true), Original, ACK) && !stays(opened, Original, ACK));
         assert_eq!(next(opened, Reply, TcpFlags(0x12)), Phase::new(SR, false));
         let udp = Phase::new(State::Udp, false);
         assert!(

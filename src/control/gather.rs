@@ -24,6 +24,9 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
         };
         (reason.name(), sum(&|counters| counters.dropped(reason)) + later)
     }));
+    let answered_by_reason = named(
+        DropReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.answered(reason)))),
+    );
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped = dropped_by_reason.values().sum();
@@ -41,6 +44,9 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
             bytes_each: table.bytes() as f64 / table.capacity() as f64,
         },
         dropped_by_reason,
+        answered_by_reason,
+        unanswered: sum(&|counters| counters.unanswered.get()),
+        related: sum(&|counters| counters.related.get()),
         port,
         services,
     }

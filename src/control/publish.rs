@@ -101,6 +101,7 @@ impl Publisher {
             endpoint: service.endpoint,
             scheduler: service.scheduler,
             options: service.options,
+            policy: service.policy,
             reals: service
                 .reals
                 .iter()

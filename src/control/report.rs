@@ -24,6 +24,12 @@ pub struct Report {
     pub dropped: u64,
     /// The same by reason; adds up to `dropped`.
     pub dropped_by_reason: BTreeMap<String, u64>,
+    /// Those of the dropped whose senders were told, by an ICMP error or a reset, by the same reasons.
+    pub answered_by_reason: BTreeMap<String, u64>,
+    /// Those whose senders were not told, since there were too many.
+    pub unanswered: u64,
+    /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
+    pub related: u64,
     /// The connection table.
     pub connections: Connections,
     /// The AF_XDP ports; all 0 in a replay.

@@ -1,9 +1,10 @@
-//! What the road itself answers to a packet that goes no further: an ICMP error, put in the packet's place.
+//! What the road itself answers to a packet that goes no further: an ICMP error or a reset, put in the packet's place.
 
 use super::port::Frame;
 use crate::net::Tick;
-use crate::wire::ETHERNET;
 use crate::wire::icmp::{Complaint, answer_v4, answer_v6};
+use crate::wire::parse::Packet;
+use crate::wire::{ETHERNET, IPV4, reset};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -33,6 +34,28 @@ pub fn complain(
     ethernet[..12].copy_from_slice(macs);
     ethernet[12..].copy_from_slice(&kind);
     frame.replace(&out[..ETHERNET + len])
+}
+
+/// Puts the reset for a segment in its place. `macs` begin the new frame.
+///
+/// `false`, and nothing changes, if it must not be reset or the buffer is too small.
+#[must_use]
+pub fn reset(frame: &mut Frame<'_>, packet: &Packet, macs: &[u8; 12]) -> bool {
+    let mut reset = [0; reset::LONGEST];
+    let Some(segment) = frame.data().get(ETHERNET..) else { return false };
+    let l4 = (packet.l4 as usize).saturating_sub(ETHERNET);
+    let Some(len) = reset::answer(segment, l4, &mut reset) else { return false };
+    let kind = if packet.key.is_v4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+    let mut out = [0; ETHERNET + reset::LONGEST];
+    out[..12].copy_from_slice(macs);
+    out[12..ETHERNET].copy_from_slice(&kind);
+    out[ETHERNET..].copy_from_slice(&reset);
+    frame.replace(&out[..ETHERNET + len])
+}
+
+/// Whether routers may fragment the packet: it is of IPv4, without DF.
+pub fn may_be_fragmented(frame: &Frame<'_>) -> bool {
+    frame.data().get(ETHERNET..).is_some_and(|ip| ip.len() >= IPV4 && ip[0] >> 4 == 4 && ip[6] & 0x40 == 0)
 }
 
 /// The MACs of an answer to whoever sent the frame, over the link that it came by; `None` if it was sent to more than

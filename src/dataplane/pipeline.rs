@@ -211,7 +211,7 @@ impl Road {
             let table = self.tracker.table();
             let Pending { packet, lookup, .. } = pending;
             match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
-                Some(found) => self.forward(frame, packet, found, view.snapshot),
+                Some(found) => self.forward(frame, packet, found, view),
                 None => self.look_on(frame, pending, view),
             }
         }
@@ -247,13 +247,14 @@ impl Road {
                 return self.miss(frame, pending, view);
             }
         }
-        self.forward(frame, &pending.packet, found, view.snapshot);
+        self.clamp(frame, &pending.packet, found, view.snapshot);
+        self.forward(frame, &pending.packet, found, view);
     }
 
     /// Applies a connection's decision.
     #[inline(always)]
-    fn forward(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: Found, snapshot: &Snapshot) {
-        let real = found.real();
+    fn forward(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: Found, view: View<'_>) {
+        let (real, snapshot) = (found.real(), view.snapshot);
         match found.direction() {
             Direction::Original => {
                 let Some((decision, hop)) = snapshot.towards(real) else {
@@ -266,7 +267,7 @@ impl Road {
                         counters.in_bytes.add(packet.ip_len as u64);
                         self.send(frame, hop);
                     }
-                    Err(reason) => self.refuse(frame, reason),
+                    Err(reason) => self.turn_back(frame, packet, found, reason, view),
                 }
             }
             Direction::Reply => {
@@ -284,7 +285,7 @@ impl Road {
                         counters.out_bytes.add(packet.ip_len as u64);
                         self.send(frame, &hop);
                     }
-                    Err(reason) => self.refuse(frame, reason),
+                    Err(reason) => self.turn_back(frame, packet, found, reason, view),
                 }
             }
         }
@@ -382,10 +383,11 @@ impl Road {
         match opened {
             Ok(Opened::New(found)) => {
                 self.opened(found, lacking, snapshot);
-                self.forward(frame, packet, found, snapshot);
+                self.clamp(frame, packet, found, snapshot);
+                self.forward(frame, packet, found, view);
             }
             Ok(Opened::Already(found)) => self.move_on(frame, pending, found, view),
-            Err(Refused::NoServer) => self.refuse(frame, DropReason::NoRealServer),
+            Err(Refused::NoServer) => self.turn_away(frame, packet, view),
             Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
     }

@@ -7,7 +7,7 @@ use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{RealId, RealServer, ServiceTable, VirtualService};
+use crate::service::{Policy, RealId, RealServer, ServiceTable, VirtualService};
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -53,6 +53,12 @@ impl Services {
     /// The services, by address.
     pub fn table(&self) -> &ServiceTable {
         &self.table
+    }
+
+    /// How the packets of the service that this key addresses are treated.
+    pub fn policy(&self, key: &FlowKey) -> Policy {
+        let service = self.table.addressed_by(key).and_then(|at| self.table.services().get(at));
+        service.map_or_else(Policy::default, |service| service.policy)
     }
 
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
@@ -195,7 +201,7 @@ mod tests {
     use crate::dataplane::decision::{How, Six};
     use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
     use crate::net::{Mac, Prefix, Proto};
-    use crate::service::{Live, Method, SchedulerName, SchedulerOptions, Standing, Thresholds};
+    use crate::service::{Live, Method, Policy, SchedulerName, SchedulerOptions, Standing, Thresholds};
     use crate::wire::encap::Envelope;
 
     fn hops() -> NextHops {
@@ -234,6 +240,7 @@ mod tests {
             endpoint: vip.parse().unwrap(),
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
+            policy: Policy::default(),
             reals: vec![real],
         };
         let services = Services::new(ServiceTable::new(vec![service]), None);
@@ -291,6 +298,7 @@ mod tests {
                 endpoint: vip,
                 scheduler: SchedulerName::Lblc,
                 options: SchedulerOptions::default(),
+                policy: Policy::default(),
                 reals: vec![server(0), server(1)],
             };
             Services::new(ServiceTable::new(vec![service]), before)

@@ -189,6 +189,39 @@ impl RealServer {
     }
 }
 
+/// What becomes of packets that would open a connection when no server may take one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NoServer {
+    /// The client hears that the port is unreachable, as from IPVS.
+    #[default]
+    Icmp,
+    /// The client's connection is reset; TCP alone.
+    Reset,
+    /// The client hears nothing.
+    Drop,
+}
+
+/// The largest MSS that a client's SYN may announce on its way through a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MssClamp {
+    /// Whatever it announces.
+    Off,
+    /// What fits the way to the server beside the outer header.
+    #[default]
+    Fit,
+    /// So many bytes.
+    Bytes(u16),
+}
+
+/// What the operator chose for a service's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Policy {
+    /// When no server may take a new connection.
+    pub no_server: NoServer,
+    /// In tunnels.
+    pub mss_clamp: MssClamp,
+}
+
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.
 #[derive(Debug, Clone)]
 pub struct VirtualService {
@@ -202,6 +235,8 @@ pub struct VirtualService {
     pub scheduler: SchedulerName,
     /// How it is to do so.
     pub options: SchedulerOptions,
+    /// How its packets are treated beside.
+    pub policy: Policy,
     /// In the operator's order, which is the order schedulers use.
     pub reals: Vec<RealServer>,
 }

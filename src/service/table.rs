@@ -78,7 +78,7 @@ const fn pack(proto: Proto, addr: u32, port: u16) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{SchedulerName, SchedulerOptions};
+    use crate::service::{Policy, SchedulerName, SchedulerOptions};
 
     #[test]
     fn a_packet_finds_its_service_in_both_families_and_protocols() {
@@ -95,6 +95,7 @@ mod tests {
             endpoint: endpoint.parse().unwrap(),
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
+            policy: Policy::default(),
             reals: Vec::new(),
         };
         let table = ServiceTable::new(at.iter().map(service).collect());
@@ -117,6 +118,7 @@ mod tests {
                 endpoint: vip(i),
                 scheduler: SchedulerName::Rr,
                 options: SchedulerOptions::default(),
+                policy: Policy::default(),
                 reals: Vec::new(),
             };
             let table = ServiceTable::new((0..count).map(service).collect());

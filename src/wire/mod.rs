@@ -7,7 +7,9 @@ pub mod checksum;
 pub mod encap;
 pub mod icmp;
 pub mod ipv6;
+pub mod mss;
 pub mod parse;
+pub mod reset;
 pub mod rewrite;
 pub mod rewrite6;
 

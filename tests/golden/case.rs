@@ -32,6 +32,8 @@ pub struct Case {
     sent: Vec<Sent>,
     to_host: BTreeMap<&'static str, u64>,
     dropped: BTreeMap<&'static str, u64>,
+    answered: BTreeMap<&'static str, u64>,
+    related: u64,
 }
 
 struct Service {
@@ -74,6 +76,8 @@ impl Case {
             sent: Vec::new(),
             to_host: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            related: 0,
         }
     }
 
@@ -198,6 +202,55 @@ impl Case {
         *self.dropped.entry(reason).or_default() += 1;
     }
 
+    /// A client's frame is dropped, and the client is told by this frame.
+    pub fn answers_instead(&mut self, at: u64, frame: Vec<u8>, reason: &'static str, answer: Vec<u8>) {
+        self.answers_instead_to(at, ETH0, frame, reason, answer);
+    }
+
+    /// A frame is dropped, and who sent it is told by this frame, where it came from.
+    pub fn answers_instead_to(
+        &mut self,
+        at: u64,
+        ingress: &'static str,
+        frame: Vec<u8>,
+        reason: &'static str,
+        answer: Vec<u8>,
+    ) {
+        let time = self.comes(at, ingress, frame);
+        self.goes(time, ingress, answer);
+        *self.dropped.entry(reason).or_default() += 1;
+        *self.answered.entry(reason).or_default() += 1;
+    }
+
+    /// An ICMP error about a packet of a server goes on to the server, as `sent`.
+    pub fn concerns_server(&mut self, at: u64, frame: Vec<u8>, vip: (Ip, u16), server: usize, sent: Vec<u8>) {
+        let traffic = self.traffic(vip, server);
+        traffic.inward.0 += 1;
+        traffic.inward.1 += frame.len() as u64 - 14;
+        self.related += 1;
+        let time = self.comes(at, ETH0, frame);
+        self.goes(time, ETH1, sent);
+    }
+
+    /// An ICMP error about a client's packet goes on to the client, as `sent`. Of a masqueraded `server` it is counted as
+    /// traffic.
+    pub fn concerns_client(
+        &mut self,
+        at: u64,
+        frame: Vec<u8>,
+        server: Option<((Ip, u16), usize)>,
+        sent: Vec<u8>,
+    ) {
+        if let Some((vip, server)) = server {
+            let traffic = self.traffic(vip, server);
+            traffic.outward.0 += 1;
+            traffic.outward.1 += frame.len() as u64 - 14;
+        }
+        self.related += 1;
+        let time = self.comes(at, ETH1, frame);
+        self.goes(time, ETH0, sent);
+    }
+
     /// A connection is opened to a server, whether its packets reach it or not.
     pub fn opened(&mut self, vip: (Ip, u16), server: usize) {
         self.traffic(vip, server).connections += 1;
@@ -267,11 +320,13 @@ impl Case {
         };
         json!({
             "packets": self.inputs.values().map(Vec::len).sum::<usize>(),
-            "forwarded": self.sent.len(),
+            "forwarded": self.sent.len() as u64 - self.answered.values().sum::<u64>(),
             "to_host": self.to_host.values().sum::<u64>(),
             "to_host_by_reason": self.to_host,
             "dropped": self.dropped.values().sum::<u64>(),
             "dropped_by_reason": self.dropped,
+            "answered_by_reason": self.answered,
+            "related": self.related,
             "services": self.services.iter().map(service).collect::<Vec<Value>>(),
         })
     }

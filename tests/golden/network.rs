@@ -7,7 +7,8 @@
 //!                                                        -- router .254 -- servers 198.51.100.21 .22
 //! ```
 
-use super::packet::{Ip, Mac, Packet};
+use super::packet::{Ip, Mac, Packet, icmp_error};
+use etherparse::Icmpv4Type;
 use lvx::service::Method;
 
 pub const ETH0: &str = "eth0";
@@ -107,7 +108,7 @@ impl Server {
     }
 
     /// The MAC of the next hop towards it, out of eth1.
-    fn mac(&self) -> Mac {
+    pub fn mac(&self) -> Mac {
         match self.method {
             Method::Tun => INNER_ROUTER_MAC,
             Method::Nat | Method::Dr => [2, 0, 0, 0, 0, self.rip[3] / 10 * 16 + self.rip[3] % 10],
@@ -140,4 +141,11 @@ impl Server {
 /// The frame that must reach the client, out of eth0, when a server answers with `packet`.
 pub fn client_receives(packet: &Packet, vip: (Ip, u16)) -> Vec<u8> {
     Packet { src: vip, ..packet.hop(ETH0_MAC, ROUTER_MAC) }.frame()
+}
+
+/// The frame by which the VIP tells a client what is wrong with a packet of its.
+pub fn vip_complains(kind: Icmpv4Type, about: &Packet) -> Vec<u8> {
+    let packet = about.ip();
+    let quote = &packet[..packet.len().min(548)];
+    icmp_error((ETH0_MAC, ROUTER_MAC), (about.dst.0, about.src.0, 64), kind, quote)
 }

@@ -3,8 +3,8 @@
 
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, SlicedPacket, TcpHeader, TransportSlice,
-    UdpHeader,
+    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, SlicedPacket,
+    TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
 };
 
 pub type Mac = [u8; 6];
@@ -25,6 +25,8 @@ pub struct Packet {
     /// IP options, a multiple of 4 bytes.
     pub options: &'static [u8],
     pub segment: Segment,
+    /// The MSS that a TCP segment announces.
+    pub mss: Option<u16>,
     pub payload: Vec<u8>,
 }
 
@@ -51,6 +53,7 @@ impl Packet {
             dont_fragment: true,
             options: &[],
             segment: Segment::Tcp(flags),
+            mss: None,
             payload: Vec::new(),
         }
     }
@@ -124,6 +127,7 @@ impl Packet {
 
     fn ip_header(&self) -> Ipv4Header {
         let (len, proto) = match self.segment {
+            Segment::Tcp(_) if self.mss.is_some() => (24, IpNumber::TCP),
             Segment::Tcp(_) => (20, IpNumber::TCP),
             Segment::Udp | Segment::BareUdp => (8, IpNumber::UDP),
         };
@@ -146,6 +150,9 @@ impl Packet {
                 (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) =
                     (has('F'), has('S'), has('R'), has('P'), has('A'));
                 tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
+                let options: Vec<_> =
+                    self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
+                tcp.set_options(&options).unwrap();
                 tcp.checksum = tcp.calc_checksum_ipv4(ip, &self.payload).unwrap();
                 tcp.to_bytes().to_vec()
             }
@@ -169,6 +176,23 @@ fn set_tos(ip: &mut Ipv4Header, tos: u8) {
 /// An Ethernet II frame.
 pub fn ethernet(to: Mac, from: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&to[..], &from, &ethertype.to_be_bytes(), payload].concat()
+}
+
+/// An ICMP error about a packet, which begins with its IP header, as a host sends it.
+pub fn icmp_error(
+    macs: (Mac, Mac),
+    (src, dst, ttl): (Ip, Ip, u8),
+    kind: Icmpv4Type,
+    quote: &[u8],
+) -> Vec<u8> {
+    let message = Icmpv4Header::with_checksum(kind, quote).to_bytes();
+    let mut ip =
+        Ipv4Header::new((message.len() + quote.len()) as u16, ttl, IpNumber::ICMP, src, dst).unwrap();
+    set_tos(&mut ip, 0xc0);
+    ip.identification = u16::from_be_bytes([quote[4], quote[5]]);
+    ip.dont_fragment = false;
+    ip.header_checksum = ip.calc_header_checksum();
+    ethernet(macs.1, macs.0, 0x0800, &[&ip.to_bytes()[..], &message, quote].concat())
 }
 
 /// A frame with another IP header, which is given a right checksum unless `change` breaks it later.
@@ -207,6 +231,10 @@ fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
         }
         TransportSlice::Udp(udp) if udp.checksum() != 0 => {
             (udp.checksum(), udp.to_header().calc_checksum_ipv4(&ip, udp.payload()).unwrap())
+        }
+        TransportSlice::Icmpv4(icmp) => {
+            let sum = Sum16BitWords::new().add_slice(icmp.slice()).ones_complement();
+            return (sum != 0).then(|| format!("the ICMP message sums up to {sum:04x}"));
         }
         _ => return None,
     };

@@ -1,9 +1,13 @@
 //! What is dropped, and what is left to the host.
 
 use super::case::Case;
-use super::network::{DNS, ETH0_MAC, ETH1, HTTP, NETWORK, ROUTER_MAC, Server, VIP, client, dr, nat, tun};
-use super::packet::{Packet, ethernet, fragment, with_header};
-use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder, VlanId};
+use super::errors::{EXPIRED, UNREACHABLE, needed};
+use super::network::{
+    DIP, DNS, ETH0_MAC, ETH1, ETH1_MAC, HTTP, NETWORK, ROUTER_MAC, Server, VIP, client, dr, nat, tun,
+    vip_complains,
+};
+use super::packet::{Packet, ethernet, fragment, icmp_error, with_header};
+use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, Icmpv4Type, PacketBuilder, VlanId};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -39,7 +43,8 @@ fn syn(n: u8) -> Packet {
 fn ttl() -> Case {
     let mut case = Case::new(
         "ttl",
-        "A packet with a TTL of 2 goes on with 1; with 1 or 0 it is dropped (ttl_expired), whatever the method.",
+        "A packet with a TTL of 2 goes on with 1; with 1 or 0 it is dropped (ttl_expired), whatever the method, and its \
+         sender is told: a client by the VIP, a masqueraded server by the director's address on its side.",
     )
     .web("rr", &[nat(11, 8080), dr(12, 80), tun(21, 80)]);
     for n in 1..=3 {
@@ -47,12 +52,22 @@ fn ttl() -> Case {
         case.opens(10 * u64::from(n), &Packet { ttl: 2, ..syn(n) }, server);
         for ttl in [0, 1] {
             let last = Packet { ttl, ..Packet::tcp("A", client(n), HTTP) };
-            case.drops(10 * u64::from(n) + 1 + u64::from(ttl), last.frame(), "ttl_expired");
+            let answer = vip_complains(EXPIRED, &last);
+            case.answers_instead(10 * u64::from(n) + 1 + u64::from(ttl), last.frame(), "ttl_expired", answer);
         }
     }
     let spent = nat(11, 8080).answers(Packet::tcp("SA", HTTP, client(1)));
-    case.drops_from(50, ETH1, Packet { ttl: 1, ..spent }.frame(), "ttl_expired");
+    let spent = Packet { ttl: 1, ..spent };
+    let answer = dip_complains(EXPIRED, &nat(11, 8080), &spent);
+    case.answers_instead_to(50, ETH1, spent.frame(), "ttl_expired", answer);
     case
+}
+
+/// The frame by which the director tells a masqueraded server what is wrong with a packet of its.
+fn dip_complains(kind: Icmpv4Type, to: &Server, about: &Packet) -> Vec<u8> {
+    let packet = about.ip();
+    let quote = &packet[..packet.len().min(548)];
+    icmp_error((ETH1_MAC, to.mac()), (DIP, to.rip, 64), kind, quote)
 }
 
 fn wrong_ip_checksum() -> Case {
@@ -143,12 +158,14 @@ fn bad_version() -> Case {
 fn no_real_server() -> Case {
     let mut case = Case::new(
         "no_real_server",
-        "A service whose servers all have weight 0 takes no new connection: dropped (no_real_server).",
+        "A service whose servers all have weight 0 takes no new connection: dropped (no_real_server), and the client \
+         hears from the VIP that the port is unreachable, as from IPVS.",
     )
     .web("wlc", &[nat(11, 8080).weighing(0), dr(12, 80).weighing(0)])
     .dns("rr", &[]);
-    case.drops(0, syn(1).frame(), "no_real_server");
-    case.drops(1, Packet::udp(client(1), DNS, b"question").frame(), "no_real_server");
+    for (at, packet) in [(0, syn(1)), (1, Packet::udp(client(1), DNS, b"question"))] {
+        case.answers_instead(at, packet.frame(), "no_real_server", vip_complains(UNREACHABLE, &packet));
+    }
     case
 }
 
@@ -206,17 +223,24 @@ fn no_neighbour() -> Case {
 fn too_big() -> Case {
     let mut case = Case::new(
         "too_big",
-        "A packet beyond the MTU of the way out is dropped (too_big): 1501 bytes, or 1481 before a tunnel's header.",
+        "A packet beyond the MTU of the way out is dropped (too_big): 1501 bytes, or 1481 before a tunnel's header; its \
+         sender hears what fits, unless it lets routers fragment.",
     )
     .web("rr", &[nat(11, 8080), dr(12, 80), tun(21, 80)]);
     for (n, payload) in [(1, 1461), (2, 1461), (3, 1441)] {
         let server = usize::from(n) - 1;
         case.opens(10 * u64::from(n), &syn(n), server);
         let data = Packet::tcp("A", client(n), HTTP).with(vec![0; payload]);
-        case.drops(10 * u64::from(n) + 5, data.frame(), "too_big");
+        let fits = if n == 3 { 1480 } else { 1500 };
+        let answer = vip_complains(needed(fits), &data);
+        case.answers_instead(10 * u64::from(n) + 5, data.frame(), "too_big", answer);
+        let fragmentable = Packet { dont_fragment: false, ..data };
+        case.drops(10 * u64::from(n) + 6, fragmentable.frame(), "too_big");
     }
     let answer = nat(11, 8080).answers(Packet::tcp("A", HTTP, client(1)));
-    case.drops_from(50, ETH1, answer.with(vec![0; 1461]).frame(), "too_big");
+    let answer = answer.with(vec![0; 1461]);
+    let told = dip_complains(needed(1500), &nat(11, 8080), &answer);
+    case.answers_instead_to(50, ETH1, answer.frame(), "too_big", told);
     case
 }
 

@@ -99,6 +99,10 @@ impl fmt::Display for Replayed {
         writeln!(f, "forwarded  {forwarded:>12}")?;
         writeln!(f, "to host    {to_host:>12}{}", reasons(to_host_by_reason))?;
         writeln!(f, "dropped    {dropped:>12}{}", reasons(dropped_by_reason))?;
+        let answered = &self.report.answered_by_reason;
+        if !answered.is_empty() {
+            writeln!(f, "answered   {:>12}{}", answered.values().sum::<u64>(), reasons(answered))?;
+        }
         for service in &self.report.services {
             write!(f, "\n{}", ServiceTable(service))?;
         }

@@ -2,11 +2,14 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
-use super::value::{address_and_port, integer, name, one_of, prime, quoted};
+use super::value::{address_and_port, integer, name, one_of, prime, quoted, wrong_type};
 use crate::config::{Real, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
-use crate::service::{Method, RealId, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{
+    Method, MssClamp, NoServer, Policy, RealId, SchedulerName, SchedulerOptions, Thresholds,
+};
 use ::toml::Spanned;
+use ::toml::de::DeValue;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -38,6 +41,12 @@ const MH_TABLE_SIZES: RangeInclusive<u32> = 251..=1_000_003;
 
 /// As many connections as a director holds.
 const MAX_THRESHOLD: u32 = 200_000_000;
+
+const NO_SERVER: [(&str, NoServer); 3] =
+    [("icmp", NoServer::Icmp), ("reset", NoServer::Reset), ("drop", NoServer::Drop)];
+
+/// From what every host takes (RFC 9293, 3.7.1) to what a segment holds at most.
+const MSS: RangeInclusive<u16> = 536..=65_495;
 
 const PROTOCOLS: [(&str, Proto); 2] = [("tcp", Proto::Tcp), ("udp", Proto::Udp)];
 
@@ -104,9 +113,10 @@ impl Reader {
         let options = options(section, scheduler);
         // As with ipvsadm, direct routing is what one gets without asking.
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
+        let policy = policy(section, proto);
         let reals = self.reals(section, &Outer { endpoint, method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
-        Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, options, reals })
+        Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, options, policy, reals })
     }
 
     fn reals(&mut self, service: &mut Section<'_>, outer: &Outer) -> Vec<Real> {
@@ -156,6 +166,29 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
         }
     }
     options
+}
+
+/// `no_server` and `mss_clamp`.
+fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
+    let no_server = section.optional("no_server", one_of(&NO_SERVER));
+    let mut policy = Policy {
+        no_server: no_server.as_ref().map_or(NoServer::default(), |written| *written.get_ref()),
+        mss_clamp: section.optional("mss_clamp", mss_clamp).map_or(MssClamp::default(), Spanned::into_inner),
+    };
+    if let Some(written) = no_server.filter(|_| proto == Proto::Udp && policy.no_server == NoServer::Reset) {
+        section.error(written.span().start, "no_server \"reset\" is not for udp (allowed: icmp, drop)");
+        policy.no_server = NoServer::default();
+    }
+    policy
+}
+
+/// True, false, or bytes.
+fn mss_clamp(value: &DeValue<'_>) -> Result<MssClamp, String> {
+    match value {
+        DeValue::Boolean(on) => Ok(if *on { MssClamp::Fit } else { MssClamp::Off }),
+        DeValue::Integer(_) => integer(MSS)(value).map(MssClamp::Bytes),
+        other => Err(wrong_type(other, "true, false or bytes, such as 1400")),
+    }
 }
 
 /// A server without a place in the table would get nothing.

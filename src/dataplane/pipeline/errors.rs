@@ -1,17 +1,23 @@
-//! ICMP errors on the road: those that come by, and those that it answers with. All of it is rare.
+//! ICMP errors on the road: those that come by, and those that it answers with, or with a reset, where a packet goes no
+//! further. All of it is rare.
 
 use super::{Road, View, give};
 use crate::conntrack::Found;
 use crate::dataplane::forward;
 use crate::dataplane::port::Frame;
-use crate::dataplane::verdict::{HostReason, Verdict};
+use crate::dataplane::snapshot::Snapshot;
+use crate::dataplane::verdict::{DropReason, HostReason, Verdict};
 use crate::dataplane::{answer, related};
-use crate::net::{Direction, FlowKey, InterfaceId};
-use crate::wire::ETHERNET;
+use crate::net::{Direction, FlowKey, InterfaceId, TcpFlags};
+use crate::service::{MssClamp, NoServer};
 use crate::wire::icmp::{Complaint, Outer, Quoted};
 use crate::wire::parse::Packet;
+use crate::wire::{ETHERNET, IPV4, IPV6, mss};
 use std::net::IpAddr;
 use std::ops::Range;
+
+/// Bytes of a TCP header without options.
+const TCP: usize = 20;
 
 impl Road {
     /// An IP packet that is neither TCP nor UDP: perhaps an error about one that was.
@@ -112,6 +118,74 @@ impl Road {
         }
     }
 
+    /// A packet of a connection may not go its way: it is dropped, and its sender told if that is a hop or a size too
+    /// much. Who masquerades answers clients as the VIP, as IPVS does, and servers as the router that they see.
+    #[cold]
+    pub(super) fn turn_back(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        found: Found,
+        reason: DropReason,
+        view: View<'_>,
+    ) {
+        let complaint = match reason {
+            DropReason::TtlExpired => Some(Complaint::TimeExceeded),
+            DropReason::TooBig if answer::may_be_fragmented(frame) => None,
+            DropReason::TooBig => {
+                self.fitting(packet, found, view).map(|mtu_bytes| Complaint::TooBig { mtu_bytes })
+            }
+            _ => None,
+        };
+        let sender = packet.key.src().addr;
+        let source = match found.direction() {
+            Direction::Original => Some(packet.key.dst().addr),
+            Direction::Reply => view.snapshot.hops.source_for(sender),
+        };
+        let about = ETHERNET..ETHERNET + packet.ip_len as usize;
+        let egress = complaint
+            .zip(source)
+            .and_then(|(complaint, source)| self.complain(frame, about, source, sender, complaint, view));
+        self.drop_or_answer(frame, egress, reason);
+    }
+
+    /// How many bytes of a packet fit its way.
+    fn fitting(&self, packet: &Packet, found: Found, view: View<'_>) -> Option<u16> {
+        match found.direction() {
+            Direction::Original => {
+                let (decision, hop) = view.snapshot.towards(found.real())?;
+                Some(hop.mtu_bytes.saturating_sub(decision.how.outer_bytes()))
+            }
+            Direction::Reply => Some(self.way_back(packet, found, view.snapshot).ok()?.mtu_bytes),
+        }
+    }
+
+    /// A packet that would open a connection finds no server: it is dropped, and its sender told as the service's
+    /// policy says.
+    #[cold]
+    pub(super) fn turn_away(&mut self, frame: &mut Frame<'_>, packet: &Packet, view: View<'_>) {
+        let (client, vip) = (packet.key.src().addr, packet.key.dst().addr);
+        let about = ETHERNET..ETHERNET + packet.ip_len as usize;
+        let egress = match view.snapshot.services.policy(&packet.key).no_server {
+            NoServer::Icmp => self.complain(frame, about, vip, client, Complaint::PortUnreachable, view),
+            NoServer::Reset => self.reset(frame, packet, view),
+            NoServer::Drop => None,
+        };
+        self.drop_or_answer(frame, egress, DropReason::NoRealServer);
+    }
+
+    fn drop_or_answer(&self, frame: &mut Frame<'_>, egress: Option<InterfaceId>, reason: DropReason) {
+        let verdict = egress.map_or(Verdict::Drop(reason), |egress| Verdict::Answer(egress, reason));
+        give(frame, verdict, &self.counters);
+    }
+
+    /// Puts a reset in the frame, in place of the segment that it answers; where it is to leave.
+    fn reset(&mut self, frame: &mut Frame<'_>, packet: &Packet, view: View<'_>) -> Option<InterfaceId> {
+        let back = answer::macs_back(frame)?;
+        let (egress, macs) = self.way_to(packet.key.src().addr, back, frame.ingress(), view);
+        answer::reset(frame, packet, &macs).then_some(egress)
+    }
+
     /// Puts an ICMP error in the frame, for the sender of the packet at `about`; where it is to leave. `None`, and
     /// nothing changes, if the packet must not be answered, or too many were.
     fn complain(
@@ -130,13 +204,44 @@ impl Road {
             self.counters.unanswered.add(1);
             return None;
         }
-        let (egress, macs) = match view.snapshot.hops.find(to) {
+        let (egress, macs) = self.way_to(to, back, frame.ingress(), view);
+        answer::complain(frame, about, from, complaint, &macs).then_some(egress)
+    }
+
+    /// Where an answer leaves, and its MACs: by the route to `to`, or if that is not known, `back` where the packet came
+    /// from.
+    fn way_to(
+        &mut self,
+        to: IpAddr,
+        back: [u8; 12],
+        ingress: InterfaceId,
+        view: View<'_>,
+    ) -> (InterfaceId, [u8; 12]) {
+        match view.snapshot.hops.find(to) {
             Ok(way) => (way.hop.interface, way.hop.macs),
             Err(missing) => {
                 self.want(missing);
-                (frame.ingress(), back)
+                (ingress, back)
             }
+        }
+    }
+
+    /// A client's SYN on its way into a tunnel announces no larger segments than the service's policy says.
+    pub(super) fn clamp(&self, frame: &mut Frame<'_>, packet: &Packet, found: Found, snapshot: &Snapshot) {
+        if !packet.flags.has(TcpFlags::SYN) {
+            return;
+        }
+        let Some((decision, hop)) = snapshot.towards(found.real()) else { return };
+        let outer = decision.how.outer_bytes();
+        if outer == 0 {
+            return;
+        }
+        let headers = TCP + if packet.key.is_v4() { IPV4 } else { IPV6 };
+        let most = match snapshot.services.policy(&packet.key).mss_clamp {
+            MssClamp::Off => return,
+            MssClamp::Fit => hop.mtu_bytes.saturating_sub(outer + headers as u16),
+            MssClamp::Bytes(most) => most,
         };
-        answer::complain(frame, about, from, complaint, &macs).then_some(egress)
+        mss::clamp(frame.data_mut(), packet.l4 as usize, most);
     }
 }

@@ -6,7 +6,8 @@ use crate::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Mac};
 use crate::service::{
-    Method, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds, VirtualService,
+    Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds,
+    VirtualService,
 };
 use etherparse::{PacketBuilder, SlicedPacket};
 
@@ -79,6 +80,10 @@ impl World {
     }
 
     fn publish(&self, servers: &[(Method, u16)]) {
+        self.publish_with(servers, Policy::default());
+    }
+
+    fn publish_with(&self, servers: &[(Method, u16)], policy: Policy) {
         let real = |proto: Proto, i: usize, (method, weight): (Method, u16)| {
             let id = RealId(i as u32 * 2 + u32::from(proto == Proto::Udp));
             let endpoint = end(rip(i), if method == Method::Nat { 8080 } else { 80 });
@@ -94,6 +99,7 @@ impl World {
             endpoint: end(VIP, 80),
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
+            policy,
             reals: servers.iter().enumerate().map(|(i, &server)| real(proto, i, server)).collect(),
         };
         let services = Services::new(ServiceTable::new(vec![service(Proto::Tcp), service(Proto::Udp)]), None);
@@ -238,7 +244,8 @@ fn a_connection_stays_with_its_server_and_survives_quiescing() {
     assert_eq!(server(send(&mut worker, &request(1, ACK)).1), 11);
     assert!((2..5).all(|i| server(send(&mut worker, &request(i, SYN)).1) == 12));
     world.publish(&[(Method::Dr, 0), (Method::Dr, 0)]);
-    assert_eq!(send(&mut worker, &request(9, SYN)).0, Verdict::Drop(DropReason::NoRealServer));
+    let refused = Verdict::Answer(CLIENTS, DropReason::NoRealServer);
+    assert_eq!(send(&mut worker, &request(9, SYN)).0, refused);
     assert_eq!(server(send(&mut worker, &request(1, ACK)).1), 11);
 }
 
@@ -285,9 +292,9 @@ fn every_drop_on_the_way_out_has_its_reason() {
     let world = World::new(10, &[(Method::Tun, 1)]);
     let mut worker = world.worker(0);
     let last_hop = tcp((CIP, 1), (VIP, 80), SYN, 1);
-    assert_eq!(send(&mut worker, &last_hop).0, Verdict::Drop(DropReason::TtlExpired));
+    assert_eq!(send(&mut worker, &last_hop).0, Verdict::Answer(CLIENTS, DropReason::TtlExpired));
     assert_eq!(send(&mut worker, &datagram(1, 1452)).0, Verdict::Forward(SERVERS), "1480 and 20 fit 1500");
-    assert_eq!(send(&mut worker, &datagram(1, 1453)).0, Verdict::Drop(DropReason::TooBig));
+    assert_eq!(send(&mut worker, &datagram(1, 1453)).0, Verdict::Answer(CLIENTS, DropReason::TooBig));
 
     let unknown = World::new(10, &[(Method::Dr, 0), (Method::Dr, 0), (Method::Dr, 1)]);
     let mut worker = unknown.worker(0);

@@ -294,6 +294,19 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                  \"mh\")",
             ),
             (
+                "address = \"192.0.2.100:80\"\nprotocol = \"udp\"\nno_server = \"reset\"",
+                "virtual service 192.0.2.100:80: no_server \"reset\" is not for udp (allowed: icmp, drop)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nmss_clamp = \"yes\"",
+                "virtual service 192.0.2.100:80: mss_clamp is the string \"yes\" (allowed: true, false or bytes, \
+                 such as 1400)",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\nmss_clamp = 100",
+                "virtual service 192.0.2.100:80: mss_clamp 100 is out of range (allowed: 536 to 65495)",
+            ),
+            (
                 "address = \"192.0.2.100:80\"\nforward = \"snat\"",
                 "virtual service 192.0.2.100:80: forward \"snat\" is unknown; did you mean \"nat\"? \
                  (allowed: nat, dr, tun, masq, gate, ipip)",
@@ -317,7 +330,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
-                 mh_table_size, forward, real_server)",
+                 mh_table_size, forward, no_server, mss_clamp, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

@@ -1,8 +1,11 @@
-//! ICMP errors that come by.
+//! ICMP errors: those that come by, and those that the road answers with.
 
 use super::*;
+use crate::service::{MssClamp, NoServer};
 use crate::wire::icmp::quoted_v4;
-use etherparse::{Icmpv4Slice, Icmpv4Type, Ipv4HeaderSlice, icmpv4};
+use etherparse::{
+    Icmpv4Slice, Icmpv4Type, Ipv4HeaderSlice, TcpHeaderSlice, TcpOptionElement, TransportSlice, icmpv4,
+};
 
 const ROUTER: [u8; 4] = [10, 1, 0, 77];
 const OWN: [u8; 4] = [10, 1, 0, 1];
@@ -160,4 +163,126 @@ fn an_error_in_the_batch_of_the_packet_that_it_is_about_finds_the_connection() {
     assert_eq!(frames[1].verdict, Verdict::Forward(CLIENTS));
     let quoted = quoted_v4(&frames[1].data()[14..]).unwrap();
     assert_eq!(quoted.key.dst(), end(VIP, 80));
+}
+
+const UNREACHABLE: Icmpv4Type = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Port);
+
+#[test]
+fn a_client_hears_from_the_vip_that_its_packet_had_a_hop_too_few_or_a_byte_too_many() {
+    for (method, mtu) in [(Method::Nat, 1500), (Method::Dr, 1500), (Method::Tun, 1480)] {
+        let world = World::new(10, &[(method, 1)]);
+        let mut worker = world.worker(0);
+        let last = tcp((CIP, 1), (VIP, 80), SYN, 1);
+        let (verdict, out) = send(&mut worker, &last);
+        assert_eq!(verdict, Verdict::Answer(CLIENTS, DropReason::TtlExpired), "{method}");
+        assert_eq!(read(&out), (VIP, CIP, 64, EXPIRED, last[14..].to_vec()), "{method}");
+        assert_eq!(out[..12], routed(last, 0xfe, 1)[..12], "by the route to the client");
+
+        let large = datagram(1, mtu - 27);
+        let (verdict, out) = send(&mut worker, &large);
+        assert_eq!(verdict, Verdict::Answer(CLIENTS, DropReason::TooBig), "{method}");
+        assert_eq!(read(&out), (VIP, CIP, 64, needed(mtu as u16), large[14..562].to_vec()), "{method}");
+        let silent = Verdict::Drop(DropReason::TooBig);
+        assert_eq!(send(&mut worker, &fragmentable(large)).0, silent, "{method}: without DF");
+        let counters = worker.counters();
+        let told = |reason| (counters.dropped(reason), counters.answered(reason));
+        assert_eq!((told(DropReason::TtlExpired), told(DropReason::TooBig)), ((1, 1), (2, 1)));
+    }
+}
+
+#[test]
+fn a_masqueraded_server_hears_from_the_directors_address_on_its_side() {
+    let world = World::new(10, &[(Method::Nat, 1)]);
+    let mut worker = world.worker(0);
+    send(&mut worker, &request(4000, SYN));
+    let last = tcp((rip(0), 8080), (CIP, 4000), SYN | ACK, 1);
+    let (verdict, out) = send_at(&mut worker, SERVERS, &last, Tick(0));
+    assert_eq!(verdict, Verdict::Answer(SERVERS, DropReason::TtlExpired));
+    assert_eq!(read(&out), (OWN, rip(0), 64, EXPIRED, last[14..].to_vec()));
+    assert_eq!(out[..12], routed(last, 11, 2)[..12]);
+}
+
+#[test]
+fn without_a_server_the_client_hears_what_the_services_policy_says() {
+    let world = World::new(10, &[]);
+    let mut worker = world.worker(0);
+    let reason = DropReason::NoRealServer;
+    let syn = request(4000, SYN);
+    let (verdict, out) = send(&mut worker, &syn);
+    assert_eq!(verdict, Verdict::Answer(CLIENTS, reason));
+    assert_eq!(read(&out), (VIP, CIP, 64, UNREACHABLE, syn[14..].to_vec()));
+
+    world.publish_with(&[], Policy { no_server: NoServer::Reset, ..Policy::default() });
+    let (verdict, out) = send(&mut worker, &syn);
+    assert_eq!(verdict, Verdict::Answer(CLIENTS, reason));
+    let packet = SlicedPacket::from_ethernet(&out).unwrap();
+    let Some(TransportSlice::Tcp(reset)) = packet.transport else { panic!("{packet:?}") };
+    assert!(reset.rst() && reset.ack() && reset.acknowledgment_number() == 5 + 1 + 4, "SYN and data");
+    assert_eq!(reset.checksum(), reset.calc_checksum_ipv4(VIP, CIP).unwrap());
+    assert_eq!((reset.source_port(), reset.destination_port(), &out[30..34]), (80, 4000, &CIP[..]));
+
+    world.publish_with(&[], Policy { no_server: NoServer::Drop, ..Policy::default() });
+    assert_eq!(send(&mut worker, &syn), (Verdict::Drop(reason), syn));
+    assert_eq!((worker.counters().dropped(reason), worker.counters().answered(reason)), (3, 2));
+}
+
+#[test]
+fn answers_are_limited_but_for_those_without_which_nothing_comes_through() {
+    let world = World::new(10, &[(Method::Tun, 1)]);
+    let mut worker = world.worker(0);
+    let last = tcp((CIP, 1), (VIP, 80), SYN, 1);
+    let answered = |worker: &mut Pipeline, now| {
+        (0..100)
+            .filter(|_| matches!(send_at(worker, CLIENTS, &last, Tick(now)).0, Verdict::Answer(..)))
+            .count()
+    };
+    assert_eq!([answered(&mut worker, 0), answered(&mut worker, 1)], [50, 10]);
+    assert_eq!(worker.counters().unanswered.get(), 140);
+    let large = send(&mut worker, &datagram(1, 1453)).0;
+    assert_eq!(large, Verdict::Answer(CLIENTS, DropReason::TooBig));
+}
+
+#[test]
+fn what_was_sent_to_many_on_the_link_is_not_answered() {
+    let world = World::new(10, &[]);
+    let mut syn = request(4000, SYN);
+    syn[..6].fill(0xff);
+    let verdict = send(&mut world.worker(0), &syn).0;
+    assert_eq!(verdict, Verdict::Drop(DropReason::NoRealServer));
+}
+
+#[test]
+fn a_syn_into_a_tunnel_announces_what_fits_it_and_so_does_its_repetition() {
+    let syn = |mss| {
+        let builder = PacketBuilder::ethernet2([9; 6], mac(1).0).ipv4(CIP, VIP, 64).tcp(4000, 80, 5, 99);
+        let mut packet = Vec::new();
+        let options = [TcpOptionElement::Noop, TcpOptionElement::MaximumSegmentSize(mss)];
+        builder.syn().options(&options).unwrap().write(&mut packet, &[]).unwrap();
+        packet
+    };
+    let clamp = |mss_clamp| Policy { mss_clamp, ..Policy::default() };
+    let cases = [
+        (Method::Tun, Policy::default(), 1440),
+        (Method::Tun, clamp(MssClamp::Bytes(1300)), 1300),
+        (Method::Tun, clamp(MssClamp::Off), 1460),
+        (Method::Nat, Policy::default(), 1460),
+        (Method::Dr, clamp(MssClamp::Bytes(1300)), 1460),
+    ];
+    for (method, policy, mss) in cases {
+        let world = World::new(10, &[]);
+        world.publish_with(&[(method, 1)], policy);
+        let mut worker = world.worker(0);
+        for _ in 0..2 {
+            let (verdict, out) = send(&mut worker, &syn(1460));
+            assert_eq!(verdict, Verdict::Forward(SERVERS), "{method}");
+            let inner = if method == Method::Tun { &out[34..] } else { &out[14..] };
+            let ends = SlicedPacket::from_ip(inner).unwrap();
+            let Some(TransportSlice::Tcp(tcp)) = ends.transport else { panic!("{ends:?}") };
+            let announced: Vec<_> =
+                TcpHeaderSlice::from_slice(tcp.slice()).unwrap().options_iterator().collect();
+            assert_eq!(announced[1], Ok(TcpOptionElement::MaximumSegmentSize(mss)), "{method} {policy:?}");
+            let destination = inner[16..20].try_into().unwrap();
+            assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(CIP, destination).unwrap());
+        }
+    }
 }
