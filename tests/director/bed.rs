@@ -256,7 +256,7 @@ pub struct Capture(Process);
 
 impl Capture {
     /// What it has seen so far; the last line may be half written.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         fs::read_to_string(self.0.log()).unwrap_or_default()
     }
 

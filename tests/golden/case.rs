@@ -1,6 +1,7 @@
 //! A golden case: a sentence, a configuration, packets in, packets out, counts.
 
-use super::network::{DEFAULT_ROUTE, ETH0, ETH1, NETWORK, Server, client_receives};
+use super::errors::UNREACHABLE;
+use super::network::{DEFAULT_ROUTE, ETH0, ETH1, NETWORK, Server, client_receives, vip_complains};
 use super::packet::{Ip, Packet};
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
@@ -207,6 +208,11 @@ impl Case {
         self.answers_instead_to(at, ETH0, frame, reason, answer);
     }
 
+    /// A client's packet finds no server, and the client hears that the port is unreachable.
+    pub fn turns_away(&mut self, at: u64, packet: &Packet) {
+        self.answers_instead(at, packet.frame(), "no_real_server", vip_complains(UNREACHABLE, packet));
+    }
+
     /// A frame is dropped, and who sent it is told by this frame, where it came from.
     pub fn answers_instead_to(
         &mut self,
@@ -318,17 +324,23 @@ impl Case {
             let servers: Vec<Value> = service.servers.iter().map(server).collect();
             json!({ "name": service.name, "real_servers": servers })
         };
-        json!({
+        let mut counters = json!({
             "packets": self.inputs.values().map(Vec::len).sum::<usize>(),
             "forwarded": self.sent.len() as u64 - self.answered.values().sum::<u64>(),
             "to_host": self.to_host.values().sum::<u64>(),
             "to_host_by_reason": self.to_host,
             "dropped": self.dropped.values().sum::<u64>(),
             "dropped_by_reason": self.dropped,
-            "answered_by_reason": self.answered,
-            "related": self.related,
             "services": self.services.iter().map(service).collect::<Vec<Value>>(),
-        })
+        });
+        // Named where they occur.
+        if !self.answered.is_empty() {
+            counters["answered_by_reason"] = json!(self.answered);
+        }
+        if self.related > 0 {
+            counters["related"] = self.related.into();
+        }
+        counters
     }
 
     fn config(&self) -> String {

@@ -1,7 +1,7 @@
 //! What is dropped, and what is left to the host.
 
 use super::case::Case;
-use super::errors::{EXPIRED, UNREACHABLE, needed};
+use super::errors::{EXPIRED, needed};
 use super::network::{
     DIP, DNS, ETH0_MAC, ETH1, ETH1_MAC, HTTP, NETWORK, ROUTER_MAC, Server, VIP, client, dr, nat, tun,
     vip_complains,
@@ -164,7 +164,7 @@ fn no_real_server() -> Case {
     .web("wlc", &[nat(11, 8080).weighing(0), dr(12, 80).weighing(0)])
     .dns("rr", &[]);
     for (at, packet) in [(0, syn(1)), (1, Packet::udp(client(1), DNS, b"question"))] {
-        case.answers_instead(at, packet.frame(), "no_real_server", vip_complains(UNREACHABLE, &packet));
+        case.turns_away(at, &packet);
     }
     case
 }

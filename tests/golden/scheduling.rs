@@ -183,7 +183,7 @@ fn sh_fallback() -> Case {
         case.opens(u64::from(n), &syn(n), server);
         case.opens(u64::from(n), &Packet::tcp("S", client(n), ALT), server);
     }
-    case.drops(7, syn(7).frame(), "no_real_server");
+    case.turns_away(7, &syn(7));
     case.opens(7, &Packet::tcp("S", client(7), ALT), 2);
     case
 }
@@ -269,7 +269,7 @@ fn ovf() -> Case {
     )
     .web("ovf", &[nat(11, 80), nat(12, 80).weighing(2)]);
     opened_in_order(&mut case, &[1, 1, 1, 0, 0]);
-    case.drops(6, syn(6).frame(), "no_real_server");
+    case.turns_away(6, &syn(6));
     case
 }
 
@@ -291,14 +291,14 @@ fn thresholds() -> Case {
     .web("rr", &[dr(11, 80).limited(2, 0), dr(12, 80).limited(4, 2)]);
     // A is full with two, B with four.
     opened_in_order(&mut case, &[0, 1, 0, 1, 1, 1]);
-    case.drops(7, syn(7).frame(), "no_real_server");
+    case.turns_away(7, &syn(7));
     // One of A's and two of B's are reset and forgotten: A has 1 of 2, B 2, which is not below 2.
     for (n, server) in [(1, 0), (2, 1), (4, 1)] {
         case.reaches(10 * u64::from(n), &ack(n), server);
         case.reaches(10 * u64::from(n) + 1, &Packet::tcp("R", client(n), HTTP), server);
     }
     case.opens(11_000, &syn(8), 0);
-    case.drops(11_001, syn(9).frame(), "no_real_server");
+    case.turns_away(11_001, &syn(9));
     // Another one of B's.
     case.reaches(11_002, &ack(5), 1);
     case.reaches(11_003, &Packet::tcp("R", client(5), HTTP), 1);
