@@ -163,10 +163,16 @@ impl Road {
         let (len, last) = (frames.len(), frames.len().div_ceil(GROUP) + BEHIND[3]);
         for step in 0..last {
             let [ask, glance, further, decide] = BEHIND.map(|behind| group(step, behind, len));
-            self.ask(&mut frames[ask.clone()], &mut pending[ask], view.snapshot);
-            self.glance(&mut pending[glance]);
+            if !ask.is_empty() {
+                self.ask(&mut frames[ask.clone()], &mut pending[ask], view.snapshot);
+            }
+            if !glance.is_empty() {
+                self.glance(&mut pending[glance]);
+            }
             self.glance_further(&mut pending[further]);
-            self.decide(&mut frames[decide.clone()], &pending[decide], view);
+            if !decide.is_empty() {
+                self.decide(&mut frames[decide.clone()], &pending[decide], view);
+            }
         }
         self.tracker.settle();
     }
