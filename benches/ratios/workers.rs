@@ -6,7 +6,7 @@
 
 use crate::page::{Page, Row};
 use crate::short;
-use crate::world::{FRAMES, SWEEP, Traffic, World, median};
+use crate::world::{FRAMES, Traffic, World, median, open_and_end, step};
 use lvx::dataplane::port::BATCH;
 use lvx::net::Tick;
 use lvx::service::Method;
@@ -252,19 +252,7 @@ impl Worker {
         let mut due = self.world.pipeline.counters().expired.get();
         self.world.turn_of(packets(turn.traffic), |pipeline, batch| {
             clock = Tick(clock.0 + step);
-            pipeline.run(batch, clock);
-            due += batch.len() as u64;
-            for _ in 0..BATCH {
-                if pipeline.counters().expired.get() >= due {
-                    return;
-                }
-                pipeline.sweep(clock, SWEEP);
-            }
+            open_and_end(pipeline, batch, clock, &mut due);
         });
     }
-}
-
-/// Ticks per batch of new connections: the table turns over in four minutes or two, and half-open ones last one.
-fn step(flows: u32) -> u32 {
-    (4 * 6_200 * BATCH as u64).div_ceil(u64::from(flows)) as u32
 }

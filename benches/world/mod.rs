@@ -192,7 +192,7 @@ impl World {
     /// opened: they have been silent for too long, so that it need not look at many more places than that.
     pub fn run_with_expiry(&mut self) -> f64 {
         // Half-open connections last 60 s: a round over the table takes longer than that.
-        let step = (4 * 6_200 * BATCH as u64).div_ceil(self.flows as u64) as u32;
+        let step = step(self.flows);
         if self.clock == Tick(0) {
             // The first to end are established, and last 900 s.
             self.pipeline.sweep(self.clock, 0);
@@ -204,14 +204,7 @@ impl World {
         let took = timed(|| {
             self.turn(|pipeline, batch| {
                 clock = Tick(clock.0 + step);
-                pipeline.run(batch, clock);
-                due += batch.len() as u64;
-                for _ in 0..BATCH {
-                    if pipeline.counters().expired.get() >= due {
-                        break;
-                    }
-                    pipeline.sweep(clock, SWEEP);
-                }
+                open_and_end(pipeline, batch, clock, &mut due);
             });
         });
         self.clock = clock;
@@ -251,6 +244,23 @@ impl World {
         packet[36..38].copy_from_slice(&dst.1.to_be_bytes());
         packet[38..54].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0x10, 0, 0x12, 0x34, 0, 0]);
     }
+}
+
+/// Opens a connection for each packet, and ends old ones until `due` and as many more have ended.
+pub fn open_and_end(pipeline: &mut Pipeline, batch: &mut [Frame<'_>], clock: Tick, due: &mut u64) {
+    pipeline.run(batch, clock);
+    *due += batch.len() as u64;
+    for _ in 0..BATCH {
+        if pipeline.counters().expired.get() >= *due {
+            break;
+        }
+        pipeline.sweep(clock, SWEEP);
+    }
+}
+
+/// Ticks per batch of new connections: the table turns over in four minutes or two, and half-open ones last one.
+pub fn step(flows: u32) -> u32 {
+    (4 * 6_200 * BATCH as u64).div_ceil(u64::from(flows)) as u32
 }
 
 /// What it took to handle all frames, in nanoseconds per packet.

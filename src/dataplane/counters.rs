@@ -4,6 +4,7 @@
 //! are taken by whoever reads.
 
 use super::verdict::{DropReason, HostReason, Verdict};
+use crate::net::Direction;
 use crate::service::RealId;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -39,6 +40,19 @@ pub struct RealCounters {
     pub out_packets: Counter,
     /// Bytes from the server.
     pub out_bytes: Counter,
+}
+
+impl RealCounters {
+    /// A packet of so many bytes passed this way.
+    #[inline(always)]
+    pub fn passed(&self, direction: Direction, bytes: u16) {
+        let (packets, total) = match direction {
+            Direction::Original => (&self.in_packets, &self.in_bytes),
+            Direction::Reply => (&self.out_packets, &self.out_bytes),
+        };
+        packets.add(1);
+        total.add(bytes as u64);
+    }
 }
 
 /// The counts of one worker.

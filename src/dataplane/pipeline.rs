@@ -268,9 +268,7 @@ impl Road {
                 };
                 match forward::to_server(frame, packet, decision, hop) {
                     Ok(()) => {
-                        let counters = self.counters.real(real);
-                        counters.in_packets.add(1);
-                        counters.in_bytes.add(packet.ip_len as u64);
+                        self.counters.real(real).passed(Direction::Original, packet.ip_len);
                         self.send(frame, hop);
                     }
                     Err(reason) => self.turn_back(frame, packet, found, reason, view),
@@ -286,9 +284,7 @@ impl Road {
                 };
                 match forward::to_client(frame, packet, decision, &hop) {
                     Ok(()) => {
-                        let counters = self.counters.real(real);
-                        counters.out_packets.add(1);
-                        counters.out_bytes.add(packet.ip_len as u64);
+                        self.counters.real(real).passed(Direction::Reply, packet.ip_len);
                         self.send(frame, &hop);
                     }
                     Err(reason) => self.turn_back(frame, packet, found, reason, view),
@@ -374,11 +370,8 @@ impl Road {
             let mut hop = HopNumber::default();
             if replies_pass {
                 let hops = &snapshot.hops;
-                let number = if key.is_v4() {
-                    hops.number_v4(key.src_v4().0)
-                } else {
-                    hops.find_v6(key.src_v6().0).map(|way| way.number)
-                };
+                let number =
+                    if key.is_v4() { hops.number_v4(key.src_v4().0) } else { hops.number_v6(key.src_v6().0) };
                 match number {
                     Ok(number) => hop = number,
                     Err(missing) => lacking = Some(missing),

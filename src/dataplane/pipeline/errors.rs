@@ -77,13 +77,7 @@ impl Road {
         };
         match sent {
             Ok(()) => {
-                let counters = self.counters.real(real);
-                let (packets, bytes) = match found.direction() {
-                    Direction::Original => (&counters.in_packets, &counters.in_bytes),
-                    Direction::Reply => (&counters.out_packets, &counters.out_bytes),
-                };
-                packets.add(1);
-                bytes.add(packet.ip_len as u64);
+                self.counters.real(real).passed(found.direction(), packet.ip_len);
                 self.counters.related.add(1);
                 self.send(frame, &hop);
             }
