@@ -115,7 +115,8 @@ pub const fn offset(proto: Proto) -> usize {
 /// with its Ethernet header and ends with its IPv4 packet, `l4` is where the segment starts. Returns whether
 /// there was anything to complete.
 ///
-/// One segment in 65,536 that is whole looks the same; completing it gives the value it already has.
+/// One segment in 65,536 looks the same by chance: if it is whole, completing it gives the value it already has; if it
+/// was damaged on its way, completing hides that, as one damage in 65,536 hides itself.
 pub fn complete_partial(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
     let len = frame.len().saturating_sub(l4);
     let pseudo = pseudo_v4(be32(frame, ETHERNET + 12), be32(frame, ETHERNET + 16), proto, len as u16);
