@@ -8,7 +8,7 @@ mod soundness;
 mod tape;
 
 use director::{Director, Received, as_the_host_gets_it};
-use etherparse::{Ipv4Header, PacketBuilder};
+use etherparse::{IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep};
 use lvx::dataplane::port::BATCH;
 use lvx::dataplane::verdict::Verdict;
 use lvx::net::Tick;
@@ -16,31 +16,54 @@ use pcap_file::pcap::PcapReader;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::fs;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tape::Record;
 
+/// What stands in IPv6 for an IPv4 address of `director.toml`.
+fn six([a, .., d]: [u8; 4]) -> [u8; 16] {
+    let network: [u16; 5] = match a {
+        10 => [0xfd00, 0x1234, 0x5678, 0x10, 0xb],
+        192 => [0x2001, 0xdb8, 0, 2, 0xa],
+        _ => [0x2600, 0x1f18, 0xffff, 0x113, 0xc],
+    };
+    let [a, b, c, e, f] = network;
+    Ipv6Addr::new(a, b, c, e, f, 0, 0, d.into()).octets()
+}
+
+fn builder(is_six: bool, src: [u8; 4], dst: [u8; 4], ttl: u8) -> PacketBuilderStep<IpHeaders> {
+    let ethernet = PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 1]);
+    let header = if is_six {
+        let header =
+            Ipv6Header { source: six(src), destination: six(dst), hop_limit: ttl, ..Ipv6Header::default() };
+        IpHeaders::Ipv6(header, Default::default())
+    } else {
+        IpHeaders::Ipv4(Ipv4Header::new(0, ttl, 0.into(), src, dst).unwrap(), Default::default())
+    };
+    ethernet.ip(header)
+}
+
+const VIP: [u8; 4] = [192, 0, 2, 100];
+
 /// A packet that the director has something to do with: from one of a few clients or servers.
 fn sound() -> impl Strategy<Value = Vec<u8>> {
-    let tcp = (0..6u8, 0..2u8, any::<u8>(), 1..4u8, 0..80usize).prop_map(|(host, way, flags, ttl, len)| {
+    let tcp = (any::<bool>(), 0..6u8, 0..2u8, any::<u8>(), 1..4u8, 0..80usize);
+    let tcp = tcp.prop_map(|(is_six, host, way, flags, ttl, len)| {
         let client = ([203, 0, 113, host], 40000 + u16::from(host));
         let (src, dst) = match way {
-            0 => (client, ([192, 0, 2, 100], 80)),
+            0 => (client, (VIP, 80)),
             _ => (([10, 0, 0, 11], 8080), client),
         };
         let mut frame = Vec::new();
-        let ip = PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 1]).ipv4(src.0, dst.0, ttl);
+        let ip = builder(is_six, src.0, dst.0, ttl);
         ip.tcp(src.1, dst.1, 1, 2).write(&mut frame, &vec![0x77; len]).unwrap();
-        frame[47] = flags;
+        frame[if is_six { 67 } else { 47 }] = flags;
         frame
     });
-    let udp = (0..6u8, 0..1500usize).prop_map(|(host, len)| {
+    let udp = (any::<bool>(), 0..6u8, 0..1500usize).prop_map(|(is_six, host, len)| {
         let mut frame = Vec::new();
-        let ip = PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 1]).ipv4(
-            [203, 0, 113, host],
-            [192, 0, 2, 100],
-            9,
-        );
+        let ip = builder(is_six, [203, 0, 113, host], VIP, 9);
         ip.udp(40000 + u16::from(host), 53).write(&mut frame, &vec![0x77; len]).unwrap();
         frame
     });
