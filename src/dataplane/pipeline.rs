@@ -353,6 +353,9 @@ impl Road {
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
+        if let Some(reason) = snapshot.suspects.why_not(key) {
+            return self.refuse(frame, reason);
+        }
         // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
         let opens =
             key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
@@ -491,6 +494,8 @@ impl From<NoFlow> for Verdict {
             NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),
             NoFlow::BadLength => Verdict::Drop(DropReason::BadLength),
             NoFlow::BadChecksum => Verdict::Drop(DropReason::BadChecksum),
+            NoFlow::BadOptions => Verdict::Drop(DropReason::BadOptions),
+            NoFlow::SourceRouted => Verdict::Drop(DropReason::SourceRouted),
         }
     }
 }

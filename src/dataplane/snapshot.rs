@@ -3,6 +3,7 @@
 
 use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
+use super::suspect::Suspects;
 use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
@@ -85,6 +86,8 @@ pub struct Snapshot {
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
     pub any_partial: bool,
+    /// Who opens no connection.
+    pub suspects: Suspects,
 }
 
 impl Snapshot {
@@ -111,7 +114,11 @@ impl Snapshot {
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial }
+        let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
+        let vips = services.table.services().iter().map(|service| service.endpoint.addr);
+        let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
+        let suspects = Suspects::new(interfaces.chain(vips).chain(tunnels));
+        Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial, suspects }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
