@@ -10,10 +10,10 @@
 //! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
 //! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
 
-use super::state::{Phase, State};
+use super::state::Phase;
 use super::tracker::Chosen;
 use crate::net::{FlowKey, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 

@@ -2,13 +2,13 @@
 
 use super::bucket::{Bucket, Chain, Reference};
 use super::entry::{Entry, Meta};
+use super::expiry::Expiry;
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
-use super::state::{State, Timeouts};
 use super::stock::Stock;
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
-use crate::service::{RealId, Standing};
+use crate::service::{RealId, Standing, State};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
@@ -231,14 +231,14 @@ impl Table {
         key: &FlowKey,
         flags: TcpFlags,
         now: Tick,
-        timeouts: &Timeouts,
+        expiry: &Expiry,
     ) -> Option<Found> {
         let reference = Reference(lookup.0);
         let entry = self.slab.get(reference.slot() as usize)?;
         let found = self.confirm(entry, reference, key)?;
         let (phase, seen) = (found.meta.phase(), entry.seen());
         let same = tcp::stays(phase, found.direction(), flags);
-        if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
+        if !same || now.is_beyond(seen, expiry.least.of_phase(phase)) {
             return None;
         }
         // The line is written once a tick at most.
@@ -315,9 +315,9 @@ impl Table {
     }
 
     /// A packet of the connection passes: its state moves on, its silence ends.
-    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, timeouts: &Timeouts) -> Touched {
+    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, expiry: &Expiry) -> Touched {
         let Some(entry) = self.slab.get(found.slot() as usize) else { return Touched::Over };
-        if now.is_beyond(entry.seen(), timeouts.of_phase(found.meta.phase())) {
+        if expiry.is_silent(found.real(), found.meta.phase(), entry.seen(), now) {
             return Touched::Over;
         }
         self.transit(entry, found, flags, now)

@@ -3,12 +3,13 @@
 //! A column is the present state, a row what the segment says: the first of RST, SYN, FIN, ACK that is set. A
 //! segment with none of the four closes the connection.
 
-use super::state::State::{
+use super::state::Phase;
+use crate::net::{Direction, TcpFlags};
+use crate::service::State;
+use crate::service::State::{
     Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA, Listen as LI,
     SynRecv as SR, SynSent as SS, TimeWait as TW,
 };
-use super::state::{Phase, State};
-use crate::net::{Direction, TcpFlags};
 
 type Row = [State; 11];
 

@@ -85,14 +85,14 @@ impl Pipeline {
     pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
-        tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
+        tracker.sweep(now, &snapshot.expiry, most, |ended| closed(snapshot, counters, ended))
     }
 
     /// Forgets every silent connection at once.
     pub fn sweep_all(&mut self, now: Tick) {
         self.follow();
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
-        tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
+        tracker.sweep_all(now, &snapshot.expiry, |ended| closed(snapshot, counters, ended));
     }
 
     /// Keeps no free places of the table at hand: the next worker finds all that there are.
@@ -216,7 +216,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending) {
             let table = self.tracker.table();
             let Pending { packet, lookup, .. } = pending;
-            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
+            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.expiry) {
                 Some(found) => self.forward(frame, packet, found, view),
                 None => self.look_on(frame, pending, view),
             }
@@ -241,7 +241,7 @@ impl Road {
     /// A packet of a connection: its state moves on, its decision is applied.
     fn move_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
         let flags = pending.packet.flags;
-        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.timeouts) {
+        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.expiry) {
             Touched::Same => {}
             Touched::Moved(from, to) => {
                 if let Some(decision) = view.snapshot.decision(found.real()) {

@@ -4,10 +4,10 @@
 use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
 use super::verdict::DropReason;
-use crate::conntrack::Timeouts;
-use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
+use crate::conntrack::Expiry;
+use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Policy, RealId, RealServer, ServiceTable, VirtualService};
+use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -61,11 +61,28 @@ impl Services {
         service.map_or_else(Policy::default, |service| service.policy)
     }
 
+    /// What the service at `vip` says of its own about timeouts; `None` if there is no such service.
+    pub fn timeouts(&self, proto: Proto, vip: Endpoint) -> Option<Timeouts> {
+        let service = self.table.services().get(self.table.find(proto, vip)?)?;
+        Some(service.policy.timeouts)
+    }
+
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
     pub fn pick(&self, service: usize, key: &FlowKey, now: Tick) -> Option<&RealServer> {
         let reals = &self.table.services().get(service)?.reals;
         reals.get(self.schedulers.get(service)?.pick(reals, key, now)?)
     }
+}
+
+/// A server that no service names any more, but connections may.
+#[derive(Debug, Clone)]
+pub struct Departed {
+    /// The address of the service that it was of.
+    pub vip: Endpoint,
+    /// The server.
+    pub real: RealServer,
+    /// What the service said of its own about timeouts.
+    pub timeouts: Timeouts,
 }
 
 /// Everything a worker decides by.
@@ -80,7 +97,7 @@ pub struct Snapshot {
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
     /// How long silence may last.
-    pub timeouts: Timeouts,
+    pub expiry: Expiry,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
@@ -88,30 +105,31 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Compiles a snapshot. `departed` are servers that no service names any more, but connections may, with the
-    /// address of the service they were of.
+    /// Compiles a snapshot.
     pub fn new(
         services: Arc<Services>,
-        departed: &[(Endpoint, RealServer)],
+        departed: &[Departed],
         hops: Arc<NextHops>,
-        timeouts: Timeouts,
+        conduct: &Conduct,
         partial_checksums: Vec<bool>,
     ) -> Snapshot {
         let (mut decisions, mut servers) = (Vec::new(), Vec::new());
-        let current = services
-            .table
-            .services()
-            .iter()
-            .flat_map(|service| service.reals.iter().map(|real| (service.endpoint, real)));
-        for (vip, real) in current.chain(departed.iter().map(|(vip, real)| (*vip, real))) {
+        let current = services.table.services().iter().flat_map(|service| {
+            service.reals.iter().map(move |real| (service.endpoint, real, service.policy.timeouts))
+        });
+        let departed = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
+        let mut own = Vec::new();
+        for (vip, real, timeouts) in current.chain(departed) {
+            own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
             decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
+        let expiry = Expiry::new(&conduct.timeouts, own);
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial }
+        Snapshot { services, hops, decisions, servers, expiry, partial_checksums, any_partial }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
@@ -200,7 +218,7 @@ mod tests {
     use super::*;
     use crate::dataplane::decision::{How, Six};
     use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
-    use crate::net::{Mac, Prefix, Proto};
+    use crate::net::{Mac, Prefix};
     use crate::service::{Live, Method, Policy, SchedulerName, SchedulerOptions, Standing, Thresholds};
     use crate::wire::encap::Envelope;
 
@@ -244,7 +262,7 @@ mod tests {
             reals: vec![real],
         };
         let services = Services::new(ServiceTable::new(vec![service]), None);
-        Snapshot::new(Arc::new(services), &[], Arc::new(hops()), Timeouts::default(), Vec::new())
+        Snapshot::new(Arc::new(services), &[], Arc::new(hops()), &Conduct::default(), Vec::new())
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `[director]`.
 
 use super::section::Section;
-use super::value::{boolean, duration, integer, one_of, power_of_two};
-use crate::config::{Director, Poll, Timeouts, XdpMode};
+use super::timeouts::timeouts;
+use super::value::{boolean, integer, one_of, power_of_two};
+use crate::config::{Director, Poll, XdpMode};
+use crate::service::Conduct;
 use ::toml::Spanned;
 use std::collections::HashSet;
 
@@ -37,23 +39,10 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
-        timeouts: timeouts(&mut section),
+        conduct: Conduct { timeouts: timeouts(&mut section) },
     };
     section.finish();
     director
-}
-
-fn timeouts(director: &mut Section<'_>) -> Timeouts {
-    let default = Timeouts::default();
-    let Some(mut section) = director.table("timeouts") else { return default };
-    let mut timeout = |key, default| section.optional(key, duration).map_or(default, Spanned::into_inner);
-    let timeouts = Timeouts {
-        tcp: timeout("tcp", default.tcp),
-        tcp_fin: timeout("tcp_fin", default.tcp_fin),
-        udp: timeout("udp", default.udp),
-    };
-    section.finish();
-    timeouts
 }
 
 /// Two workers on one core would take turns instead of running.

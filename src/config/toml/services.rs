@@ -2,6 +2,7 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
+use super::timeouts::timeouts;
 use super::value::{address_and_port, integer, name, one_of, prime, quoted, wrong_type};
 use crate::config::{Real, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
@@ -168,12 +169,13 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
     options
 }
 
-/// `no_server` and `mss_clamp`.
+/// `no_server`, `mss_clamp` and `timeouts`.
 fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
     let no_server = section.optional("no_server", one_of(&NO_SERVER));
     let mut policy = Policy {
         no_server: no_server.as_ref().map_or(NoServer::default(), |written| *written.get_ref()),
         mss_clamp: section.optional("mss_clamp", mss_clamp).map_or(MssClamp::default(), Spanned::into_inner),
+        timeouts: timeouts(section),
     };
     if let Some(written) = no_server.filter(|_| proto == Proto::Udp && policy.no_server == NoServer::Reset) {
         section.error(written.span().start, "no_server \"reset\" is not for udp (allowed: icmp, drop)");
