@@ -47,7 +47,7 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
-    /// `[director.timeouts]`.
+    /// `[director.timeouts]`, `sloppy_tcp` and `conn_reuse_mode`.
     pub conduct: Conduct,
 }
 
@@ -137,7 +137,8 @@ pub struct Service {
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
-    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`.
+    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, and
+    /// `sloppy_tcp` (default: the director's).
     pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,

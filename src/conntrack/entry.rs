@@ -13,7 +13,7 @@
 use super::state::Phase;
 use super::tracker::Chosen;
 use crate::net::{FlowKey, Tick};
-use crate::service::{RealId, State};
+use crate::service::{RealId, Reuse, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
@@ -55,12 +55,11 @@ impl Meta {
         self.flags() & LIVE != 0
     }
 
-    /// Whether both ends are done with it, so that the client may use its port for a new connection (IPVS:
-    /// `conn_reuse_mode`). FIN_WAIT is the last state seen of a connection whose replies pass elsewhere.
-    pub(super) fn is_closed(self) -> bool {
+    /// Whether both ends are done with it, so that the client may use its port for a new connection.
+    pub(super) fn is_closed(self, reuse: Reuse) -> bool {
         match self.state() {
-            State::TimeWait | State::Close => true,
-            State::FinWait => self.phase().is_input_only(),
+            State::TimeWait | State::Close => reuse != Reuse::Never,
+            State::FinWait => reuse == Reuse::Finished && self.phase().is_input_only(),
             _ => false,
         }
     }

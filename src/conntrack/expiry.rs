@@ -2,7 +2,7 @@
 
 use super::state::{Phase, Ticks};
 use crate::net::Tick;
-use crate::service::{RealId, State, Timeouts};
+use crate::service::{Conduct, RealId, Reuse, State, Timeouts};
 use std::sync::Arc;
 
 /// How long silence may last. Most packets need [`Expiry::least`] alone: who was silent for no longer than any service
@@ -15,20 +15,23 @@ pub struct Expiry {
     usual: Ticks,
     /// Of those that do, by [`RealId`]; empty if there are none.
     own: Vec<Option<Arc<Ticks>>>,
+    /// When a client's port opens a new connection.
+    pub(super) reuse: Reuse,
 }
 
 impl Expiry {
-    /// What `usual` says, but for servers in `own`, whose services say something else; where those say nothing,
-    /// what `usual` says, and where that says nothing, IPVS's defaults.
-    pub fn new(usual: &Timeouts, own: impl IntoIterator<Item = (RealId, Timeouts)>) -> Expiry {
-        let mut expiry = Expiry { least: Ticks::new(usual), usual: Ticks::new(usual), own: Vec::new() };
+    /// As for all services, but for servers in `own`, whose services say something else of timeouts; where those say
+    /// nothing, the same as for all, and where that says nothing, IPVS's defaults.
+    pub fn new(conduct: &Conduct, own: impl IntoIterator<Item = (RealId, Timeouts)>) -> Expiry {
+        let usual = Ticks::new(&conduct.timeouts);
+        let mut expiry = Expiry { least: usual, usual, own: Vec::new(), reuse: conduct.reuse };
         // The servers of a service stand together, and share.
         let mut last: Option<(Timeouts, Arc<Ticks>)> = None;
         for (real, timeouts) in own.into_iter().filter(|(_, timeouts)| !timeouts.is_empty()) {
             let (_, ticks) = match last.take().filter(|(same, _)| *same == timeouts) {
                 Some(shared) => last.insert(shared),
                 None => {
-                    let ticks = Ticks::new(&timeouts.or(usual));
+                    let ticks = Ticks::new(&timeouts.or(&conduct.timeouts));
                     expiry.least = expiry.least.least(&ticks);
                     last.insert((timeouts, Arc::new(ticks)))
                 }
@@ -65,7 +68,7 @@ impl Expiry {
 impl Default for Expiry {
     /// IPVS's defaults for all.
     fn default() -> Expiry {
-        Expiry::new(&Timeouts::IPVS, [])
+        Expiry::new(&Conduct::default(), [])
     }
 }
 
@@ -86,7 +89,7 @@ mod tests {
         let (short, long) = (timeouts(&[(State::Udp, 10)]), timeouts(&[(State::Udp, 1000)]));
         let own =
             [(RealId(3), short), (RealId(4), short), (RealId(1), long), (RealId(2), Timeouts::default())];
-        let expiry = Expiry::new(&director, own);
+        let expiry = Expiry::new(&Conduct { timeouts: director, ..Conduct::default() }, own);
         let seconds = |real, state| expiry.of(RealId(real), state) / Tick::PER_SECOND;
         assert_eq!(
             [0, 1, 2, 3, 4, 5, 99].map(|real| seconds(real, State::Udp)),

@@ -8,7 +8,7 @@ use super::memory::{Zeros, prefetch};
 use super::stock::Stock;
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
-use crate::service::{RealId, Standing, State};
+use crate::service::{RealId, Reuse, Standing, State};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
@@ -320,16 +320,16 @@ impl Table {
         if expiry.is_silent(found.real(), found.meta.phase(), entry.seen(), now) {
             return Touched::Over;
         }
-        self.transit(entry, found, flags, now)
+        self.transit(entry, found, flags, now, expiry.reuse)
     }
 
     /// The state changes; another worker may change it at the same time.
-    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick) -> Touched {
+    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick, reuse: Reuse) -> Touched {
         let from_client = found.direction() == Direction::Original;
         let opens = from_client && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
         let mut meta = found.meta;
         loop {
-            if opens && meta.is_closed() {
+            if opens && meta.is_closed(reuse) {
                 return Touched::Over;
             }
             let next = tcp::next(meta.phase(), found.direction(), flags);

@@ -353,10 +353,8 @@ impl Road {
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
-        // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
-        let opens =
-            key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
-        if !opens {
+        // The kernel resets what opens nothing.
+        if !snapshot.opens(service, key, packet.flags) {
             // It may have been opened since our look: by a packet before this one in the batch, or by another worker.
             return match self.tracker.find_for_certain(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),

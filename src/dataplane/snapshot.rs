@@ -5,7 +5,7 @@ use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
 use super::verdict::DropReason;
 use crate::conntrack::Expiry;
-use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, Tick};
+use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use arc_swap::ArcSwap;
@@ -96,8 +96,10 @@ pub struct Snapshot {
     pub decisions: Vec<Option<Decision>>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
-    /// How long silence may last.
+    /// When connections are over.
     pub expiry: Expiry,
+    /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
+    sloppy_tcp: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
@@ -127,9 +129,10 @@ impl Snapshot {
             decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
-        let expiry = Expiry::new(&conduct.timeouts, own);
+        let sloppy_tcp = conduct.sloppy_tcp;
+        let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, servers, expiry, partial_checksums, any_partial }
+        Snapshot { services, hops, decisions, servers, expiry, sloppy_tcp, partial_checksums, any_partial }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
@@ -144,6 +147,17 @@ impl Snapshot {
         match self.decisions.get(real.index()) {
             Some(Some(decision @ Decision { way: Ok(hop), .. })) => Some((decision, hop)),
             _ => None,
+        }
+    }
+
+    /// Whether a packet of this key and these flags opens a connection to the service at this place: as with IPVS, a SYN
+    /// alone of TCP's segments, unless they are taken up in the midst of a flow; never a reset.
+    pub fn opens(&self, service: usize, key: &FlowKey, flags: TcpFlags) -> bool {
+        let sloppy = || self.services.table.services().get(service).and_then(|service| service.policy.sloppy);
+        match key.proto() {
+            Proto::Udp => true,
+            Proto::Tcp if flags.has(TcpFlags::RST) => false,
+            Proto::Tcp => flags.has(TcpFlags::SYN) || sloppy().unwrap_or(self.sloppy_tcp),
         }
     }
 

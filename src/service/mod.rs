@@ -9,7 +9,7 @@ mod table;
 mod timeouts;
 mod watch;
 
-pub use conduct::Conduct;
+pub use conduct::{Conduct, Reuse};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use state::State;
 pub use table::ServiceTable;
@@ -228,6 +228,8 @@ pub struct Policy {
     pub mss_clamp: MssClamp,
     /// How long its connections may be silent, where that is not as with all others.
     pub timeouts: Timeouts,
+    /// Whether a packet in the midst of a flow opens a connection; `None` is as with all others.
+    pub sloppy: Option<bool>,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.

@@ -4,7 +4,7 @@ use super::section::Section;
 use super::timeouts::timeouts;
 use super::value::{boolean, integer, one_of, power_of_two};
 use crate::config::{Director, Poll, XdpMode};
-use crate::service::Conduct;
+use crate::service::{Conduct, Reuse};
 use ::toml::Spanned;
 use std::collections::HashSet;
 
@@ -39,10 +39,20 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
-        conduct: Conduct { timeouts: timeouts(&mut section) },
+        conduct: conduct(&mut section),
     };
     section.finish();
     director
+}
+
+fn conduct(section: &mut Section<'_>) -> Conduct {
+    let default = Conduct::default();
+    let reuse = section.optional("conn_reuse_mode", integer(0..=Reuse::MODES.len() - 1));
+    Conduct {
+        sloppy_tcp: section.optional("sloppy_tcp", boolean).map_or(default.sloppy_tcp, Spanned::into_inner),
+        reuse: reuse.map_or(default.reuse, |mode| Reuse::MODES[mode.into_inner()]),
+        timeouts: timeouts(section),
+    }
 }
 
 /// Two workers on one core would take turns instead of running.

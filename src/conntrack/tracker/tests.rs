@@ -3,7 +3,7 @@
 use super::super::{Expiry, Seed, Touched};
 use super::*;
 use crate::net::Endpoint;
-use crate::service::Timeouts;
+use crate::service::{Conduct, Timeouts};
 use hashbrown::HashMap;
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ fn a_service_with_timeouts_of_its_own_remembers_as_long_as_it_says() {
     own.set(State::SynRecv, Duration::from_secs(10));
     own.set(State::Established, Duration::from_secs(2000));
     let other = RealId(9);
-    let expiry = Expiry::new(&Timeouts::IPVS, [(SERVER, own)]);
+    let expiry = Expiry::new(&Conduct::default(), [(SERVER, own)]);
     let mut tracker = Tracker::new(table(10), 0, 1);
     tracker.table().set_endpoint(other, "10.0.0.9:8080".parse().unwrap());
     for (i, real) in [(1, SERVER), (2, other), (3, SERVER), (4, other)] {

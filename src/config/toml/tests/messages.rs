@@ -58,8 +58,9 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, timeouts)",
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, conn_reuse_mode, sloppy_tcp, timeouts)",
             ),
+            ("conn_reuse_mode = 3", "director: conn_reuse_mode 3 is out of range (allowed: 0 to 2)"),
             (
                 "timeouts = 3",
                 "director: timeouts is the integer 3 (allowed: a table, written [director.timeouts])",
@@ -310,6 +311,10 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                  such as 1400)",
             ),
             (
+                "address = \"192.0.2.100:80\"\nprotocol = \"udp\"\nsloppy_tcp = true",
+                "virtual service 192.0.2.100:80: sloppy_tcp is not for udp (allowed: with protocol = \"tcp\")",
+            ),
+            (
                 "address = \"192.0.2.100:80\"\nmss_clamp = 100",
                 "virtual service 192.0.2.100:80: mss_clamp 100 is out of range (allowed: 536 to 65495)",
             ),
@@ -337,7 +342,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
-                 mh_table_size, forward, no_server, mss_clamp, timeouts, real_server)",
+                 mh_table_size, forward, no_server, mss_clamp, timeouts, sloppy_tcp, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

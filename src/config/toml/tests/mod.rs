@@ -7,7 +7,8 @@ use super::{parse, read};
 use crate::config::{Config, Poll, XdpMode};
 use crate::net::{InterfaceId, Proto};
 use crate::service::{
-    Method, MssClamp, NoServer, Policy, RealId, SchedulerName, SchedulerOptions, State, Thresholds, Timeouts,
+    Method, MssClamp, NoServer, Policy, RealId, Reuse, SchedulerName, SchedulerOptions, State, Thresholds,
+    Timeouts,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -22,6 +23,8 @@ poll = "busy"
 busy_poll = true
 xdp_mode = "generic"
 frames = 4096
+conn_reuse_mode = 1
+sloppy_tcp = true
 [director.timeouts]
 tcp = "15m"
 tcp_fin = 60
@@ -60,6 +63,7 @@ scheduler_flags = ["mh-port", "mh-fallback"]
 mh_table_size = 4093
 no_server = "reset"
 mss_clamp = 1400
+sloppy_tcp = false
 forward = "nat"
 
 [[virtual_service.real_server]]
@@ -106,7 +110,9 @@ fn every_key_arrives_where_it_belongs() {
         |timeouts: Timeouts| states.map(|state| timeouts.get(state).map(|silence| silence.as_secs()));
     let said = [Some(900), Some(60), Some(300), Some(7), Some(3600), None];
     assert_eq!(seconds(director.conduct.timeouts), said);
+    assert_eq!((director.conduct.reuse, director.conduct.sloppy_tcp), (Reuse::Closed, true));
     let [web, dns] = &whole().services[..] else { panic!("there are two") };
+    assert_eq!((web.policy.sloppy, dns.policy.sloppy), (Some(false), None));
     assert!(web.policy.timeouts.is_empty());
     assert_eq!(seconds(dns.policy.timeouts), [Some(1200), None, Some(5), None, None, None]);
 
