@@ -138,7 +138,7 @@ pub struct Service {
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
     /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, and
-    /// `sloppy_tcp` (default: the director's).
+    /// `sloppy_tcp` (default: the director's), `one_packet` (default false).
     pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,

@@ -34,6 +34,11 @@ impl Meta {
         Meta(phase.0 as u64 | (flags as u64) << 8 | (generation as u64) << 16 | (real.0 as u64) << 32)
     }
 
+    /// Of no connection.
+    pub(super) fn of_nobody(real: RealId) -> Meta {
+        Meta::new(Phase::new(State::None, false), 0, 0, real)
+    }
+
     #[inline]
     pub(super) fn state(self) -> State {
         self.phase().state()

@@ -70,6 +70,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// What stands for a connection where none is kept: the server, and which way the packet goes. Nothing can be noted
+    /// on it.
+    pub fn of_no_connection(real: RealId, direction: Direction) -> Found {
+        let reference = Reference::new(Lookup::NOWHERE.0, direction == Direction::Reply);
+        Found { reference, meta: Meta::of_nobody(real) }
+    }
+
     /// Which way the packet goes.
     #[inline]
     pub fn direction(&self) -> Direction {

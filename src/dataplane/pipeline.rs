@@ -7,6 +7,7 @@
 //! is what one packet at a time would have given.
 
 mod errors;
+mod once;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -350,6 +351,7 @@ impl Road {
         let Some(service) = snapshot.services.table().addressed_by(key) else {
             return match self.tracker.find_fresh(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),
+                None if self.answer_once(frame, packet, view) => {}
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
@@ -360,6 +362,9 @@ impl Road {
                 Some(found) => self.move_on(frame, pending, found, view),
                 None => self.leave(frame, HostReason::NoConnection),
             };
+        }
+        if snapshot.services.is_one_packet(service) {
+            return self.send_once(frame, packet, service, view);
         }
         let mut lacking = None;
         let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {

@@ -9,6 +9,7 @@ use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use arc_swap::ArcSwap;
+use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -67,6 +68,11 @@ impl Services {
         Some(service.policy.timeouts)
     }
 
+    /// Whether each packet to the service at this place of the table gets its server anew.
+    pub fn is_one_packet(&self, service: usize) -> bool {
+        self.table.services().get(service).is_some_and(|service| service.policy.one_packet)
+    }
+
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
     pub fn pick(&self, service: usize, key: &FlowKey, now: Tick) -> Option<&RealServer> {
         let reals = &self.table.services().get(service)?.reals;
@@ -98,6 +104,8 @@ pub struct Snapshot {
     servers: Vec<(IpAddr, bool)>,
     /// When connections are over.
     pub expiry: Expiry,
+    /// Masqueraded servers of services of one-packet scheduling, by RIP:rport; `None` where several have the same.
+    once: HashMap<Endpoint, Option<RealId>>,
     /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
     sloppy_tcp: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
@@ -129,10 +137,21 @@ impl Snapshot {
             decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
+        let once = servers_asked_once(&services);
         let sloppy_tcp = conduct.sloppy_tcp;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, servers, expiry, sloppy_tcp, partial_checksums, any_partial }
+        Snapshot {
+            services,
+            hops,
+            decisions,
+            servers,
+            expiry,
+            once,
+            sloppy_tcp,
+            partial_checksums,
+            any_partial,
+        }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
@@ -159,6 +178,15 @@ impl Snapshot {
             Proto::Tcp if flags.has(TcpFlags::RST) => false,
             Proto::Tcp => flags.has(TcpFlags::SYN) || sloppy().unwrap_or(self.sloppy_tcp),
         }
+    }
+
+    /// The masqueraded server that a packet of this key comes from, if that is of a service of one-packet scheduling, and
+    /// of no other at this address and port.
+    pub fn answers_once(&self, key: &FlowKey) -> Option<RealId> {
+        if self.once.is_empty() || key.proto() != Proto::Udp {
+            return None;
+        }
+        *self.once.get(&key.src())?
     }
 
     /// Whether checksums on frames of this interface may be partial.
@@ -189,6 +217,16 @@ impl Snapshot {
     pub fn lacks_neighbours(&self) -> bool {
         self.neighbours_needed().into_iter().any(|(interface, address)| !self.hops.knows(interface, address))
     }
+}
+
+fn servers_asked_once(services: &Services) -> HashMap<Endpoint, Option<RealId>> {
+    let mut once = HashMap::new();
+    for service in services.table.services().iter().filter(|service| service.policy.one_packet) {
+        for real in service.reals.iter().filter(|real| real.method.sees_replies()) {
+            once.entry(real.endpoint).and_modify(|other| *other = None).or_insert(Some(real.id));
+        }
+    }
+    once
 }
 
 /// The drop reason of what is missing on the way.

@@ -230,6 +230,8 @@ pub struct Policy {
     pub timeouts: Timeouts,
     /// Whether a packet in the midst of a flow opens a connection; `None` is as with all others.
     pub sloppy: Option<bool>,
+    /// Whether each datagram gets its server anew, and no connection stays (`ipvsadm -o`); UDP alone.
+    pub one_packet: bool,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.

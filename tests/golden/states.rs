@@ -5,7 +5,15 @@ use super::network::{DNS, HTTP, client, dr, nat, tun};
 use super::packet::Packet;
 
 pub fn cases() -> Vec<Case> {
-    vec![timeouts_of_a_service(), sloppy_tcp(), conn_reuse_mode_0(), conn_reuse_mode_1(), conn_reuse_mode_2()]
+    vec![
+        timeouts_of_a_service(),
+        sloppy_tcp(),
+        conn_reuse_mode_0(),
+        conn_reuse_mode_1(),
+        conn_reuse_mode_2(),
+        one_packet(),
+        one_packet_of_two_services(),
+    ]
 }
 
 /// A segment of client `n`.
@@ -105,5 +113,43 @@ fn conn_reuse_mode_2() -> Case {
     case.opens(11, &sends("S", 3), 1);
     case.opens(12, &sends("S", 1), 2);
     (0..3).for_each(|server| case.ends_with(HTTP, server, 1, 0));
+    case
+}
+
+fn one_packet() -> Case {
+    let mut case = Case::new(
+        "one_packet",
+        "With one_packet = true each datagram gets its server anew, no connection stays, and a masqueraded server's \
+         answers leave from the VIP (which IPVS does not care for).",
+    )
+    .dns("rr", &[nat(11, 53), dr(12, 53), tun(21, 53)])
+    .more("one_packet = true\n");
+    let query = Packet::udp(client(1), DNS, b"question");
+    for at in 0..2 {
+        case.opens(10 * at, &query, 0);
+        case.answers(10 * at + 1, &Packet::udp(DNS, client(1), b"answer"), 0);
+        case.opens(10 * at + 2, &query, 1);
+        case.opens(10 * at + 3, &query, 2);
+    }
+    // An answer is known by whom it comes from.
+    let other_port = Packet::udp((nat(11, 53).rip, 54), client(1), b"not of the service");
+    case.left_from(30, super::network::ETH1, other_port.frame(), "not_ours");
+    (0..3).for_each(|server| case.ends_with(DNS, server, 0, 0));
+    case
+}
+
+fn one_packet_of_two_services() -> Case {
+    let mut case = Case::new(
+        "one_packet_of_two_services",
+        "A server that answers for two services of one-packet scheduling from one port does not say for which: its \
+         answers are left to the host (not_ours), as with IPVS.",
+    )
+    .dns("rr", &[nat(11, 53)])
+    .more("one_packet = true\n")
+    .service("dns2", "udp", (HTTP.0, 54), "rr", &[nat(11, 53)])
+    .more("one_packet = true\n");
+    case.opens(0, &Packet::udp(client(1), DNS, b"question"), 0);
+    let answer = Packet::udp((nat(11, 53).rip, 53), client(1), b"answer");
+    case.left_from(1, super::network::ETH1, answer.frame(), "not_ours");
     case
 }

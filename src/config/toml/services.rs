@@ -169,7 +169,7 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
     options
 }
 
-/// `no_server`, `mss_clamp`, `timeouts` and `sloppy_tcp`.
+/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp` and `one_packet`.
 fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
     let no_server = section.optional("no_server", one_of(&NO_SERVER));
     let mut policy = Policy {
@@ -177,12 +177,21 @@ fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
         mss_clamp: section.optional("mss_clamp", mss_clamp).map_or(MssClamp::default(), Spanned::into_inner),
         timeouts: timeouts(section),
         sloppy: None,
+        one_packet: false,
     };
     if let Some(written) = section.optional("sloppy_tcp", boolean) {
         policy.sloppy = Some(*written.get_ref());
         if proto != Proto::Tcp {
             let error =
                 format!("sloppy_tcp is not for {} (allowed: with protocol = \"tcp\")", protocol(proto));
+            section.error(written.span().start, &error);
+        }
+    }
+    if let Some(written) = section.optional("one_packet", boolean) {
+        policy.one_packet = *written.get_ref();
+        if proto != Proto::Udp {
+            let error =
+                format!("one_packet is not for {} (allowed: with protocol = \"udp\")", protocol(proto));
             section.error(written.span().start, &error);
         }
     }

@@ -315,6 +315,10 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "virtual service 192.0.2.100:80: sloppy_tcp is not for udp (allowed: with protocol = \"tcp\")",
             ),
             (
+                "address = \"192.0.2.100:80\"\none_packet = true",
+                "virtual service 192.0.2.100:80: one_packet is not for tcp (allowed: with protocol = \"udp\")",
+            ),
+            (
                 "address = \"192.0.2.100:80\"\nmss_clamp = 100",
                 "virtual service 192.0.2.100:80: mss_clamp 100 is out of range (allowed: 536 to 65495)",
             ),
@@ -342,7 +346,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
-                 mh_table_size, forward, no_server, mss_clamp, timeouts, sloppy_tcp, real_server)",
+                 mh_table_size, forward, no_server, mss_clamp, timeouts, sloppy_tcp, one_packet, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

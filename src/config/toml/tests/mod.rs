@@ -79,6 +79,7 @@ forward = "ipip"
 [[virtual_service]]
 address = "192.0.2.100:53"
 protocol = "udp"
+one_packet = true
 [virtual_service.timeouts]
 udp = 5
 established = "20m"
@@ -113,6 +114,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((director.conduct.reuse, director.conduct.sloppy_tcp), (Reuse::Closed, true));
     let [web, dns] = &whole().services[..] else { panic!("there are two") };
     assert_eq!((web.policy.sloppy, dns.policy.sloppy), (Some(false), None));
+    assert!(!web.policy.one_packet && dns.policy.one_packet);
     assert!(web.policy.timeouts.is_empty());
     assert_eq!(seconds(dns.policy.timeouts), [Some(1200), None, Some(5), None, None, None]);
 
