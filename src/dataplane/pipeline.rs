@@ -7,6 +7,7 @@
 //! is what one packet at a time would have given.
 
 mod errors;
+mod once;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -85,14 +86,14 @@ impl Pipeline {
     pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
-        tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
+        tracker.sweep(now, &snapshot.expiry, most, |ended| closed(snapshot, counters, ended))
     }
 
     /// Forgets every silent connection at once.
     pub fn sweep_all(&mut self, now: Tick) {
         self.follow();
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
-        tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
+        tracker.sweep_all(now, &snapshot.expiry, |ended| closed(snapshot, counters, ended));
     }
 
     /// Keeps no free places of the table at hand: the next worker finds all that there are.
@@ -216,7 +217,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending) {
             let table = self.tracker.table();
             let Pending { packet, lookup, .. } = pending;
-            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
+            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.expiry) {
                 Some(found) => self.forward(frame, packet, found, view),
                 None => self.look_on(frame, pending, view),
             }
@@ -241,7 +242,7 @@ impl Road {
     /// A packet of a connection: its state moves on, its decision is applied.
     fn move_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
         let flags = pending.packet.flags;
-        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.timeouts) {
+        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.expiry) {
             Touched::Same => {}
             Touched::Moved(from, to) => {
                 if let Some(decision) = view.snapshot.decision(found.real()) {
@@ -350,21 +351,23 @@ impl Road {
         let Some(service) = snapshot.services.table().addressed_by(key) else {
             return match self.tracker.find_fresh(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),
+                None if self.answer_once(frame, packet, view) => {}
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
         if let Some(reason) = snapshot.suspects.why_not(key) {
             return self.refuse(frame, reason);
         }
-        // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
-        let opens =
-            key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
-        if !opens {
+        // The kernel resets what opens nothing.
+        if !snapshot.opens(service, key, packet.flags) {
             // It may have been opened since our look: by a packet before this one in the batch, or by another worker.
             return match self.tracker.find_for_certain(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),
                 None => self.leave(frame, HostReason::NoConnection),
             };
+        }
+        if snapshot.services.is_one_packet(service) {
+            return self.send_once(frame, packet, service, view);
         }
         let mut lacking = None;
         let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {

@@ -15,6 +15,7 @@ mod packet;
 mod refused;
 mod scheduling;
 mod six;
+mod states;
 
 use case::{Case, Sent, read_pcap, read_pcapng};
 use lvx::dataplane::verdict::{DropReason, HostReason};
@@ -33,6 +34,7 @@ fn cases() -> Vec<Case> {
         errors::cases(),
         errors6::cases(),
         scheduling::cases(),
+        states::cases(),
         captures::cases(),
     ]
     .into_iter()

@@ -8,6 +8,7 @@ mod section;
 mod services;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod value;
 
 use super::{Config, ConfigErrors};
