@@ -48,6 +48,8 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
+    /// `expire_quiescent_template`: whether a persistent client of a quiesced server is led to another one.
+    pub expire_quiescent_template: bool,
     /// `[director.timeouts]`.
     pub timeouts: Timeouts,
 }
@@ -101,6 +103,7 @@ impl Default for Director {
             xdp_mode: XdpMode::Auto,
             busy_poll: false,
             frames: 8192,
+            expire_quiescent_template: true,
             timeouts: Timeouts::default(),
         }
     }
@@ -157,7 +160,7 @@ pub struct Service {
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
-    /// `no_server` (default icmp) and `mss_clamp` (default true).
+    /// `no_server` (default icmp), `mss_clamp` (default true), `persistent` (default false) with `netmask`.
     pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,

@@ -24,5 +24,5 @@ pub use bucket::Reference;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
 pub use state::{State, Timeouts};
-pub use table::{Connection, Found, Lookup, Table, Touched};
-pub use tracker::{Chosen, Ended, Opened, Refused, Tracker};
+pub use table::{Connection, Found, Leading, Lookup, Table, Touched};
+pub use tracker::{Chosen, Ended, Followed, Lead, Opened, Refused, Template, Tracker};

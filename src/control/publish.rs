@@ -35,6 +35,7 @@ pub struct Publisher {
     /// What servers that are gone for good have counted, by service.
     retired: HashMap<(Proto, Endpoint), Traffic>,
     timeouts: Timeouts,
+    keeps_quiesced_templates: bool,
     partial_checksums: Vec<bool>,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
     left: Vec<Arc<Snapshot>>,
@@ -80,6 +81,7 @@ impl Publisher {
             departed: HashMap::new(),
             retired: HashMap::new(),
             timeouts: Timeouts::default(),
+            keeps_quiesced_templates: false,
             partial_checksums,
             left: Vec::new(),
         }
@@ -129,6 +131,12 @@ impl Publisher {
         self.departed = known.into_iter().map(|(identity, real)| (identity, depart(real))).collect();
         let timeouts = &config.director.timeouts;
         self.timeouts = Timeouts::new(timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
+        self.keeps_quiesced_templates = !config.director.expire_quiescent_template;
+        if config.services.iter().any(|service| service.policy.persistence.is_some()) {
+            if let Err(error) = self.table.note_leaders() {
+                tracing::warn!("persistent clients are forgotten while their connections last: {error}");
+            }
+        }
         self.publish();
         Ok(())
     }
@@ -145,8 +153,7 @@ impl Publisher {
         self.free_what_was_left();
         let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
         self.departed.retain(|&(proto, vip, ..), departed| {
-            let live = &departed.real.live;
-            if live.active() + live.inactive() > 0 {
+            if departed.real.live.is_named() {
                 departed.idle_since = None;
                 return true;
             }
@@ -191,6 +198,13 @@ impl Publisher {
             .sum()
     }
 
+    /// Persistence templates that there are now, those of services that were removed included.
+    pub fn templates(&self) -> u64 {
+        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
+        let departed = self.departed.values().map(|departed| &departed.real);
+        current.chain(departed).map(|real| u64::from(real.live.templates())).sum()
+    }
+
     /// What servers of a service counted that are gone for good.
     pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Traffic {
         self.retired.get(&(proto, vip)).copied().unwrap_or_default()
@@ -215,8 +229,9 @@ impl Publisher {
         let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| (vip, departed.real.clone());
         let departed: Vec<(Endpoint, RealServer)> = self.departed.iter().map(of_service).collect();
         let (services, hops) = (self.services.clone(), self.hops.clone());
-        let snapshot =
+        let mut snapshot =
             Snapshot::new(services, &departed, hops, self.timeouts, self.partial_checksums.clone());
+        snapshot.keeps_quiesced_templates = self.keeps_quiesced_templates;
         self.left.push(self.published.current());
         self.published.publish(Arc::new(snapshot));
         self.free_what_was_left();

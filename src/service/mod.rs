@@ -3,10 +3,12 @@
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
 mod live;
+mod persistence;
 mod table;
 mod watch;
 
 pub use live::{Live, SEATS, Standing, Thresholds};
+pub use persistence::Persistence;
 pub use table::ServiceTable;
 pub use watch::Watch;
 
@@ -220,6 +222,8 @@ pub struct Policy {
     pub no_server: NoServer,
     /// In tunnels.
     pub mss_clamp: MssClamp,
+    /// Whether a client keeps to its server.
+    pub persistence: Option<Persistence>,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.

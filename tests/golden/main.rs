@@ -11,6 +11,7 @@ mod network;
 mod packet;
 mod refused;
 mod scheduling;
+mod sessions;
 
 use case::{Case, Sent, read_pcap, read_pcapng};
 use serde_json::Value;
@@ -20,10 +21,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn cases() -> Vec<Case> {
-    [methods::cases(), refused::cases(), errors::cases(), scheduling::cases(), captures::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        methods::cases(),
+        refused::cases(),
+        errors::cases(),
+        scheduling::cases(),
+        sessions::cases(),
+        captures::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn fixtures() -> PathBuf {

@@ -37,6 +37,9 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
+        expire_quiescent_template: section
+            .optional("expire_quiescent_template", boolean)
+            .map_or(default.expire_quiescent_template, Spanned::into_inner),
         timeouts: timeouts(&mut section),
     };
     section.finish();
