@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 pub struct Services {
     table: ServiceTable,
     schedulers: Vec<Arc<dyn Scheduler>>,
+    /// By [`RealId`]: the place of the server's service, and the server's in it.
+    places: Vec<Option<(u32, u32)>>,
 }
 
 impl Services {
@@ -33,7 +35,23 @@ impl Services {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
             kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
-        Services { schedulers: table.services().iter().map(build).collect(), table }
+        let mut places = Vec::new();
+        for (service, of) in table.services().iter().zip(0..) {
+            for (real, at) in service.reals.iter().zip(0..) {
+                if places.len() <= real.id.index() {
+                    places.resize(real.id.index() + 1, None);
+                }
+                places[real.id.index()] = Some((of, at));
+            }
+        }
+        Services { schedulers: table.services().iter().map(build).collect(), table, places }
+    }
+
+    /// A server of the service at this place of the table; `None` if it is not, or no longer, one of its.
+    pub fn real(&self, service: usize, id: RealId) -> Option<&RealServer> {
+        let (of, at) = (*self.places.get(id.index())?)?;
+        let reals = &self.table.services().get(service).filter(|_| of as usize == service)?.reals;
+        reals.get(at as usize)
     }
 
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
@@ -108,6 +126,8 @@ pub struct Snapshot {
     once: HashMap<Endpoint, Option<RealId>>,
     /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
     sloppy_tcp: bool,
+    /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
+    pub keeps_quiesced_templates: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
@@ -141,6 +161,7 @@ impl Snapshot {
         let sloppy_tcp = conduct.sloppy_tcp;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
+        let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
         Snapshot {
             services,
             hops,
@@ -149,6 +170,7 @@ impl Snapshot {
             expiry,
             once,
             sloppy_tcp,
+            keeps_quiesced_templates,
             partial_checksums,
             any_partial,
         }

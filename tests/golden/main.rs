@@ -13,8 +13,9 @@ mod network;
 mod packet;
 mod refused;
 mod scheduling;
-mod states;
+mod sessions;
 mod six;
+mod states;
 
 use case::{Case, Sent, read_pcap, read_pcapng};
 use serde_json::Value;
@@ -32,6 +33,7 @@ fn cases() -> Vec<Case> {
         errors6::cases(),
         scheduling::cases(),
         states::cases(),
+        sessions::cases(),
         captures::cases(),
     ]
     .into_iter()
