@@ -1,6 +1,7 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
 use super::bucket::{Bucket, Chain, Reference};
+use super::datagrams::Datagrams;
 use super::entry::{Entry, Meta};
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
@@ -28,6 +29,7 @@ pub struct Table {
     pub(super) slots: Stock,
     /// RIP:rport by [`RealId`]: IPv4 as one word, IPv6 as three.
     endpoints: Zeros<[AtomicU64; 4]>,
+    datagrams: Datagrams,
 }
 
 /// Where a packet's connection may be, as a glance at its bucket saw it: behind a reference, in the bucket that goes on,
@@ -139,7 +141,13 @@ impl Table {
             slab: Zeros::new(max as usize)?,
             slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
+            datagrams: Datagrams::new(seed),
         })
+    }
+
+    /// The datagrams that travel in pieces.
+    pub fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
     }
 
     /// How many connections fit.

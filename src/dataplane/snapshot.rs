@@ -9,6 +9,7 @@ use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{Policy, RealId, RealServer, ServiceTable, VirtualService};
 use arc_swap::ArcSwap;
+use hashbrown::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -77,6 +78,8 @@ pub struct Snapshot {
     pub hops: Arc<NextHops>,
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
+    /// Addresses of services and of masqueraded servers: fragments to the ones, and from the others, are looked at.
+    ends: HashSet<IpAddr>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
     /// How long silence may last.
@@ -111,7 +114,10 @@ impl Snapshot {
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial }
+        let ends = services.table.services().iter().map(|service| service.endpoint.addr);
+        let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
+        let ends = ends.chain(departed.iter().map(|(vip, _)| vip.addr)).chain(masqueraded).collect();
+        Snapshot { services, hops, decisions, ends, servers, timeouts, partial_checksums, any_partial }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
@@ -127,6 +133,11 @@ impl Snapshot {
             Some(Some(decision @ Decision { way: Ok(hop), .. })) => Some((decision, hop)),
             _ => None,
         }
+    }
+
+    /// Whether a packet between these addresses, whatever its ports, may be a connection's.
+    pub fn may_be_of_connection(&self, key: &FlowKey) -> bool {
+        self.ends.contains(&key.dst().addr) || self.ends.contains(&key.src().addr)
     }
 
     /// Whether checksums on frames of this interface may be partial.

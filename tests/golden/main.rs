@@ -6,6 +6,7 @@
 mod captures;
 mod case;
 mod errors;
+mod fragments;
 mod methods;
 mod network;
 mod packet;
@@ -20,10 +21,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn cases() -> Vec<Case> {
-    [methods::cases(), refused::cases(), errors::cases(), scheduling::cases(), captures::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        methods::cases(),
+        refused::cases(),
+        errors::cases(),
+        fragments::cases(),
+        scheduling::cases(),
+        captures::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn fixtures() -> PathBuf {
