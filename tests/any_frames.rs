@@ -2,7 +2,7 @@
 //! were, and sends nothing that is not sound.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use etherparse::{Ipv4Header, PacketBuilder};
+use etherparse::{IpFragOffset, Ipv4Header, PacketBuilder};
 use lvx::config;
 use lvx::conntrack::{Seed, Table, Tracker};
 use lvx::control::publish::Publisher;
@@ -110,7 +110,31 @@ fn sound() -> impl Strategy<Value = Vec<u8>> {
         ip.udp(40000 + u16::from(host), 53).write(&mut frame, &vec![0x77; len]).unwrap();
         frame
     });
-    prop_oneof![3 => tcp, 1 => udp]
+    // Of few datagrams, so that fragments meet, and of every kind of size and place.
+    let piece = (0..2u8, 0..3u16, 0..6u16, 0..60usize, any::<bool>(), any::<bool>()).prop_map(
+        |(host, id, place, len, more, is_tcp)| {
+            let mut frame = Vec::new();
+            let ip = PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 1]).ipv4(
+                [203, 0, 113, host],
+                [192, 0, 2, 100],
+                9,
+            );
+            let payload = vec![0x77; if more { len / 8 * 8 } else { len }];
+            match is_tcp {
+                true => {
+                    ip.tcp(40000, 80, 1, 2).syn().write(&mut frame, &payload[..len / 8 * 8 / 8 * 4]).unwrap()
+                }
+                false => ip.udp(40000, 53).write(&mut frame, &payload).unwrap(),
+            }
+            let (mut header, rest) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+            header.dont_fragment = false;
+            (header.identification, header.more_fragments) = (id, more);
+            header.fragment_offset = IpFragOffset::try_new(place * 3).unwrap();
+            header.header_checksum = header.calc_header_checksum();
+            [&frame[..14], &header.to_bytes()[..], rest].concat()
+        },
+    );
+    prop_oneof![3 => tcp, 1 => udp, 2 => piece]
 }
 
 /// Any bytes; a sound packet; one with a few bytes changed, so that the checksum is wrong or, set right again,
@@ -206,14 +230,27 @@ proptest! {
                         prop_assert_eq!(frame.data(), &as_the_host_gets_it(packet, ingress)[..], "{} changed it", reason);
                         to_host += 1;
                     }
-                    Verdict::Drop(_) => {}
+                    Verdict::Drop(_) | Verdict::Held => {}
+                }
+            }
+            for mut own in director.pipeline.take_own(&frames) {
+                prop_assert!(own.behind() < frames.len());
+                match own.verdict() {
+                    Verdict::Forward(egress) => {
+                        prop_assert!(egress.index() < 2);
+                        prop_assert_eq!(unsound(own.frame().data()), None);
+                        forwarded += 1;
+                    }
+                    Verdict::ToHost(_) => to_host += 1,
+                    other => prop_assert!(false, "{other:?}"),
                 }
             }
             count += packets.len() as u64;
         }
         let report = director.report();
         prop_assert_eq!((report.packets, report.forwarded, report.to_host), (count, forwarded, to_host));
-        prop_assert_eq!(report.packets, report.forwarded + report.to_host + report.dropped);
+        let waiting = report.fragments.waiting;
+        prop_assert_eq!(report.packets, report.forwarded + report.to_host + report.dropped + waiting);
         let connections = director.table.connections().count() as u64;
         prop_assert_eq!(report.connections.current, connections, "live counts and the table agree");
         prop_assert!(connections <= 8);
@@ -232,7 +269,18 @@ proptest! {
             let (mut one, mut other) = (buffers(&packets), buffers(&packets));
             let (mut one, mut other) = (lend(&mut one, &packets), lend(&mut other, &packets));
             together.pipeline.run(&mut one, Tick(now));
-            other.iter_mut().for_each(|frame| singly.pipeline.run(std::slice::from_mut(frame), Tick(now)));
+            let (made, mut made_singly) = (together.pipeline.take_own(&one), Vec::new());
+            for (i, frame) in other.iter_mut().enumerate() {
+                let frame = std::slice::from_mut(frame);
+                singly.pipeline.run(frame, Tick(now));
+                made_singly.extend(singly.pipeline.take_own(frame).into_iter().map(|own| (i, own)));
+            }
+            prop_assert_eq!(made.len(), made_singly.len());
+            for (mut one, (i, mut other)) in made.into_iter().zip(made_singly) {
+                prop_assert_eq!((one.behind(), one.verdict()), (i, other.verdict()));
+                let (one, other) = (one.frame(), other.frame());
+                prop_assert_eq!(one.data(), other.data());
+            }
             for (i, (one, other)) in one.iter().zip(&other).enumerate() {
                 prop_assert_eq!(one.verdict, other.verdict, "packet {}", i);
                 prop_assert_eq!(one.data(), other.data(), "packet {}", i);
