@@ -9,12 +9,13 @@
 mod errors;
 mod once;
 mod persist;
+mod pieces;
 
 use super::answer::Allowance;
 use super::counters::Counters;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
-use super::port::{BATCH, Frame};
+use super::port::{BATCH, Frame, OwnFrame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{
@@ -58,7 +59,13 @@ impl Pipeline {
             published,
             generation,
             snapshot,
-            road: Road { tracker, counters, wanted: ArrayVec::new(), allowance: Allowance::new() },
+            road: Road {
+                tracker,
+                counters,
+                wanted: ArrayVec::new(),
+                allowance: Allowance::new(),
+                own: Vec::new(),
+            },
             pending: Box::new([Pending::NONE; BATCH]),
         }
     }
@@ -69,6 +76,13 @@ impl Pipeline {
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
         }
+    }
+
+    /// What the road made beside the frames of the last run, `frames`, in their order.
+    pub fn take_own(&mut self, frames: &[Frame<'_>]) -> Vec<OwnFrame> {
+        let mut own = std::mem::take(&mut self.road.own);
+        own.iter_mut().for_each(|own| own.number_in(frames));
+        own
     }
 
     /// Takes up a new snapshot, if there is one.
@@ -88,6 +102,7 @@ impl Pipeline {
     /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
     pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
+        self.road.sweep_datagrams(now, 1);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
         tracker.sweep(now, &snapshot.expiry, most, |ended| closed(snapshot, counters, ended))
     }
@@ -95,6 +110,7 @@ impl Pipeline {
     /// Forgets every silent connection at once.
     pub fn sweep_all(&mut self, now: Tick) {
         self.follow();
+        self.road.sweep_datagrams(now, usize::MAX);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
         tracker.sweep_all(now, &snapshot.expiry, |ended| closed(snapshot, counters, ended));
     }
@@ -117,6 +133,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Made for this run; what each is behind is still an address.
+    own: Vec<OwnFrame>,
 }
 
 /// A packet on its way through the passes: a cache line.
@@ -231,8 +249,10 @@ impl Road {
     #[cold]
     fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
         if !pending.goes_on() {
-            if frame.verdict == UNDECIDED {
-                self.relate(frame, view);
+            match frame.verdict {
+                UNDECIDED => self.relate(frame, view),
+                UNDECIDED_PIECE => self.piece(frame, view),
+                _ => {}
             }
             return;
         }
@@ -482,6 +502,7 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.
         Err(NoFlow::OtherProtocol) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED),
+        Err(NoFlow::Fragment) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED_PIECE),
         Err(no_flow) => {
             pending.hash = FlowHash::NONE;
             give(frame, no_flow.into(), counters);
@@ -491,6 +512,9 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
 
 /// What stands in a frame without a flow until its turn comes; it has not been counted.
 const UNDECIDED: Verdict = Verdict::ToHost(HostReason::OtherProtocol);
+
+/// The same in a fragment.
+const UNDECIDED_PIECE: Verdict = Verdict::ToHost(HostReason::Fragment);
 
 /// Any verdict but that the frame is sent on.
 #[cold]
@@ -517,6 +541,7 @@ impl From<NoFlow> for Verdict {
             NoFlow::NotIp => Verdict::ToHost(HostReason::NotIp),
             NoFlow::OtherProtocol => Verdict::ToHost(HostReason::OtherProtocol),
             NoFlow::Fragment => Verdict::ToHost(HostReason::Fragment),
+            NoFlow::TinyFragment => Verdict::Drop(DropReason::TinyFragment),
             NoFlow::Truncated => Verdict::Drop(DropReason::Truncated),
             NoFlow::BadVersion => Verdict::Drop(DropReason::BadVersion),
             NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),

@@ -9,7 +9,7 @@ use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub hops: Arc<NextHops>,
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
+    /// Addresses of services and of masqueraded servers: fragments to the ones, and from the others, are looked at.
+    ends: HashSet<IpAddr>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
     /// When connections are over.
@@ -147,9 +149,9 @@ impl Snapshot {
         let current = services.table.services().iter().flat_map(|service| {
             service.reals.iter().map(move |real| (service.endpoint, real, service.policy.timeouts))
         });
-        let departed = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
+        let gone = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
         let mut own = Vec::new();
-        for (vip, real, timeouts) in current.chain(departed) {
+        for (vip, real, timeouts) in current.chain(gone) {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
@@ -161,11 +163,15 @@ impl Snapshot {
         let sloppy_tcp = conduct.sloppy_tcp;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
+        let ends = services.table.services().iter().map(|service| service.endpoint.addr);
+        let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
+        let ends = ends.chain(departed.iter().map(|departed| departed.vip.addr)).chain(masqueraded).collect();
         let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
         Snapshot {
             services,
             hops,
             decisions,
+            ends,
             servers,
             expiry,
             once,
@@ -209,6 +215,11 @@ impl Snapshot {
             return None;
         }
         *self.once.get(&key.src())?
+    }
+
+    /// Whether a packet between these addresses, whatever its ports, may be a connection's.
+    pub fn may_be_of_connection(&self, key: &FlowKey) -> bool {
+        self.ends.contains(&key.dst().addr) || self.ends.contains(&key.src().addr)
     }
 
     /// Whether checksums on frames of this interface may be partial.

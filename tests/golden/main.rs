@@ -7,6 +7,7 @@ mod captures;
 mod case;
 mod errors;
 mod errors6;
+mod fragments;
 mod methods;
 mod methods6;
 mod network;
@@ -31,6 +32,7 @@ fn cases() -> Vec<Case> {
         refused::cases(),
         errors::cases(),
         errors6::cases(),
+        fragments::cases(),
         scheduling::cases(),
         states::cases(),
         sessions::cases(),
