@@ -8,17 +8,21 @@
 
 mod errors;
 mod once;
+mod persist;
+mod pieces;
 
 use super::answer::Allowance;
 use super::counters::Counters;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
-use super::port::{BATCH, Frame};
+use super::port::{BATCH, Frame, OwnFrame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
+use crate::conntrack::{
+    Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Template, Touched, Tracker,
+};
 use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
@@ -55,7 +59,13 @@ impl Pipeline {
             published,
             generation,
             snapshot,
-            road: Road { tracker, counters, wanted: ArrayVec::new(), allowance: Allowance::new() },
+            road: Road {
+                tracker,
+                counters,
+                wanted: ArrayVec::new(),
+                allowance: Allowance::new(),
+                own: Vec::new(),
+            },
             pending: Box::new([Pending::NONE; BATCH]),
         }
     }
@@ -66,6 +76,13 @@ impl Pipeline {
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
         }
+    }
+
+    /// What the road made beside the frames of the last run, `frames`, in their order.
+    pub fn take_own(&mut self, frames: &[Frame<'_>]) -> Vec<OwnFrame> {
+        let mut own = std::mem::take(&mut self.road.own);
+        own.iter_mut().for_each(|own| own.number_in(frames));
+        own
     }
 
     /// Takes up a new snapshot, if there is one.
@@ -85,6 +102,7 @@ impl Pipeline {
     /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
     pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
+        self.road.sweep_datagrams(now, 1);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
         tracker.sweep(now, &snapshot.expiry, most, |ended| closed(snapshot, counters, ended))
     }
@@ -92,6 +110,7 @@ impl Pipeline {
     /// Forgets every silent connection at once.
     pub fn sweep_all(&mut self, now: Tick) {
         self.follow();
+        self.road.sweep_datagrams(now, usize::MAX);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
         tracker.sweep_all(now, &snapshot.expiry, |ended| closed(snapshot, counters, ended));
     }
@@ -114,6 +133,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Made for this run; what each is behind is still an address.
+    own: Vec<OwnFrame>,
 }
 
 /// A packet on its way through the passes: a cache line.
@@ -228,8 +249,10 @@ impl Road {
     #[cold]
     fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
         if !pending.goes_on() {
-            if frame.verdict == UNDECIDED {
-                self.relate(frame, view);
+            match frame.verdict {
+                UNDECIDED => self.relate(frame, view),
+                UNDECIDED_PIECE => self.piece(frame, view),
+                _ => {}
             }
             return;
         }
@@ -369,9 +392,28 @@ impl Road {
         if snapshot.services.is_one_packet(service) {
             return self.send_once(frame, packet, service, view);
         }
+        if snapshot.services.table().is_persistent(service) {
+            return self.persist(frame, pending, service, view);
+        }
+        self.open(frame, pending, None, view, || snapshot.services.pick(service, key, view.now));
+    }
+
+    /// Opens a connection, led there by a template or not, to the server that `pick` gives. Whether it did: otherwise the
+    /// template is the caller's still.
+    #[inline(always)]
+    fn open<'s>(
+        &mut self,
+        frame: &mut Frame<'_>,
+        pending: &Pending,
+        template: Option<Template>,
+        view: View<'s>,
+        pick: impl FnOnce() -> Option<&'s RealServer>,
+    ) -> bool {
+        let Pending { packet, hash, .. } = pending;
+        let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
         let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
-            let real = snapshot.services.pick(service, key, view.now)?;
+            let real = pick()?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
             if replies_pass {
@@ -383,8 +425,9 @@ impl Road {
                     Err(missing) => lacking = Some(missing),
                 }
             }
-            Some(Chosen { real: real.id, replies_pass, hop: hop.0 })
+            Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
         });
+        let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {
             Ok(Opened::New(found)) => {
                 self.opened(found, lacking, snapshot);
@@ -395,6 +438,7 @@ impl Road {
             Err(Refused::NoServer) => self.turn_away(frame, packet, view),
             Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
+        is_new
     }
 
     /// Counts a new connection, and asks early for what its replies will lack on their way.
@@ -461,6 +505,7 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.
         Err(NoFlow::OtherProtocol) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED),
+        Err(NoFlow::Fragment) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED_PIECE),
         Err(no_flow) => {
             pending.hash = FlowHash::NONE;
             give(frame, no_flow.into(), counters);
@@ -471,6 +516,9 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
 /// What stands in a frame without a flow until its turn comes; it has not been counted.
 const UNDECIDED: Verdict = Verdict::ToHost(HostReason::OtherProtocol);
 
+/// The same in a fragment.
+const UNDECIDED_PIECE: Verdict = Verdict::ToHost(HostReason::Fragment);
+
 /// Any verdict but that the frame is sent on.
 #[cold]
 fn give(frame: &mut Frame<'_>, verdict: Verdict, counters: &Counters) {
@@ -480,9 +528,15 @@ fn give(frame: &mut Frame<'_>, verdict: Verdict, counters: &Counters) {
 
 /// A connection is no more: its server has one less.
 fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
-    counters.expired.add(1);
-    if let Some(decision) = snapshot.decision(ended.real) {
-        decision.live.closed(ended.standing);
+    let live = snapshot.decision(ended.real).map(|decision| &decision.live);
+    match ended.standing {
+        Some(standing) => {
+            counters.expired.add(1);
+            if let Some(live) = live {
+                live.closed(standing);
+            }
+        }
+        None => live.map_or((), |live| live.template_gone()),
     }
 }
 
@@ -492,6 +546,7 @@ impl From<NoFlow> for Verdict {
             NoFlow::NotIp => Verdict::ToHost(HostReason::NotIp),
             NoFlow::OtherProtocol => Verdict::ToHost(HostReason::OtherProtocol),
             NoFlow::Fragment => Verdict::ToHost(HostReason::Fragment),
+            NoFlow::TinyFragment => Verdict::Drop(DropReason::TinyFragment),
             NoFlow::Truncated => Verdict::Drop(DropReason::Truncated),
             NoFlow::BadVersion => Verdict::Drop(DropReason::BadVersion),
             NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),

@@ -10,7 +10,7 @@ use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 pub struct Services {
     table: ServiceTable,
     schedulers: Vec<Arc<dyn Scheduler>>,
+    /// By [`RealId`]: the place of the server's service, and the server's in it.
+    places: Vec<Option<(u32, u32)>>,
 }
 
 impl Services {
@@ -34,7 +36,23 @@ impl Services {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
             kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
-        Services { schedulers: table.services().iter().map(build).collect(), table }
+        let mut places = Vec::new();
+        for (service, of) in table.services().iter().zip(0..) {
+            for (real, at) in service.reals.iter().zip(0..) {
+                if places.len() <= real.id.index() {
+                    places.resize(real.id.index() + 1, None);
+                }
+                places[real.id.index()] = Some((of, at));
+            }
+        }
+        Services { schedulers: table.services().iter().map(build).collect(), table, places }
+    }
+
+    /// A server of the service at this place of the table; `None` if it is not, or no longer, one of its.
+    pub fn real(&self, service: usize, id: RealId) -> Option<&RealServer> {
+        let (of, at) = (*self.places.get(id.index())?)?;
+        let reals = &self.table.services().get(service).filter(|_| of as usize == service)?.reals;
+        reals.get(at as usize)
     }
 
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
@@ -101,6 +119,8 @@ pub struct Snapshot {
     pub hops: Arc<NextHops>,
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
+    /// Addresses of services and of masqueraded servers: fragments to the ones, and from the others, are looked at.
+    ends: HashSet<IpAddr>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
     /// When connections are over.
@@ -109,6 +129,8 @@ pub struct Snapshot {
     once: HashMap<Endpoint, Option<RealId>>,
     /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
     sloppy_tcp: bool,
+    /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
+    pub keeps_quiesced_templates: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
@@ -130,9 +152,9 @@ impl Snapshot {
         let current = services.table.services().iter().flat_map(|service| {
             service.reals.iter().map(move |real| (service.endpoint, real, service.policy.timeouts))
         });
-        let departed = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
+        let gone = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
         let mut own = Vec::new();
-        for (vip, real, timeouts) in current.chain(departed) {
+        for (vip, real, timeouts) in current.chain(gone) {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
@@ -148,14 +170,20 @@ impl Snapshot {
         let vips = services.table.services().iter().map(|service| service.endpoint.addr);
         let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
         let suspects = Suspects::new(interfaces.chain(vips).chain(tunnels));
+        let ends = services.table.services().iter().map(|service| service.endpoint.addr);
+        let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
+        let ends = ends.chain(departed.iter().map(|departed| departed.vip.addr)).chain(masqueraded).collect();
+        let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
         Snapshot {
             services,
             hops,
             decisions,
+            ends,
             servers,
             expiry,
             once,
             sloppy_tcp,
+            keeps_quiesced_templates,
             partial_checksums,
             any_partial,
             suspects,
@@ -195,6 +223,11 @@ impl Snapshot {
             return None;
         }
         *self.once.get(&key.src())?
+    }
+
+    /// Whether a packet between these addresses, whatever its ports, may be a connection's.
+    pub fn may_be_of_connection(&self, key: &FlowKey) -> bool {
+        self.ends.contains(&key.dst().addr) || self.ends.contains(&key.src().addr)
     }
 
     /// Whether checksums on frames of this interface may be partial.

@@ -13,6 +13,8 @@ pub struct Conduct {
     pub sloppy_tcp: bool,
     /// When a client's port may open a new connection although the last one is still remembered.
     pub reuse: Reuse,
+    /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
+    pub keeps_quiesced_templates: bool,
 }
 
 /// When a SYN (of SCTP: an INIT) on a connection that both ends have done with is scheduled anew (IPVS:
