@@ -9,7 +9,7 @@ use crate::dataplane::port::pcap::{Capture, CaptureError, CaptureWriter, PcapPor
 use crate::dataplane::verdict::Verdict;
 use crate::net::{InterfaceId, Mac};
 use crate::wire::ETHERNET;
-use crate::wire::checksum::complete_partial;
+use crate::wire::checksum::complete_partial_of;
 use crate::wire::parse::parse;
 use clap::Args;
 use play::Director;
@@ -157,8 +157,7 @@ fn partial_checksums(tape: &Tape, macs: &[Mac]) -> Vec<bool> {
         frame.truncate(ETHERNET + usize::from(packet.ip_len));
         let before = frame.clone();
         // A whole checksum may look partial; completing it changes nothing.
-        partial[ingress] =
-            complete_partial(&mut frame, packet.l4.into(), packet.key.proto()) && frame != before;
+        partial[ingress] = complete_partial_of(&mut frame, packet.l4.into(), &packet.key) && frame != before;
     }
     partial
 }

@@ -47,7 +47,7 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
-    /// `[director.timeouts]`, `sloppy_tcp` and `conn_reuse_mode`.
+    /// `[director.timeouts]`, `sloppy_tcp`, `sloppy_sctp`, `when_full` and `conn_reuse_mode`.
     pub conduct: Conduct,
 }
 
@@ -138,7 +138,7 @@ pub struct Service {
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
     /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, and
-    /// `sloppy_tcp` (default: the director's), `one_packet` (default false).
+    /// `sloppy_tcp` or `sloppy_sctp` (default: the director's), `one_packet` (default false).
     pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,

@@ -69,6 +69,10 @@ pub struct Counters {
     pub related: Counter,
     /// Connections that ended: by silence, or since their client's port opened a new one.
     pub expired: Counter,
+    /// Half-open connections that were ended for new ones, since the table was full.
+    pub evicted_half_open: Counter,
+    /// Closing ones likewise.
+    pub evicted_closing: Counter,
     /// Partial checksums completed for senders that left them to their card.
     pub completed_checksums: Counter,
     reals: Box<[RealCounters]>,
@@ -86,6 +90,8 @@ impl Default for Counters {
             unanswered: Counter::default(),
             related: Counter::default(),
             expired: Counter::default(),
+            evicted_half_open: Counter::default(),
+            evicted_closing: Counter::default(),
             completed_checksums: Counter::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),
             nobody: RealCounters::default(),

@@ -8,6 +8,7 @@
 
 mod errors;
 mod once;
+mod room;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -367,7 +368,7 @@ impl Road {
             return self.send_once(frame, packet, service, view);
         }
         let mut lacking = None;
-        let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
+        let mut choose = || {
             let real = snapshot.services.pick(service, key, view.now)?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
@@ -381,7 +382,11 @@ impl Road {
                 }
             }
             Some(Chosen { real: real.id, replies_pass, hop: hop.0 })
-        });
+        };
+        let mut opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        if matches!(opened, Err(Refused::Full)) && self.make_room(service, view) {
+            opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        }
         match opened {
             Ok(Opened::New(found)) => {
                 self.opened(found, lacking, snapshot);
@@ -419,9 +424,7 @@ impl Road {
                 continue;
             }
             let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
-            let complete =
-                if packet.key.is_v4() { checksum::complete_partial } else { checksum::complete_partial_v6 };
-            if complete(without_padding, packet.l4 as usize, packet.key.proto()) {
+            if checksum::complete_partial_of(without_padding, packet.l4 as usize, &packet.key) {
                 self.counters.completed_checksums.add(1);
             }
         }

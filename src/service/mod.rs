@@ -9,7 +9,7 @@ mod table;
 mod timeouts;
 mod watch;
 
-pub use conduct::{Conduct, Reuse};
+pub use conduct::{Conduct, Reuse, WhenFull};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use state::State;
 pub use table::ServiceTable;
@@ -239,7 +239,7 @@ pub struct Policy {
 pub struct VirtualService {
     /// The operator's name for it.
     pub name: Arc<str>,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub proto: Proto,
     /// VIP:vport.
     pub endpoint: Endpoint,

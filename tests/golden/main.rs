@@ -222,6 +222,7 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
             for layer in ["ip", "tcp", "udp"] {
                 command.args(["-o", &format!("{layer}.check_checksum:TRUE")]);
             }
+            command.args(["-o", "sctp.checksum:CRC 32c"]);
             // The payloads are no real DNS or HTTP.
             command.args([
                 "--disable-protocol",
@@ -238,7 +239,7 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
         // 0 is bad; UDP without a checksum has none to be bad.
         // Of a quoted segment that was cut, tshark takes the checksum for wrong.
         let wrong = "ip.checksum.status == 0 || icmp.checksum.status == 0 \
-                     || (!icmp && (tcp.checksum.status == 0 || udp.checksum.status == 0 || _ws.malformed))";
+                     || (!icmp && (tcp.checksum.status == 0 || udp.checksum.status == 0 || sctp.checksum.status == 0 || _ws.malformed))";
         assert_eq!(tshark(wrong, &[]), "", "{}", case.name);
         let interfaces = tshark("ip.checksum.status == 1", &["-T", "fields", "-e", "frame.interface_name"]);
         let expected: Vec<&str> = case.sent().iter().map(|sent| &sent.egress[..]).collect();
