@@ -27,5 +27,5 @@ pub use bucket::Reference;
 pub use expiry::Expiry;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
-pub use table::{Connection, Found, Lookup, Table, Touched};
-pub use tracker::{Chosen, Ended, Evicted, Opened, Refused, Tracker};
+pub use table::{Connection, Found, Leading, Lookup, Table, Touched};
+pub use tracker::{Chosen, Ended, Evicted, Followed, Lead, Opened, Refused, Template, Tracker};

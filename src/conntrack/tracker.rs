@@ -3,6 +3,9 @@
 mod evict;
 mod replies;
 mod sweep;
+mod templates;
+
+pub use templates::{Followed, Lead, Template};
 
 use super::bucket::Reference;
 use super::entry::Meta;
@@ -56,6 +59,10 @@ pub struct Chosen {
     pub replies_pass: bool,
     /// What [`Table::hop`] is to say; 0 for nothing.
     pub hop: u64,
+    /// The template that has led the connection to the server. If the connection is opened, it is the connection's.
+    pub template: Option<Template>,
+    /// Whether every packet of the connection is looked at: none of them passes [`Table::pass`].
+    pub is_watched: bool,
 }
 
 /// What opening a connection led to.
@@ -82,8 +89,8 @@ pub enum Refused {
 pub struct Ended {
     /// Its server.
     pub real: RealId,
-    /// How it was counted.
-    pub standing: Standing,
+    /// How it was counted; `None` for a template.
+    pub standing: Option<Standing>,
 }
 
 /// Where a connection's references are, to be taken out.
@@ -156,6 +163,9 @@ impl Tracker {
         };
         let phase = Phase::new(before, !chosen.replies_pass);
         let state = tcp::next(phase, Direction::Original, flags).state();
+        if let Some(template) = chosen.template {
+            table.note_leader(slot, template);
+        }
         let entry = &table.slab[slot as usize];
         let meta = entry.occupy(key, &chosen, state, now);
         if !chain.put(hash.tag, Reference::new(slot, false), || self.spares.pop()) {
@@ -166,6 +176,8 @@ impl Tracker {
         self.slots.pop();
         let found = Found { reference: Reference::new(slot, false), meta };
         if chosen.replies_pass && !self.expect_replies(key, found, may_put_off) {
+            // The caller has the template still.
+            self.table.take_leader(slot);
             self.end(&found);
             return Err(Refused::Full);
         }
@@ -204,7 +216,10 @@ impl Tracker {
         if let Some(back) = back {
             self.take_out(back, Reference::new(slot, true));
         }
-        Ended { real: last.real(), standing: last.state().standing() }
+        if last.is_led() {
+            self.table.leave_leader(slot);
+        }
+        Ended { real: last.real(), standing: Some(last.state().standing()) }
     }
 
     #[inline(always)]

@@ -133,6 +133,11 @@ impl Publisher {
         self.departed = known.into_iter().map(depart).collect();
         self.services = Arc::new(Services::new(table, Some(&self.services)));
         self.conduct = config.director.conduct;
+        if config.services.iter().any(|service| service.policy.persistence.is_some()) {
+            if let Err(error) = self.table.note_leaders() {
+                tracing::warn!("persistent clients are forgotten while their connections last: {error}");
+            }
+        }
         self.publish();
         Ok(())
     }
@@ -149,8 +154,7 @@ impl Publisher {
         self.free_what_was_left();
         let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
         self.departed.retain(|&(proto, vip, ..), departed| {
-            let live = &departed.real.live;
-            if live.active() + live.inactive() > 0 {
+            if departed.real.live.is_named() {
                 departed.idle_since = None;
                 return true;
             }
@@ -193,6 +197,13 @@ impl Publisher {
             .chain(departed)
             .map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive()))
             .sum()
+    }
+
+    /// Persistence templates that there are now, those of services that were removed included.
+    pub fn templates(&self) -> u64 {
+        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
+        let departed = self.departed.values().map(|departed| &departed.real);
+        current.chain(departed).map(|real| u64::from(real.live.templates())).sum()
     }
 
     /// What servers of a service counted that are gone for good.

@@ -67,7 +67,7 @@ pub struct Counters {
     pub unanswered: Counter,
     /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
     pub related: Counter,
-    /// Connections that ended: by silence, or since their client's port opened a new one.
+    /// Connections that ended: by silence, since their client's port opened a new one, or for room in a full table.
     pub expired: Counter,
     /// Half-open connections that were ended for new ones, since the table was full.
     pub evicted_half_open: Counter,

@@ -8,6 +8,7 @@
 
 mod errors;
 mod once;
+mod persist;
 mod room;
 
 use super::answer::Allowance;
@@ -17,9 +18,11 @@ use super::nexthop::{Hop, HopNumber, Missing};
 use super::port::{BATCH, Frame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
+use crate::conntrack::{
+    Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Template, Touched, Tracker,
+};
 use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
@@ -367,9 +370,28 @@ impl Road {
         if snapshot.services.is_one_packet(service) {
             return self.send_once(frame, packet, service, view);
         }
+        if snapshot.services.table().is_persistent(service) {
+            return self.persist(frame, pending, service, view);
+        }
+        self.open(frame, pending, None, view, || snapshot.services.pick(service, key, view.now));
+    }
+
+    /// Opens a connection, led there by a template or not, to the server that `pick` gives. Whether it did: otherwise the
+    /// template is the caller's still.
+    #[inline(always)]
+    fn open<'s>(
+        &mut self,
+        frame: &mut Frame<'_>,
+        pending: &Pending,
+        template: Option<Template>,
+        view: View<'s>,
+        pick: impl Fn() -> Option<&'s RealServer>,
+    ) -> bool {
+        let Pending { packet, hash, .. } = pending;
+        let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
         let mut choose = || {
-            let real = snapshot.services.pick(service, key, view.now)?;
+            let real = pick()?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
             if replies_pass {
@@ -381,12 +403,13 @@ impl Road {
                     Err(missing) => lacking = Some(missing),
                 }
             }
-            Some(Chosen { real: real.id, replies_pass, hop: hop.0 })
+            Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
         };
         let mut opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
-        if matches!(opened, Err(Refused::Full)) && self.make_room(service, view) {
+        if matches!(opened, Err(Refused::Full)) && self.make_room(key, view) {
             opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
         }
+        let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {
             Ok(Opened::New(found)) => {
                 self.opened(found, lacking, snapshot);
@@ -397,6 +420,7 @@ impl Road {
             Err(Refused::NoServer) => self.turn_away(frame, packet, view),
             Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
+        is_new
     }
 
     /// Counts a new connection, and asks early for what its replies will lack on their way.
@@ -480,9 +504,13 @@ fn give(frame: &mut Frame<'_>, verdict: Verdict, counters: &Counters) {
 
 /// A connection is no more: its server has one less.
 fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
-    counters.expired.add(1);
-    if let Some(decision) = snapshot.decision(ended.real) {
-        decision.live.closed(ended.standing);
+    let live = snapshot.decision(ended.real).map(|decision| &decision.live);
+    match ended.standing {
+        Some(standing) => {
+            counters.expired.add(1);
+            live.map(|live| live.closed(standing));
+        }
+        None => live.map_or((), |live| live.template_gone()),
     }
 }
 

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 pub struct Services {
     table: ServiceTable,
     schedulers: Vec<Arc<dyn Scheduler>>,
+    /// By [`RealId`]: the place of the server's service, and the server's in it.
+    places: Vec<Option<(u32, u32)>>,
 }
 
 impl Services {
@@ -33,7 +35,23 @@ impl Services {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
             kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
-        Services { schedulers: table.services().iter().map(build).collect(), table }
+        let mut places = Vec::new();
+        for (service, of) in table.services().iter().zip(0..) {
+            for (real, at) in service.reals.iter().zip(0..) {
+                if places.len() <= real.id.index() {
+                    places.resize(real.id.index() + 1, None);
+                }
+                places[real.id.index()] = Some((of, at));
+            }
+        }
+        Services { schedulers: table.services().iter().map(build).collect(), table, places }
+    }
+
+    /// A server of the service at this place of the table; `None` if it is not, or no longer, one of its.
+    pub fn real(&self, service: usize, id: RealId) -> Option<&RealServer> {
+        let (of, at) = (*self.places.get(id.index())?)?;
+        let reals = &self.table.services().get(service).filter(|_| of as usize == service)?.reals;
+        reals.get(at as usize)
     }
 
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
@@ -73,12 +91,10 @@ impl Services {
         self.table.services().get(service).is_some_and(|service| service.policy.one_packet)
     }
 
-    /// Whether any server of the service at this place may take a new connection, whatever the scheduler says.
-    pub fn is_available(&self, service: usize) -> bool {
-        self.table
-            .services()
-            .get(service)
-            .is_some_and(|service| service.reals.iter().any(RealServer::is_available))
+    /// Whether any server of the service that this key addresses may take a new connection, whatever the scheduler says.
+    pub fn is_available(&self, key: &FlowKey) -> bool {
+        let service = self.table.addressed_by(key).and_then(|at| self.table.services().get(at));
+        service.is_some_and(|service| service.reals.iter().any(RealServer::is_available))
     }
 
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
@@ -122,6 +138,8 @@ pub struct Snapshot {
     sloppy_sctp: bool,
     /// What becomes of a new connection when the table is full.
     pub when_full: WhenFull,
+    /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
+    pub keeps_quiesced_templates: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
@@ -156,6 +174,7 @@ impl Snapshot {
         let Conduct { sloppy_tcp, sloppy_sctp, when_full, .. } = *conduct;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
+        let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
         Snapshot {
             services,
             hops,
@@ -166,6 +185,7 @@ impl Snapshot {
             sloppy_tcp,
             sloppy_sctp,
             when_full,
+            keeps_quiesced_templates,
             partial_checksums,
             any_partial,
         }

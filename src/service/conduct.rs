@@ -17,6 +17,8 @@ pub struct Conduct {
     pub when_full: WhenFull,
     /// When a client's port may open a new connection although the last one is still remembered.
     pub reuse: Reuse,
+    /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
+    pub keeps_quiesced_templates: bool,
 }
 
 /// When a SYN (of SCTP: an INIT) on a connection that both ends have done with is scheduled anew (IPVS:

@@ -4,6 +4,7 @@
 
 mod conduct;
 mod live;
+mod persistence;
 mod state;
 mod table;
 mod timeouts;
@@ -11,6 +12,7 @@ mod watch;
 
 pub use conduct::{Conduct, Reuse, WhenFull};
 pub use live::{Live, SEATS, Standing, Thresholds};
+pub use persistence::Persistence;
 pub use state::State;
 pub use table::ServiceTable;
 pub use timeouts::Timeouts;
@@ -232,6 +234,8 @@ pub struct Policy {
     pub sloppy: Option<bool>,
     /// Whether each datagram gets its server anew, and no connection stays (`ipvsadm -o`); UDP alone.
     pub one_packet: bool,
+    /// Whether a client keeps to its server.
+    pub persistence: Option<Persistence>,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.

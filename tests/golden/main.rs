@@ -6,11 +6,15 @@
 mod captures;
 mod case;
 mod errors;
+mod errors6;
 mod methods;
+mod methods6;
 mod network;
 mod packet;
 mod refused;
 mod scheduling;
+mod sessions;
+mod six;
 mod states;
 
 use case::{Case, Sent, read_pcap, read_pcapng};
@@ -23,10 +27,13 @@ use std::process::{Command, Output};
 fn cases() -> Vec<Case> {
     [
         methods::cases(),
+        methods6::cases(),
         refused::cases(),
         errors::cases(),
+        errors6::cases(),
         scheduling::cases(),
         states::cases(),
+        sessions::cases(),
         captures::cases(),
     ]
     .into_iter()
@@ -238,10 +245,12 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
         };
         // 0 is bad; UDP without a checksum has none to be bad.
         // Of a quoted segment that was cut, tshark takes the checksum for wrong.
-        let wrong = "ip.checksum.status == 0 || icmp.checksum.status == 0 \
-                     || (!icmp && (tcp.checksum.status == 0 || udp.checksum.status == 0 || sctp.checksum.status == 0 || _ws.malformed))";
+        let wrong = "ip.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 \
+                     || (!icmp && !icmpv6 && (tcp.checksum.status == 0 || udp.checksum.status == 0 \
+                     || sctp.checksum.status == 0 || _ws.malformed))";
         assert_eq!(tshark(wrong, &[]), "", "{}", case.name);
-        let interfaces = tshark("ip.checksum.status == 1", &["-T", "fields", "-e", "frame.interface_name"]);
+        let interfaces =
+            tshark("ip.checksum.status == 1 || ipv6", &["-T", "fields", "-e", "frame.interface_name"]);
         let expected: Vec<&str> = case.sent().iter().map(|sent| &sent.egress[..]).collect();
         assert_eq!(interfaces.lines().collect::<Vec<_>>(), expected, "{}: egress interfaces", case.name);
     }

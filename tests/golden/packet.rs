@@ -1,10 +1,11 @@
 //! Packets as they are described, built by etherparse: those that come in, and, described anew, those that must
 //! come out. Nothing of lvx's own wire code takes part.
 
+use super::six;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, SlicedPacket,
-    TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
+    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Extensions,
+    SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
 };
 
 pub type Mac = [u8; 6];
@@ -24,6 +25,10 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// IP options, a multiple of 4 bytes.
     pub options: &'static [u8],
+    /// Whether it is of IPv6: between the counterparts of its addresses there (see [`six::six`]).
+    pub six: bool,
+    /// Extension headers, in IPv6.
+    pub extensions: Ipv6Extensions,
     pub segment: Segment,
     /// The MSS that a TCP segment announces.
     pub mss: Option<u16>,
@@ -54,6 +59,8 @@ impl Packet {
             id: 0x1234,
             dont_fragment: true,
             options: &[],
+            six: false,
+            extensions: Ipv6Extensions::default(),
             segment: Segment::Tcp(flags),
             mss: None,
             payload: Vec::new(),
@@ -83,6 +90,11 @@ impl Packet {
         Packet { payload: payload.into(), ..self.clone() }
     }
 
+    /// The same packet in IPv6.
+    pub fn six(self) -> Packet {
+        Packet { six: true, ..self }
+    }
+
     /// The same packet a hop further on.
     pub fn hop(&self, from_mac: Mac, to_mac: Mac) -> Packet {
         Packet { from_mac, to_mac, ttl: self.ttl - 1, ..self.clone() }
@@ -95,6 +107,9 @@ impl Packet {
 
     /// The IP packet.
     pub fn ip(&self) -> Vec<u8> {
+        if self.six {
+            return six::ip(self);
+        }
         let header = self.ip_header();
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend(self.transport(&header));
@@ -105,7 +120,7 @@ impl Packet {
 
     /// The Ethernet frame.
     pub fn frame(&self) -> Vec<u8> {
-        ethernet(self.to_mac, self.from_mac, 0x0800, &self.ip())
+        ethernet(self.to_mac, self.from_mac, if self.six { 0x86dd } else { 0x0800 }, &self.ip())
     }
 
     /// The frame as it is where it was sent, with a checksum that the network card is to complete: the sum of the
@@ -117,13 +132,17 @@ impl Packet {
             Segment::Sctp(_) => (IpNumber::SCTP, 8),
         };
         let mut frame = self.frame();
-        let l4 = 34 + self.options.len();
+        let l4 = if self.six { 54 + self.extensions.header_len() } else { 34 + self.options.len() };
         // The card of a sender of SCTP finds zeros.
         if proto == IpNumber::SCTP {
             frame[l4 + 8..l4 + 12].fill(0);
             return frame;
         }
         let len = (frame.len() - l4) as u16;
+        if self.six {
+            frame[l4 + offset..l4 + offset + 2].copy_from_slice(&six::pseudo_sum(self, proto, len));
+            return frame;
+        }
         let sum = Sum16BitWords::new()
             .add_4bytes(self.src.0)
             .add_4bytes(self.dst.0)
@@ -149,7 +168,7 @@ impl Packet {
     }
 
     /// Bytes behind a chunk of SCTP, up to a multiple of 4.
-    fn padding(&self) -> usize {
+    pub fn padding(&self) -> usize {
         if matches!(self.segment, Segment::Sctp(_)) { self.payload.len().wrapping_neg() % 4 } else { 0 }
     }
 
@@ -171,17 +190,31 @@ impl Packet {
         ip
     }
 
+    /// The SCTP header, and that of its chunk.
+    pub fn sctp_header(&self, chunk: u8) -> Vec<u8> {
+        let mut header = [self.src.1.to_be_bytes(), self.dst.1.to_be_bytes()].concat();
+        header.extend([0, 0, 0, 9, 0, 0, 0, 0, chunk, 0]);
+        header.extend((4 + self.payload.len() as u16).to_be_bytes());
+        let whole = [&header[..], &self.payload, &vec![0; self.padding()]].concat();
+        header[8..12].copy_from_slice(&crc32c(&whole).to_le_bytes());
+        header
+    }
+
+    /// The TCP header, but for its checksum.
+    pub fn tcp_header(&self, flags: &str) -> TcpHeader {
+        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
+        let has = |letter| flags.contains(letter);
+        (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) = (has('F'), has('S'), has('R'), has('P'), has('A'));
+        tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
+        let options: Vec<_> = self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
+        tcp.set_options(&options).unwrap();
+        tcp
+    }
+
     fn transport(&self, ip: &Ipv4Header) -> Vec<u8> {
         match self.segment {
             Segment::Tcp(flags) => {
-                let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
-                let has = |letter| flags.contains(letter);
-                (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) =
-                    (has('F'), has('S'), has('R'), has('P'), has('A'));
-                tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
-                let options: Vec<_> =
-                    self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
-                tcp.set_options(&options).unwrap();
+                let mut tcp = self.tcp_header(flags);
                 tcp.checksum = tcp.calc_checksum_ipv4(ip, &self.payload).unwrap();
                 tcp.to_bytes().to_vec()
             }
@@ -189,14 +222,7 @@ impl Packet {
                 .unwrap()
                 .to_bytes()
                 .to_vec(),
-            Segment::Sctp(chunk) => {
-                let mut header = [self.src.1.to_be_bytes(), self.dst.1.to_be_bytes()].concat();
-                header.extend([0, 0, 0, 9, 0, 0, 0, 0, chunk, 0]);
-                header.extend((4 + self.payload.len() as u16).to_be_bytes());
-                let whole = [&header[..], &self.payload, &vec![0; self.padding()]].concat();
-                header[8..12].copy_from_slice(&crc32c(&whole).to_le_bytes());
-                header
-            }
+            Segment::Sctp(chunk) => self.sctp_header(chunk),
             Segment::BareUdp => {
                 let len = self.payload.len();
                 UdpHeader::without_ipv4_checksum(self.src.1, self.dst.1, len).unwrap().to_bytes().to_vec()
@@ -221,7 +247,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), shifted))
 }
 
-fn set_tos(ip: &mut Ipv4Header, tos: u8) {
+pub fn set_tos(ip: &mut Ipv4Header, tos: u8) {
     ip.dscp = IpDscp::try_new(tos >> 2).unwrap();
     ip.ecn = IpEcn::try_new(tos & 3).unwrap();
 }
@@ -271,19 +297,18 @@ pub fn bad_checksum(frame: &[u8]) -> Option<String> {
 }
 
 fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
+    if bytes[0] >> 4 == 6 {
+        return six::bad_checksum(bytes).unwrap_or_else(bad_ip_checksum);
+    }
     let (ip, payload) = Ipv4Header::from_slice(bytes).unwrap();
     if ip.header_checksum != ip.calc_header_checksum() {
         return Some(format!("the IP checksum is {:04x}", ip.header_checksum));
     }
-    if ip.protocol == IpNumber::IPV4 {
+    if ip.protocol == IpNumber::IPV4 || ip.protocol == IpNumber::IPV6 {
         return bad_ip_checksum(payload);
     }
     if ip.protocol == IpNumber::SCTP {
-        let mut packet = payload[..usize::from(ip.payload_len().unwrap())].to_vec();
-        let found = u32::from_le_bytes(packet[8..12].try_into().unwrap());
-        packet[8..12].fill(0);
-        let right = crc32c(&packet);
-        return (found != right).then(|| format!("the SCTP checksum is {found:08x}, not {right:08x}"));
+        return bad_sctp_checksum(&payload[..usize::from(ip.payload_len().unwrap())]);
     }
     let (found, right) = match SlicedPacket::from_ip(bytes).unwrap().transport? {
         TransportSlice::Tcp(tcp) => {
@@ -299,4 +324,13 @@ fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     (found != right).then(|| format!("the transport checksum is {found:04x}, not {right:04x}"))
+}
+
+/// What is wrong with the checksum of an SCTP packet.
+pub fn bad_sctp_checksum(packet: &[u8]) -> Option<String> {
+    let mut packet = packet.to_vec();
+    let found = u32::from_le_bytes(packet[8..12].try_into().unwrap());
+    packet[8..12].fill(0);
+    let right = crc32c(&packet);
+    (found != right).then(|| format!("the SCTP checksum is {found:08x}, not {right:08x}"))
 }

@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         sctp_refused(),
         sctp_partial_checksums(),
         icmp_sctp(),
+        sctp_in_six(),
         full_table(),
         full_table_without_a_server(),
     ]
@@ -338,5 +339,26 @@ fn full_table_without_a_server() -> Case {
     case.opens(0, &sends("S", 1), 0);
     case.drops(1, sends("S", 2).frame(), "table_full");
     case.reaches(2, &sends("A", 1), 0);
+    case
+}
+
+fn sctp_in_six() -> Case {
+    let sentence =
+        "SCTP in IPv6: NAT with its CRC32c right, also where a sender left it to its card, DR and TUN.";
+    let mut case =
+        diameter(Case::new("v6_sctp", sentence).six(), &[nat(11, 3900), dr(12, 3868), tun(21, 3868)]);
+    for (n, server) in [(1, 0), (2, 1), (3, 2)] {
+        let init = chunk(INIT, n).six();
+        case.opened(DIAMETER, server);
+        let at = u64::from(n) * 10;
+        case.frame_reaches(at, init.frame_of_an_offloading_sender(), &init, server);
+        if server == 0 {
+            case.answers(at + 1, &chunk_to(INIT_ACK, n).six(), server);
+        }
+        case.reaches(at + 2, &chunk(COOKIE_ECHO, n).six(), server);
+        case.reaches(at + 3, &chunk(DATA, n).with("fifteen letters").six(), server);
+    }
+    case.ends_with(DIAMETER, 0, 0, 1);
+    case.ends_with(DIAMETER, 2, 1, 0);
     case
 }

@@ -48,6 +48,7 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
 fn conduct(section: &mut Section<'_>) -> Conduct {
     let default = Conduct::default();
     let reuse = section.optional("conn_reuse_mode", integer(0..=Reuse::MODES.len() - 1));
+    let expire_quiescent_template = section.optional("expire_quiescent_template", boolean);
     Conduct {
         sloppy_tcp: section.optional("sloppy_tcp", boolean).map_or(default.sloppy_tcp, Spanned::into_inner),
         sloppy_sctp: section
@@ -57,6 +58,8 @@ fn conduct(section: &mut Section<'_>) -> Conduct {
             .optional("when_full", one_of(&[("evict", WhenFull::Evict), ("refuse", WhenFull::Refuse)]))
             .map_or(default.when_full, Spanned::into_inner),
         reuse: reuse.map_or(default.reuse, |mode| Reuse::MODES[mode.into_inner()]),
+        keeps_quiesced_templates: expire_quiescent_template
+            .map_or(default.keeps_quiesced_templates, |expire| !expire.into_inner()),
         timeouts: timeouts(section),
     }
 }

@@ -4,6 +4,7 @@
 mod director;
 mod findings;
 mod network;
+mod persistence;
 mod section;
 mod services;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
 
 use super::findings::FirstSeen;
+use super::persistence::persistence;
 use super::section::Section;
 use super::timeouts::timeouts;
 use super::value::{address_and_port, boolean, integer, name, one_of, prime, quoted, wrong_type};
@@ -114,7 +115,8 @@ impl Reader {
         let options = options(section, scheduler);
         // As with ipvsadm, direct routing is what one gets without asking.
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
-        let policy = policy(section, proto);
+        let is_v4 = endpoint.is_none_or(|endpoint| endpoint.addr.is_ipv4());
+        let policy = policy(section, proto, is_v4);
         let reals = self.reals(section, &Outer { endpoint, method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
         Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, options, policy, reals })
@@ -169,8 +171,8 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
     options
 }
 
-/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp` or `sloppy_sctp`, and `one_packet`.
-fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
+/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp` or `sloppy_sctp`, `one_packet`, and what persistence is to be.
+fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
     let no_server = section.optional("no_server", one_of(&NO_SERVER));
     let mut policy = Policy {
         no_server: no_server.as_ref().map_or(NoServer::default(), |written| *written.get_ref()),
@@ -178,6 +180,7 @@ fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
         timeouts: timeouts(section),
         sloppy: None,
         one_packet: false,
+        persistence: persistence(section, is_v4),
     };
     for (key, of) in [("sloppy_tcp", Proto::Tcp), ("sloppy_sctp", Proto::Sctp)] {
         policy.sloppy = switch_of(section, key, of, proto).or(policy.sloppy);

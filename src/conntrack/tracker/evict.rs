@@ -1,6 +1,6 @@
 //! Makes room in a full table, at the cost of a connection that never got beyond its opening, or else of one that is
 //! closing. Nothing established is ever ended for another, nor is a connection that is closed on one side only and may
-//! still carry data on the other; UDP, which says nothing of itself, counts as established.
+//! still carry data on the other; UDP, which says nothing of itself, counts as established. Templates stay, too.
 
 use super::{Ended, Tracker};
 use crate::conntrack::entry::Meta;
@@ -110,7 +110,7 @@ impl Tracker {
         let entry = self.table.slab.get(slot as usize)?;
         let meta = entry.meta();
         let silence = now.since(entry.seen());
-        let worth = worth(meta, silence).filter(|_| meta.is_live())?;
+        let worth = worth(meta, silence).filter(|_| meta.is_live() && !meta.is_template())?;
         Some((Victim { slot, meta, silence }, worth))
     }
 }
@@ -157,8 +157,9 @@ mod tests {
 
     fn open(tracker: &mut Tracker, key: &FlowKey, flags: TcpFlags, nat: bool) -> Result<Found, Refused> {
         let hash = tracker.table().hash(key);
-        let opened = tracker
-            .open(key, hash, flags, Tick(0), || Some(Chosen { real: REAL, replies_pass: nat, hop: 0 }));
+        let opened = tracker.open(key, hash, flags, Tick(0), || {
+            Some(Chosen { real: REAL, replies_pass: nat, hop: 0, template: None, is_watched: false })
+        });
         opened.map(|opened| match opened {
             Opened::New(found) | Opened::Already(found) => found,
         })

@@ -84,14 +84,20 @@ impl Tracker {
     /// Ends every connection that was silent for too long, at once.
     pub fn sweep_all(&mut self, now: Tick, expiry: &Expiry, mut ended: impl FnMut(Ended)) {
         self.sweep.spare_doomed();
-        for slot in 0..self.table.slots.unused() {
-            self.look(slot, now, expiry);
-            if self.sweep.doomed.len() == DOOMED {
+        // A template outlives the connections that it has led.
+        for templates in [false, true] {
+            for slot in 0..self.table.slots.unused() {
+                let is_template = |entry: &Entry| entry.meta().is_template();
+                if self.table.slab.get(slot as usize).is_some_and(is_template) == templates {
+                    self.look(slot, now, expiry);
+                }
+                if self.sweep.doomed.len() == DOOMED {
+                    self.end_oldest(now, expiry).map(&mut ended);
+                }
+            }
+            while !self.sweep.doomed.is_empty() {
                 self.end_oldest(now, expiry).map(&mut ended);
             }
-        }
-        while !self.sweep.doomed.is_empty() {
-            self.end_oldest(now, expiry).map(&mut ended);
         }
     }
 
@@ -129,11 +135,14 @@ impl Tracker {
             return None;
         }
         place.meta = meta;
-        self.end_at(&place)
+        if meta.is_template() { self.end_template(&place, now) } else { self.end_at(&place) }
     }
 }
 
 #[inline]
 fn is_silent(entry: &Entry, meta: Meta, now: Tick, expiry: &Expiry) -> bool {
+    if meta.is_template() {
+        return meta.is_live() && now.is_beyond(entry.seen(), entry.lasts());
+    }
     meta.is_live() && expiry.is_silent(meta.real(), meta.phase(), entry.seen(), now)
 }

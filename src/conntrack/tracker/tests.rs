@@ -28,7 +28,9 @@ fn find(table: &Table, key: &FlowKey) -> Option<Found> {
 
 fn open(tracker: &mut Tracker, key: &FlowKey, real: RealId, now: Tick) -> Result<Opened, Refused> {
     let hash = tracker.table().hash(key);
-    tracker.open(key, hash, SYN, now, || Some(Chosen { real, replies_pass: true, hop: 0 }))
+    tracker.open(key, hash, SYN, now, || {
+        Some(Chosen { real, replies_pass: true, hop: 0, template: None, is_watched: false })
+    })
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn silent_connections_are_swept_out_within_a_second_of_their_timeout() {
     for t in syn_recv + 2..=syn_recv + 1 + Tick::PER_SECOND {
         let mut before = gone;
         while tracker.sweep(Tick(t), &expiry, 256, |ended| {
-            assert_eq!(ended, Ended { real: SERVER, standing: Standing::Active });
+            assert_eq!(ended, Ended { real: SERVER, standing: Some(Standing::Active) });
             gone += 1;
         }) {
             assert!(gone - before <= 256 / 8 + 1, "one call ends a few of many");

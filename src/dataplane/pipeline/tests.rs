@@ -74,6 +74,7 @@ impl World {
     /// One TCP and one UDP service at VIP:80 over servers of these methods and weights, scheduled by `rr`.
     fn new(max_connections: u32, servers: &[(Method, u16)]) -> World {
         let table = Arc::new(Table::new(max_connections, Seed::new(7, 7)).unwrap());
+        table.note_leaders().unwrap();
         let world = World { table, published: Arc::default(), hops: Arc::new(NextHops::new(&rib(), None)) };
         world.publish(servers);
         world
@@ -385,4 +386,5 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 }
 
 mod errors;
+mod persist;
 mod sctp;

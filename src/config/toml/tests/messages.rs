@@ -58,8 +58,8 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, conn_reuse_mode, sloppy_tcp, \
-                 sloppy_sctp, when_full, timeouts)",
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, conn_reuse_mode, \
+                 expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
             ),
             ("when_full = \"drop\"", "director: when_full \"drop\" is unknown (allowed: evict, refuse)"),
             ("conn_reuse_mode = 3", "director: conn_reuse_mode 3 is out of range (allowed: 0 to 2)"),
@@ -351,8 +351,8 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
-                 mh_table_size, forward, no_server, mss_clamp, timeouts, sloppy_tcp, sloppy_sctp, \
-                 one_packet, real_server)",
+                 mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
+                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

@@ -153,9 +153,9 @@ fn services_and_servers_take_ipvsadms_defaults_and_their_services_port() {
     assert_eq!((dns.name.as_str(), dns.proto), ("udp 192.0.2.100:53", Proto::Udp));
     assert_eq!((dns.scheduler, dns.options), (SchedulerName::Wlc, SchedulerOptions::default()));
     assert_eq!(web.options, SchedulerOptions { fallback: true, port: true, mh_table_size: 4093 });
-    let of = |policy: Policy| (policy.no_server, policy.mss_clamp);
-    assert_eq!(of(web.policy), (NoServer::Reset, MssClamp::Bytes(1400)));
-    assert_eq!(of(dns.policy), (NoServer::Icmp, MssClamp::Fit));
+    let of = |policy: Policy| (policy.no_server, policy.mss_clamp, policy.persistence);
+    assert_eq!(of(web.policy), (NoServer::Reset, MssClamp::Bytes(1400), None));
+    assert_eq!(of(dns.policy), (NoServer::Icmp, MssClamp::Fit, None));
     assert_eq!(web.reals[0].thresholds, Thresholds { upper: 100, lower: 80 });
     assert_eq!(web.reals[1].thresholds, Thresholds::default());
     let reals: Vec<_> = web.reals.iter().map(|r| (r.endpoint.to_string(), r.weight, r.method)).collect();
