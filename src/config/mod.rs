@@ -47,7 +47,8 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
-    /// `[director.timeouts]`, `sloppy_tcp`, `conn_reuse_mode` and `expire_quiescent_template` (default true).
+    /// `[director.timeouts]`, `sloppy_tcp`, `sloppy_sctp`, `when_full`, `conn_reuse_mode` and
+    /// `expire_quiescent_template` (default true).
     pub conduct: Conduct,
 }
 
@@ -137,8 +138,8 @@ pub struct Service {
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
-    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` (default: the
-    /// director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
+    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` or
+    /// `sloppy_sctp` (default: the director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
     pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,

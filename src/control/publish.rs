@@ -233,9 +233,9 @@ impl Publisher {
     }
 
     fn publish(&mut self) {
-        let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| {
+        let of_service = |(&(proto, vip, ..), departed): (&Identity, &Departed)| {
             let Departed { real, timeouts, .. } = departed;
-            snapshot::Departed { vip, real: real.clone(), timeouts: *timeouts }
+            snapshot::Departed { proto, vip, real: real.clone(), timeouts: *timeouts }
         };
         let departed: Vec<snapshot::Departed> = self.departed.iter().map(of_service).collect();
         let (services, hops) = (self.services.clone(), self.hops.clone());

@@ -10,6 +10,7 @@ mod errors;
 mod once;
 mod persist;
 mod pieces;
+mod room;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -407,12 +408,12 @@ impl Road {
         pending: &Pending,
         template: Option<Template>,
         view: View<'s>,
-        pick: impl FnOnce() -> Option<&'s RealServer>,
+        pick: impl Fn() -> Option<&'s RealServer>,
     ) -> bool {
         let Pending { packet, hash, .. } = pending;
         let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
-        let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
+        let mut choose = || {
             let real = pick()?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
@@ -426,7 +427,11 @@ impl Road {
                 }
             }
             Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
-        });
+        };
+        let mut opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        if matches!(opened, Err(Refused::Full)) && self.make_room(key, view) {
+            opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        }
         let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {
             Ok(Opened::New(found)) => {
@@ -466,9 +471,7 @@ impl Road {
                 continue;
             }
             let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
-            let complete =
-                if packet.key.is_v4() { checksum::complete_partial } else { checksum::complete_partial_v6 };
-            if complete(without_padding, packet.l4 as usize, packet.key.proto()) {
+            if checksum::complete_partial_of(without_padding, packet.l4 as usize, &packet.key) {
                 self.counters.completed_checksums.add(1);
             }
         }

@@ -6,9 +6,9 @@ use super::nexthop::{Hop, Missing, NextHops};
 use super::suspect::Suspects;
 use super::verdict::DropReason;
 use crate::conntrack::Expiry;
-use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
+use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, SctpEvent, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull};
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -92,6 +92,12 @@ impl Services {
         self.table.services().get(service).is_some_and(|service| service.policy.one_packet)
     }
 
+    /// Whether any server of the service that this key addresses may take a new connection, whatever the scheduler says.
+    pub fn is_available(&self, key: &FlowKey) -> bool {
+        let service = self.table.addressed_by(key).and_then(|at| self.table.services().get(at));
+        service.is_some_and(|service| service.reals.iter().any(RealServer::is_available))
+    }
+
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
     pub fn pick(&self, service: usize, key: &FlowKey, now: Tick) -> Option<&RealServer> {
         let reals = &self.table.services().get(service)?.reals;
@@ -102,7 +108,9 @@ impl Services {
 /// A server that no service names any more, but connections may.
 #[derive(Debug, Clone)]
 pub struct Departed {
-    /// The address of the service that it was of.
+    /// The protocol of the service that it was of.
+    pub proto: Proto,
+    /// Its address.
     pub vip: Endpoint,
     /// The server.
     pub real: RealServer,
@@ -129,6 +137,10 @@ pub struct Snapshot {
     once: HashMap<Endpoint, Option<RealId>>,
     /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
     sloppy_tcp: bool,
+    /// The same for SCTP.
+    sloppy_sctp: bool,
+    /// What becomes of a new connection when the table is full.
+    pub when_full: WhenFull,
     /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
     pub keeps_quiesced_templates: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
@@ -150,20 +162,21 @@ impl Snapshot {
     ) -> Snapshot {
         let (mut decisions, mut servers) = (Vec::new(), Vec::new());
         let current = services.table.services().iter().flat_map(|service| {
-            service.reals.iter().map(move |real| (service.endpoint, real, service.policy.timeouts))
+            let VirtualService { proto, endpoint, policy, .. } = service;
+            service.reals.iter().map(move |real| (*proto, *endpoint, real, policy.timeouts))
         });
-        let gone = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
+        let gone = departed.iter().map(|left| (left.proto, left.vip, &left.real, left.timeouts));
         let mut own = Vec::new();
-        for (vip, real, timeouts) in current.chain(gone) {
+        for (proto, vip, real, timeouts) in current.chain(gone) {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
-            decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
+            decisions[real.id.index()] = Some(Decision::new(proto, vip, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
         let once = servers_asked_once(&services);
-        let sloppy_tcp = conduct.sloppy_tcp;
+        let Conduct { sloppy_tcp, sloppy_sctp, when_full, .. } = *conduct;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
         let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
@@ -183,6 +196,8 @@ impl Snapshot {
             expiry,
             once,
             sloppy_tcp,
+            sloppy_sctp,
+            when_full,
             keeps_quiesced_templates,
             partial_checksums,
             any_partial,
@@ -206,13 +221,16 @@ impl Snapshot {
     }
 
     /// Whether a packet of this key and these flags opens a connection to the service at this place: as with IPVS, a SYN
-    /// alone of TCP's segments, unless they are taken up in the midst of a flow; never a reset.
+    /// alone of TCP's segments and an INIT of SCTP's packets, unless flows are taken up in their midst; never a reset.
     pub fn opens(&self, service: usize, key: &FlowKey, flags: TcpFlags) -> bool {
         let sloppy = || self.services.table.services().get(service).and_then(|service| service.policy.sloppy);
         match key.proto() {
             Proto::Udp => true,
             Proto::Tcp if flags.has(TcpFlags::RST) => false,
             Proto::Tcp => flags.has(TcpFlags::SYN) || sloppy().unwrap_or(self.sloppy_tcp),
+            Proto::Sctp => {
+                SctpEvent::of_flags(flags) == SctpEvent::Init || sloppy().unwrap_or(self.sloppy_sctp)
+            }
         }
     }
 

@@ -15,6 +15,7 @@ pub mod parse;
 pub mod reset;
 pub mod rewrite;
 pub mod rewrite6;
+pub mod sctp;
 
 /// Bytes of an untagged Ethernet II header: destination, source, type.
 pub const ETHERNET: usize = 14;

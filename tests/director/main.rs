@@ -16,5 +16,6 @@ mod methods;
 mod modes;
 mod network;
 mod reload;
+mod sctp;
 mod start;
 mod untouched;

@@ -240,6 +240,7 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
         for layer in ["ip", "tcp", "udp"] {
             command.args(["-o", &format!("{layer}.check_checksum:TRUE")]);
         }
+        command.args(["-o", "sctp.checksum:CRC 32c"]);
         // Each frame for itself: the cases have nothing to do with each other.
         for memory in ["ip.defragment", "ipv6.defragment", "tcp.analyze_sequence_numbers"] {
             command.args(["-o", &format!("{memory}:FALSE")]);
@@ -257,7 +258,8 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
     // Of a quoted segment that was cut, tshark takes the checksum for wrong.
     let wrong = tshark(
         "ip.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 \
-         || (!icmp && !icmpv6 && (tcp.checksum.status == 0 || udp.checksum.status == 0 || _ws.malformed))",
+         || (!icmp && !icmpv6 && (tcp.checksum.status == 0 || udp.checksum.status == 0 \
+         || sctp.checksum.status == 0 || _ws.malformed))",
         "frame.number",
     );
     let wrong: Vec<_> = wrong.iter().map(|number| frames[number.parse::<usize>().unwrap() - 1].0).collect();

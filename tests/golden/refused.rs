@@ -171,10 +171,10 @@ fn no_real_server() -> Case {
 fn table_full() -> Case {
     let mut case = Case::new(
         "table_full",
-        "With max_connections = 2 the third connection is refused (table_full), and the two go on; when one has \
+        "With max_connections = 2 and when_full = \"refuse\" the third connection is refused (table_full), and the two go on; when one has \
          ended, there is room again.",
     )
-    .director("max_connections = 2\n")
+    .director("max_connections = 2\nwhen_full = \"refuse\"\n")
     .web("rr", &[nat(11, 8080), dr(12, 80)]);
     case.opens(0, &syn(1), 0);
     case.opens(1, &syn(2), 1);
@@ -309,7 +309,7 @@ fn other_protocol() -> Case {
     let ip = PacketBuilder::ethernet2(ROUTER_MAC, ETH0_MAC).ipv4([203, 0, 113, 1], VIP, 64);
     ip.icmpv4_echo_request(1, 1).write(&mut ping, b"ping").unwrap();
     case.left(0, ping, "other_protocol");
-    for (at, protocol) in [(1, 112), (2, 4), (3, 132)] {
+    for (at, protocol) in [(1, 112), (2, 4), (3, 47)] {
         let frame = with_header(&syn(1).frame(), |ip| ip.protocol = etherparse::IpNumber(protocol));
         case.left(at, frame, "other_protocol");
     }

@@ -7,8 +7,8 @@ use super::{parse, read};
 use crate::config::{Config, Poll, XdpMode};
 use crate::net::{InterfaceId, Proto};
 use crate::service::{
-    Method, MssClamp, NoServer, Policy, RealId, Reuse, SchedulerName, SchedulerOptions, State, Thresholds,
-    Timeouts,
+    Conduct, Method, MssClamp, NoServer, Policy, RealId, Reuse, SchedulerName, SchedulerOptions, State,
+    Thresholds, Timeouts, WhenFull,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -24,6 +24,8 @@ busy_poll = true
 xdp_mode = "generic"
 frames = 4096
 conn_reuse_mode = 1
+when_full = "refuse"
+sloppy_sctp = true
 sloppy_tcp = true
 [director.timeouts]
 tcp = "15m"
@@ -111,7 +113,8 @@ fn every_key_arrives_where_it_belongs() {
         |timeouts: Timeouts| states.map(|state| timeouts.get(state).map(|silence| silence.as_secs()));
     let said = [Some(900), Some(60), Some(300), Some(7), Some(3600), None];
     assert_eq!(seconds(director.conduct.timeouts), said);
-    assert_eq!((director.conduct.reuse, director.conduct.sloppy_tcp), (Reuse::Closed, true));
+    let Conduct { reuse, sloppy_tcp, sloppy_sctp, when_full, .. } = director.conduct;
+    assert_eq!((reuse, sloppy_tcp, sloppy_sctp, when_full), (Reuse::Closed, true, true, WhenFull::Refuse));
     let [web, dns] = &whole().services[..] else { panic!("there are two") };
     assert_eq!((web.policy.sloppy, dns.policy.sloppy), (Some(false), None));
     assert!(!web.policy.one_packet && dns.policy.one_packet);
