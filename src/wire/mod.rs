@@ -13,6 +13,7 @@ pub mod parse;
 pub mod reset;
 pub mod rewrite;
 pub mod rewrite6;
+pub mod split;
 
 /// Bytes of an untagged Ethernet II header: destination, source, type.
 pub const ETHERNET: usize = 14;
