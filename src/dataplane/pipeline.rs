@@ -8,6 +8,7 @@
 
 mod errors;
 mod pieces;
+mod tags;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -71,6 +72,9 @@ impl Pipeline {
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
+        }
+        if !self.snapshot.hops.vlans().is_empty() {
+            self.put_tags(frames);
         }
     }
 
@@ -202,7 +206,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending.iter_mut()) {
             match parse::plain(frame.data()) {
                 Some(packet) => ask(table, packet, pending),
-                None => look_closely(table, frame, pending, &self.counters),
+                None => look_closely(table, frame, pending, snapshot, &self.counters),
             }
         }
         if snapshot.any_partial {
@@ -470,7 +474,16 @@ fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
 
 /// What is not plain: it has a flow all the same, or gets its verdict at once.
 #[cold]
-fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, counters: &Counters) {
+fn look_closely(
+    table: &Table,
+    frame: &mut Frame<'_>,
+    pending: &mut Pending,
+    snapshot: &Snapshot,
+    counters: &Counters,
+) {
+    if !snapshot.hops.vlans().is_empty() {
+        tags::take_off(frame, &snapshot.hops);
+    }
     match parse::plain_v6(frame.data()).map_or_else(|| parse::careful(frame.data()), Ok) {
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.

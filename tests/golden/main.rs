@@ -12,6 +12,7 @@ mod network;
 mod packet;
 mod refused;
 mod scheduling;
+mod vlans;
 
 use case::{Case, Sent, read_pcap, read_pcapng};
 use serde_json::Value;
@@ -27,6 +28,7 @@ fn cases() -> Vec<Case> {
         errors::cases(),
         fragments::cases(),
         scheduling::cases(),
+        vlans::cases(),
         captures::cases(),
     ]
     .into_iter()

@@ -42,6 +42,7 @@ fn rib() -> Rib {
         mtu_bytes: 1500,
         addresses: vec![address.parse().unwrap()],
         up: true,
+        vlan: None,
     };
     let route = |to: &str, via: Option<&str>, interface| Route {
         to: to.parse().unwrap(),
@@ -384,3 +385,4 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 }
 
 mod errors;
+mod tags;
