@@ -116,7 +116,8 @@ impl Snapshot {
         // What comes in on a VLAN, comes in on the interface below.
         for vlan in partial_checksums.len()..hops.links().len() {
             let below = hops.vlans().below(InterfaceId(vlan as u16)).map(|(below, _)| below.index());
-            partial_checksums.push(below.and_then(|below| partial_checksums.get(below).copied()).unwrap_or(false));
+            partial_checksums
+                .push(below.and_then(|below| partial_checksums.get(below).copied()).unwrap_or(false));
         }
         let any_partial = partial_checksums.contains(&true);
         let ends = services.table.services().iter().map(|service| service.endpoint.addr);
@@ -236,7 +237,8 @@ mod tests {
             mac: Mac([2, 0, 0, 0, 0, last]),
         };
         let routes = addresses.iter().map(route).collect();
-        let link = Link { name: "eth0".into(), mac: Mac([2; 6]), mtu_bytes: 1500, addresses, up: true, vlan: None };
+        let link =
+            Link { name: "eth0".into(), mac: Mac([2; 6]), mtu_bytes: 1500, addresses, up: true, vlan: None };
         let neighbours = [("192.0.2.11", 4), ("2001:db8::11", 6)].map(neighbour).to_vec();
         NextHops::new(&Rib { links: vec![link], routes, neighbours }, None)
     }

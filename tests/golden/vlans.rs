@@ -13,7 +13,8 @@ const DOT1AD: u16 = 0x88a8;
 
 /// Clients in VLAN 100 on eth0; servers untagged on eth1, or in `servers`.
 fn network(servers: &str) -> String {
-    let (addresses, name) = if servers.is_empty() { ("[\"10.0.0.1/24\"]", "eth1") } else { ("[]", "servers") };
+    let (addresses, name) =
+        if servers.is_empty() { ("[\"10.0.0.1/24\"]", "eth1") } else { ("[]", "servers") };
     format!(
         r#"
 [[interface]]
@@ -105,17 +106,18 @@ fn vlan_to_vlan() -> Case {
         "vlan_to_vlan",
         "Clients in VLAN 100 on eth0, servers in VLAN 200 on eth1: each side sees its own tag.",
     )
-    .network(network("\n[[interface]]\nname = \"servers\"\nparent = \"eth1\"\nvlan = 200\naddresses = [\"10.0.0.1/24\"]\n"))
+    .network(network(
+        "\n[[interface]]\nname = \"servers\"\nparent = \"eth1\"\nvlan = 200\naddresses = [\"10.0.0.1/24\"]\n",
+    ))
     .web("rr", &servers());
     connect(&mut case, &servers(), &[(DOT1Q, 0, 200)]);
     case
 }
 
 fn vlan_one_arm() -> Case {
-    let network = network("").replace("addresses = [\"10.0.0.1/24\"]", "").replace(
-        "addresses = [\"192.0.2.1/24\", ",
-        "addresses = [\"10.0.0.1/24\", \"192.0.2.1/24\", ",
-    );
+    let network = network("")
+        .replace("addresses = [\"10.0.0.1/24\"]", "")
+        .replace("addresses = [\"192.0.2.1/24\", ", "addresses = [\"10.0.0.1/24\", \"192.0.2.1/24\", ");
     let network = network.replace("interface = \"eth1\"", "interface = \"eth0.100\"");
     let mut case = Case::new(
         "vlan_one_arm",
@@ -167,7 +169,9 @@ fn vlan_fragments() -> Case {
         "vlan_fragments",
         "Fragments in a VLAN, the last one first, and a packet that is fragmented on its way out of one.",
     )
-    .network(network("\n[[interface]]\nname = \"servers\"\nparent = \"eth1\"\nvlan = 200\naddresses = [\"10.0.0.1/24\"]\n"))
+    .network(network(
+        "\n[[interface]]\nname = \"servers\"\nparent = \"eth1\"\nvlan = 200\naddresses = [\"10.0.0.1/24\"]\n",
+    ))
     .web("rr", &[nat(11, 8080)]);
     let server = nat(11, 8080);
     let tag = |frame: &Vec<u8>| tagged(frame, &[(DOT1Q, 0, 200)]);

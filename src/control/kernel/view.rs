@@ -441,7 +441,8 @@ mod tests {
         let rib = view.rib();
         let names: Vec<&str> = rib.links.iter().map(|link| link.name.as_str()).collect();
         assert_eq!(names, ["eth0", "eth0.100", "eth0.100.7"], "not those on other interfaces");
-        let vlan = |parent, protocol, vlan| Some(Vlan { parent: InterfaceId(parent), tag: Tag { protocol, vlan } });
+        let vlan =
+            |parent, protocol, vlan| Some(Vlan { parent: InterfaceId(parent), tag: Tag { protocol, vlan } });
         let vlans: Vec<_> = rib.links.iter().map(|link| link.vlan).collect();
         assert_eq!(vlans, [None, vlan(0, Tag::DOT1AD, 100), vlan(1, Tag::DOT1Q, 7)]);
         assert_eq!(rib.routes[0].interface, Some(InterfaceId(2)));

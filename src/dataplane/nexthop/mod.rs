@@ -302,7 +302,14 @@ mod tests {
 
     fn link(name: &str, address: &str, last: u8) -> Link {
         let addresses = vec!["10.0.0.100/32".parse().unwrap(), address.parse().unwrap()];
-        Link { name: name.into(), mac: Mac([2, 0, 0, 0, 1, last]), mtu_bytes: 1500, addresses, up: true, vlan: None }
+        Link {
+            name: name.into(),
+            mac: Mac([2, 0, 0, 0, 1, last]),
+            mtu_bytes: 1500,
+            addresses,
+            up: true,
+            vlan: None,
+        }
     }
 
     fn rib() -> Rib {
