@@ -47,6 +47,7 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
         },
         connections: Connections {
             current: publisher.connections(),
+            templates: publisher.templates(),
             limit: table.capacity() as u64,
             refused: dropped_by_reason.get(DropReason::TableFull.name()).copied().unwrap_or(0),
             bytes_each: table.bytes() as f64 / table.capacity() as f64,
@@ -71,6 +72,7 @@ fn services(publisher: &Publisher) -> Vec<Service> {
         weight,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
+        persistent: real.live.templates() as u64,
         traffic: publisher.traffic(real.id),
     };
     publisher

@@ -80,8 +80,10 @@ pub struct Port {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Connections {
-    /// Entries now.
+    /// Connections now.
     pub current: u64,
+    /// Persistence templates now, which take a connection's place each.
+    pub templates: u64,
     /// Entries at most: `max_connections`.
     pub limit: u64,
     /// Connections that found the table full.
@@ -123,6 +125,8 @@ pub struct RealServer {
     pub active: u64,
     /// Inactive connections now.
     pub inactive: u64,
+    /// Persistence templates now (IPVS: `PersistConn`): clients' networks that are led to it.
+    pub persistent: u64,
     /// What it has counted.
     #[serde(flatten)]
     pub traffic: Traffic,

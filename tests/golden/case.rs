@@ -1,8 +1,12 @@
 //! A golden case: a sentence, a configuration, packets in, packets out, counts.
 
 use super::errors::UNREACHABLE;
-use super::network::{DEFAULT_ROUTE, ETH0, ETH1, NETWORK, Server, client_receives, vip_complains};
+use super::errors6::UNREACHABLE6;
+use super::network::{
+    DEFAULT_ROUTE, ETH0, ETH1, NETWORK, Server, client_receives, vip_complains, vip_complains6,
+};
 use super::packet::{Ip, Packet};
+use super::six;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::{
@@ -35,6 +39,8 @@ pub struct Case {
     dropped: BTreeMap<&'static str, u64>,
     answered: BTreeMap<&'static str, u64>,
     related: u64,
+    /// Whether the services are of IPv6.
+    six: bool,
     held: u64,
     /// Frames that a packet became beyond one.
     made: u64,
@@ -82,9 +88,21 @@ impl Case {
             dropped: BTreeMap::new(),
             answered: BTreeMap::new(),
             related: 0,
+            six: false,
             held: 0,
             made: 0,
         }
+    }
+
+    /// In both families, with the services in IPv6.
+    pub fn six(mut self) -> Case {
+        self.six = true;
+        self.dual()
+    }
+
+    /// In both families, with the services in IPv4.
+    pub fn dual(self) -> Case {
+        self.network(format!("{}{}", six::NETWORK, six::DEFAULT_ROUTE))
     }
 
     /// With another text under `[director]`.
@@ -215,7 +233,12 @@ impl Case {
 
     /// A client's packet finds no server, and the client hears that the port is unreachable.
     pub fn turns_away(&mut self, at: u64, packet: &Packet) {
-        self.answers_instead(at, packet.frame(), "no_real_server", vip_complains(UNREACHABLE, packet));
+        let told = if packet.six {
+            vip_complains6(UNREACHABLE6, packet)
+        } else {
+            vip_complains(UNREACHABLE, packet)
+        };
+        self.answers_instead(at, packet.frame(), "no_real_server", told);
     }
 
     /// A frame is dropped, and who sent it is told by this frame, where it came from.
@@ -344,7 +367,7 @@ impl Case {
     pub fn counters(&self) -> Value {
         let server = |(server, traffic): &(Server, Traffic)| {
             let mut counts = json!({
-                "address": server.address(),
+                "address": server.address(self.six),
                 "connections": traffic.connections,
                 "in_packets": traffic.inward.0,
                 "in_bytes": traffic.inward.1,
@@ -386,18 +409,17 @@ impl Case {
     fn config(&self) -> String {
         let mut text = format!("# {}\n\n[director]\n{}{}", self.sentence, self.director, self.network);
         for Service { name, protocol, vip, scheduler, more, servers } in &self.services {
-            let [a, b, c, d] = vip.0;
             let _ = write!(
                 text,
                 "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\n\
-                 address = \"{a}.{b}.{c}.{d}:{}\"\nscheduler = \"{scheduler}\"\n{more}",
-                vip.1
+                 address = \"{}\"\nscheduler = \"{scheduler}\"\n{more}",
+                six::named(self.six, *vip)
             );
             for (server, _) in servers {
                 let _ = write!(
                     text,
                     "\n[[virtual_service.real_server]]\naddress = \"{}\"\nforward = \"{}\"\nweight = {}\n",
-                    server.address(),
+                    server.address(self.six),
                     server.method,
                     server.weight
                 );

@@ -1,10 +1,12 @@
 //! Packets as they are described, built by etherparse: those that come in, and, described anew, those that must
 //! come out. Nothing of lvx's own wire code takes part.
 
+use super::six;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     EtherType, Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options,
-    SingleVlanHeader, SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader, VlanId, VlanPcp,
+    Ipv6Extensions, SingleVlanHeader, SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader, VlanId,
+    VlanPcp,
 };
 
 pub type Mac = [u8; 6];
@@ -24,6 +26,10 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// IP options, a multiple of 4 bytes.
     pub options: &'static [u8],
+    /// Whether it is of IPv6: between the counterparts of its addresses there (see [`six::six`]).
+    pub six: bool,
+    /// Extension headers, in IPv6.
+    pub extensions: Ipv6Extensions,
     pub segment: Segment,
     /// The MSS that a TCP segment announces.
     pub mss: Option<u16>,
@@ -52,6 +58,8 @@ impl Packet {
             id: 0x1234,
             dont_fragment: true,
             options: &[],
+            six: false,
+            extensions: Ipv6Extensions::default(),
             segment: Segment::Tcp(flags),
             mss: None,
             payload: Vec::new(),
@@ -67,6 +75,11 @@ impl Packet {
         Packet { payload: payload.into(), ..self.clone() }
     }
 
+    /// The same packet in IPv6.
+    pub fn six(self) -> Packet {
+        Packet { six: true, ..self }
+    }
+
     /// The same packet a hop further on.
     pub fn hop(&self, from_mac: Mac, to_mac: Mac) -> Packet {
         Packet { from_mac, to_mac, ttl: self.ttl - 1, ..self.clone() }
@@ -79,6 +92,9 @@ impl Packet {
 
     /// The IP packet.
     pub fn ip(&self) -> Vec<u8> {
+        if self.six {
+            return six::ip(self);
+        }
         let header = self.ip_header();
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend(self.transport(&header));
@@ -88,7 +104,7 @@ impl Packet {
 
     /// The Ethernet frame.
     pub fn frame(&self) -> Vec<u8> {
-        ethernet(self.to_mac, self.from_mac, 0x0800, &self.ip())
+        ethernet(self.to_mac, self.from_mac, if self.six { 0x86dd } else { 0x0800 }, &self.ip())
     }
 
     /// The frame as it is where it was sent, with a checksum that the network card is to complete: the sum of the
@@ -99,8 +115,12 @@ impl Packet {
             Segment::Udp | Segment::BareUdp => (IpNumber::UDP, 6),
         };
         let mut frame = self.frame();
-        let l4 = 34 + self.options.len();
+        let l4 = if self.six { 54 + self.extensions.header_len() } else { 34 + self.options.len() };
         let len = (frame.len() - l4) as u16;
+        if self.six {
+            frame[l4 + offset..l4 + offset + 2].copy_from_slice(&six::pseudo_sum(self, proto, len));
+            return frame;
+        }
         let sum = Sum16BitWords::new()
             .add_4bytes(self.src.0)
             .add_4bytes(self.dst.0)
@@ -142,17 +162,21 @@ impl Packet {
         ip
     }
 
+    /// The TCP header, but for its checksum.
+    pub fn tcp_header(&self, flags: &str) -> TcpHeader {
+        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
+        let has = |letter| flags.contains(letter);
+        (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) = (has('F'), has('S'), has('R'), has('P'), has('A'));
+        tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
+        let options: Vec<_> = self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
+        tcp.set_options(&options).unwrap();
+        tcp
+    }
+
     fn transport(&self, ip: &Ipv4Header) -> Vec<u8> {
         match self.segment {
             Segment::Tcp(flags) => {
-                let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
-                let has = |letter| flags.contains(letter);
-                (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) =
-                    (has('F'), has('S'), has('R'), has('P'), has('A'));
-                tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
-                let options: Vec<_> =
-                    self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
-                tcp.set_options(&options).unwrap();
+                let mut tcp = self.tcp_header(flags);
                 tcp.checksum = tcp.calc_checksum_ipv4(ip, &self.payload).unwrap();
                 tcp.to_bytes().to_vec()
             }
@@ -168,7 +192,7 @@ impl Packet {
     }
 }
 
-fn set_tos(ip: &mut Ipv4Header, tos: u8) {
+pub fn set_tos(ip: &mut Ipv4Header, tos: u8) {
     ip.dscp = IpDscp::try_new(tos >> 2).unwrap();
     ip.ecn = IpEcn::try_new(tos & 3).unwrap();
 }
@@ -266,6 +290,9 @@ pub fn bad_checksum(frame: &[u8]) -> Option<String> {
 }
 
 fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
+    if bytes[0] >> 4 == 6 {
+        return six::bad_checksum(bytes).unwrap_or_else(bad_ip_checksum);
+    }
     let (ip, payload) = Ipv4Header::from_slice(bytes).unwrap();
     if ip.header_checksum != ip.calc_header_checksum() {
         return Some(format!("the IP checksum is {:04x}", ip.header_checksum));
@@ -274,7 +301,7 @@ fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
     if ip.is_fragmenting_payload() {
         return None;
     }
-    if ip.protocol == IpNumber::IPV4 {
+    if ip.protocol == IpNumber::IPV4 || ip.protocol == IpNumber::IPV6 {
         return bad_ip_checksum(payload);
     }
     let (found, right) = match SlicedPacket::from_ip(bytes).unwrap().transport? {
