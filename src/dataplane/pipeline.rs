@@ -65,6 +65,7 @@ impl Pipeline {
                 counters,
                 wanted: ArrayVec::new(),
                 allowance: Allowance::new(),
+                once: None,
                 own: Vec::new(),
             },
             pending: Box::new([Pending::NONE; BATCH]),
@@ -137,6 +138,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Where the latest packet without a connection went (one-packet scheduling): its fragments follow.
+    once: Option<(RealId, Direction)>,
     /// Made for this run; what each is behind is still an address.
     own: Vec<OwnFrame>,
 }

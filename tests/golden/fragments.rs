@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         fragments_share_the_fate_of_the_first(),
         too_big_without_df(),
         fragments_too_big(),
+        fragments_one_packet(),
     ]
 }
 
@@ -386,5 +387,27 @@ fn fragments_too_big() -> Case {
     case.goes_in_pieces(time, ETH1, pieces(&identified(&go[1], FIRST_ID + 1), FULL));
     let time = case.comes(20, ETH0, come[2].clone());
     case.goes(time, ETH1, go[2].clone());
+    case
+}
+
+fn fragments_one_packet() -> Case {
+    let mut case = dns(
+        "fragments_one_packet",
+        "With one-packet scheduling there is no connection to follow: fragments follow their first all the same, both ways.",
+    )
+    .more("one_packet = true\n");
+    let server = nat(11, 5353);
+    for n in 1..=2 {
+        pass_in(&mut case, 100 * u64::from(n), &datagram(n, DNS), (0, &server), &[1, 0, 2]);
+    }
+    let answer = Packet { dst: client(1), src: DNS, ..datagram(2, DNS) };
+    let from_server = Packet { dont_fragment: false, ..server.answers(answer) };
+    let come = pieces(&from_server.frame(), FULL);
+    let go = pieces(&client_receives(&from_server, DNS), FULL);
+    case.carries_out(DNS, 0, &come);
+    for (n, (come, go)) in come.into_iter().zip(go).enumerate() {
+        let time = case.comes(400 + 10 * n as u64, ETH1, come);
+        case.goes(time, ETH0, go);
+    }
     case
 }

@@ -68,17 +68,17 @@ impl Road {
     fn decide_first(&mut self, frame: &mut Frame<'_>, packet: Packet, view: View<'_>) -> Fate {
         let hash = self.tracker.table().hash(&packet.key);
         let pending = Pending { packet, hash, lookup: Lookup::NOWHERE };
+        self.once = None;
         match self.look_up(&packet.key) {
             Some(found) => self.move_on(frame, &pending, found, view),
             None => self.miss(frame, &pending, view),
         }
-        match (frame.verdict, self.look_up(&packet.key)) {
-            (Verdict::Forward(_), Some(found)) => Fate::Server {
-                real: found.real(),
-                direction: found.direction(),
-                proto: packet.key.proto(),
-                ports: (packet.key.tail() >> 32) as u32,
-            },
+        let connection = self.look_up(&packet.key).map(|found| (found.real(), found.direction()));
+        match (frame.verdict, connection.or(self.once)) {
+            (Verdict::Forward(_), Some((real, direction))) => {
+                let (proto, ports) = (packet.key.proto(), (packet.key.tail() >> 32) as u32);
+                Fate::Server { real, direction, proto, ports }
+            }
             (verdict, _) => fate_of(verdict),
         }
     }
