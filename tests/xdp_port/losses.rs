@@ -14,12 +14,12 @@ fn losses(mut deal: impl FnMut(&mut [Frame<'_>]) + Send) -> (u64, u64) {
         let mut port = open(&steering, 0, 64);
         let socket = lab.on("c", || UdpSocket::bind(any(SERVICE)).unwrap());
         // The first turn is the first beat, without which the kernel keeps the packet.
-        turn(&mut port, &mut road).unwrap();
+        port.turn(&mut road).unwrap();
         let patience = Instant::now() + Duration::from_secs(10);
         while port.counters().received.load(Ordering::Relaxed) == 0 && Instant::now() < patience {
             socket.send_to(b"question", SERVICE).unwrap();
             port.wait(Duration::from_millis(20)).unwrap();
-            turn(&mut port, &mut road).unwrap();
+            port.turn(&mut road).unwrap();
         }
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let counters = port.counters();
