@@ -11,7 +11,7 @@ pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{parse, read};
 
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{Group, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -154,8 +154,10 @@ pub struct Service {
     pub name: String,
     /// `protocol`, default tcp.
     pub proto: Proto,
-    /// `address`: VIP:vport.
+    /// `address`: VIP:vport, or the VIP alone for all ports, which then are port 0. Of a group, the first match's.
     pub endpoint: Endpoint,
+    /// `match` and `fwmark`, if clients address several ports or addresses.
+    pub group: Option<Group>,
     /// `scheduler`, default wlc.
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.

@@ -229,6 +229,11 @@ impl Entry {
             }
     }
 
+    /// The port that the client addresses.
+    pub(super) fn vport(&self) -> u16 {
+        (self.tail.load(Relaxed) >> 32) as u16
+    }
+
     /// When the last packet was seen.
     #[inline]
     pub(super) fn seen(&self) -> Tick {

@@ -3,7 +3,7 @@
 
 use super::nexthop::{Hop, Missing, NextHops};
 use crate::net::Endpoint;
-use crate::service::{Live, Method, RealServer};
+use crate::service::{Live, Method, PortMap, RealServer};
 use crate::wire::encap::Envelope;
 use crate::wire::rewrite::{Translation, V4End};
 use crate::wire::rewrite6::{Translation6, V6End};
@@ -35,6 +35,13 @@ pub enum How {
         /// RIP:rport to VIP:vport, for the server's.
         back: Translation,
     },
+    /// Masquerading in IPv4 for a service of many ports: what a packet's ends become depends on what it addressed.
+    NatMany {
+        /// The server.
+        rip: V4End,
+        /// Where the ports lead.
+        ports: PortMap,
+    },
     /// Direct routing in IPv4.
     Dr,
     /// IPv4 in IPv4.
@@ -53,6 +60,13 @@ pub enum Six {
         /// RIP:rport to VIP:vport, for the server's.
         back: Translation6,
     },
+    /// Masquerading for a service of many ports.
+    NatMany {
+        /// The server.
+        rip: V6End,
+        /// Where the ports lead.
+        ports: PortMap,
+    },
     /// Direct routing.
     Dr,
     /// IPv6 in IPv4.
@@ -70,10 +84,10 @@ impl How {
     /// How many bytes of headers it puts before a packet.
     pub fn outer_bytes(&self) -> u16 {
         let bytes = match self {
-            How::Nat { .. } | How::Dr => 0,
+            How::Nat { .. } | How::NatMany { .. } | How::Dr => 0,
             How::Tun(_) => IPV4,
             How::Six(six) => match **six {
-                Six::Nat { .. } | Six::Dr => 0,
+                Six::Nat { .. } | Six::NatMany { .. } | Six::Dr => 0,
                 Six::InFour(_) => IPV4,
                 Six::InSix { .. } => IPV6,
             },
@@ -83,10 +97,10 @@ impl How {
 }
 
 impl Decision {
-    /// What to do with packets for `vip` that go to `real`.
-    pub fn new(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
+    /// What to do with packets for `vip` that go to `real`, where its ports lead so.
+    pub fn new(vip: Endpoint, ports: PortMap, real: &RealServer, hops: &NextHops) -> Decision {
         let found = hops.find(real.endpoint.addr).map(|way| way.hop);
-        let (how, way) = match how(vip, real, hops) {
+        let (how, way) = match how(vip, ports, real, hops) {
             Some(how) => (how, found),
             None => (How::Dr, found.and(Err(Missing::Route))),
         };
@@ -95,10 +109,14 @@ impl Decision {
 }
 
 /// `None` if the director has no address for the outside of the tunnel.
-fn how(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Option<How> {
+fn how(vip: Endpoint, ports: PortMap, real: &RealServer, hops: &NextHops) -> Option<How> {
     let six = |six| How::Six(Box::new(six));
     let to = real.endpoint;
     Some(match (real.method, vip.addr, to.addr) {
+        (Method::Nat, _, IpAddr::V4(rip)) if ports != PortMap::One => {
+            How::NatMany { rip: V4End { addr: rip.to_bits(), port: to.port }, ports }
+        }
+        (Method::Nat, ..) if ports != PortMap::One => six(Six::NatMany { rip: v6_end(to), ports }),
         (Method::Nat, IpAddr::V4(vip4), IpAddr::V4(rip4)) => {
             let vip = V4End { addr: vip4.to_bits(), port: vip.port };
             let rip = V4End { addr: rip4.to_bits(), port: to.port };
@@ -122,7 +140,7 @@ fn how(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Option<How> {
     })
 }
 
-fn v6_end(endpoint: Endpoint) -> V6End {
+pub(super) fn v6_end(endpoint: Endpoint) -> V6End {
     V6End { addr: v6_bits(endpoint.addr), port: endpoint.port }
 }
 

@@ -285,7 +285,8 @@ impl Road {
                     Ok(hop) => hop,
                     Err(missing) => return self.miss_out(frame, missing),
                 };
-                match forward::to_client(frame, packet, decision, &hop) {
+                let asked = || self.tracker.table().asked(found);
+                match forward::to_client(frame, packet, decision, &hop, asked) {
                     Ok(()) => {
                         self.counters.real(real).passed(Direction::Reply, packet.ip_len);
                         self.send(frame, &hop);
@@ -366,8 +367,8 @@ impl Road {
                 None => self.leave(frame, HostReason::NoConnection),
             };
         }
-        if snapshot.services.table().is_persistent(service) {
-            return self.persist(frame, pending, service, view);
+        if snapshot.services.table().is_out_of_the_ordinary(service) {
+            return self.open_closely(frame, pending, service, view);
         }
         self.open(frame, pending, None, view, || snapshot.services.pick(service, key, view.now));
     }

@@ -7,7 +7,7 @@ use super::verdict::DropReason;
 use crate::conntrack::Timeouts;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Policy, RealId, RealServer, ServiceTable, VirtualService};
+use crate::service::{Policy, PortMap, RealId, RealServer, ServiceTable, VirtualService};
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -56,7 +56,8 @@ impl Services {
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
         let at = self.table.find(service.proto, service.endpoint)?;
         let old = &self.table.services()[at];
-        if (old.scheduler, old.options) != (service.scheduler, service.options) {
+        let same_name = (old.proto, old.endpoint) == (service.proto, service.endpoint);
+        if !same_name || (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
         }
         let same = |(a, b): (&RealServer, &RealServer)| a.id == b.id && a.weight == b.weight;
@@ -109,25 +110,25 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Compiles a snapshot. `departed` are servers that no service names any more, but connections may, with the
-    /// address of the service they were of.
+    /// address of the service they were of, and where its ports led.
     pub fn new(
         services: Arc<Services>,
-        departed: &[(Endpoint, RealServer)],
+        departed: &[(Endpoint, PortMap, RealServer)],
         hops: Arc<NextHops>,
         timeouts: Timeouts,
         partial_checksums: Vec<bool>,
     ) -> Snapshot {
         let (mut decisions, mut servers) = (Vec::new(), Vec::new());
-        let current = services
-            .table
-            .services()
-            .iter()
-            .flat_map(|service| service.reals.iter().map(|real| (service.endpoint, real)));
-        for (vip, real) in current.chain(departed.iter().map(|(vip, real)| (*vip, real))) {
+        let current = services.table.services().iter().flat_map(|service| {
+            service.reals.iter().map(|real| (service.endpoint, service.port_map(), real))
+        });
+        for (vip, ports, real) in
+            current.chain(departed.iter().map(|(vip, ports, real)| (*vip, *ports, real)))
+        {
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
-            decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
+            decisions[real.id.index()] = Some(Decision::new(vip, ports, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
         let any_partial = partial_checksums.contains(&true);
@@ -268,6 +269,7 @@ mod tests {
             name: "web".into(),
             proto: Proto::Tcp,
             endpoint: vip.parse().unwrap(),
+            group: None,
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
             policy: Policy::default(),
@@ -326,6 +328,7 @@ mod tests {
                 name: "cache".into(),
                 proto: Proto::Tcp,
                 endpoint: vip,
+                group: None,
                 scheduler: SchedulerName::Lblc,
                 options: SchedulerOptions::default(),
                 policy: Policy::default(),

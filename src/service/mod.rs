@@ -2,11 +2,13 @@
 //!
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
+mod group;
 mod live;
 mod persistence;
 mod table;
 mod watch;
 
+pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use persistence::Persistence;
 pub use table::ServiceTable;
@@ -224,6 +226,8 @@ pub struct Policy {
     pub mss_clamp: MssClamp,
     /// Whether a client keeps to its server.
     pub persistence: Option<Persistence>,
+    /// The port of FTP's control connections, if the service carries FTP.
+    pub ftp: Option<u16>,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.
@@ -233,8 +237,10 @@ pub struct VirtualService {
     pub name: Arc<str>,
     /// TCP or UDP.
     pub proto: Proto,
-    /// VIP:vport.
+    /// VIP:vport; the port is 0 if the service answers at all ports. Of a group, the first of its matches.
     pub endpoint: Endpoint,
+    /// If it answers at several addresses and ports, what they are.
+    pub group: Option<Group>,
     /// Which scheduler chooses for new connections.
     pub scheduler: SchedulerName,
     /// How it is to do so.

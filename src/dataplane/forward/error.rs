@@ -1,11 +1,12 @@
 //! ICMP errors about a connection's packets, on the connection's ways: translated by NAT, and as any other packet by
 //! DR and TUN.
 
-use super::{admit, without_padding};
-use crate::dataplane::decision::{Decision, How, Six};
+use super::{admit, many, without_padding};
+use crate::dataplane::decision::{Decision, How, Six, v6_end};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
+use crate::net::Endpoint;
 use crate::wire::icmp::{Quoted, translate_v4, translate_v6};
 use crate::wire::parse::Packet;
 use crate::wire::rewrite::{End, V4End};
@@ -25,15 +26,24 @@ pub fn to_server(
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { there, .. } => translate(frame, packet, quoted, End::Src, there.end(), hop),
+        &How::NatMany { rip, ports } => {
+            let rip = many::rip_for(rip, ports, packet.key.dst().port);
+            translate(frame, packet, quoted, End::Src, rip, hop)
+        }
         How::Six(six) => match &**six {
             Six::Nat { there, .. } => translate6(frame, packet, quoted, End::Src, there.end(), hop),
+            &Six::NatMany { rip, ports } => {
+                let rip = many::rip_for_v6(rip, ports, packet.key.dst().port);
+                translate6(frame, packet, quoted, End::Src, rip, hop)
+            }
             _ => super::to_server(frame, packet, decision, hop),
         },
         _ => super::to_server(frame, packet, decision, hop),
     }
 }
 
-/// Sends an error about a masqueraded client's packet to the client, which finds its own packet quoted.
+/// Sends an error about a masqueraded client's packet to the client, which finds its own packet quoted. `asked` is what
+/// the connection's client has addressed.
 ///
 /// # Errors
 /// As [`to_server`]'s.
@@ -43,11 +53,20 @@ pub fn to_client(
     quoted: &Quoted,
     decision: &Decision,
     hop: &Hop,
+    asked: Option<Endpoint>,
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => translate(frame, packet, quoted, End::Dst, back.end(), hop),
+        How::NatMany { .. } => {
+            let asked = asked.and_then(many::v4_end).ok_or(DropReason::NoRealServer)?;
+            translate(frame, packet, quoted, End::Dst, asked, hop)
+        }
         How::Six(six) => match &**six {
             Six::Nat { back, .. } => translate6(frame, packet, quoted, End::Dst, back.end(), hop),
+            Six::NatMany { .. } => {
+                let asked = asked.map(v6_end).ok_or(DropReason::NoRealServer)?;
+                translate6(frame, packet, quoted, End::Dst, asked, hop)
+            }
             _ => Err(DropReason::NoRealServer),
         },
         How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),

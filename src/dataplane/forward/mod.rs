@@ -5,6 +5,7 @@
 
 pub mod dr;
 pub mod error;
+pub mod many;
 pub mod nat;
 pub mod six;
 pub mod tun;
@@ -13,6 +14,7 @@ use super::decision::{Decision, How, Six};
 use super::nexthop::Hop;
 use super::port::Frame;
 use super::verdict::DropReason;
+use crate::net::Endpoint;
 use crate::wire::ETHERNET;
 use crate::wire::parse::Packet;
 
@@ -29,13 +31,15 @@ pub fn to_server(
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { there, .. } => nat::to_server(frame, packet, there, hop),
+        How::NatMany { rip, ports } => many::to_server(frame, packet, *rip, *ports, hop),
         How::Dr => dr::to_server(frame, packet, hop),
         How::Tun(envelope) => tun::to_server(frame, packet, envelope, hop),
         How::Six(how) => six::to_server(frame, packet, how, hop),
     }
 }
 
-/// Rewrites the packet of a server for its client, to whom `hop` leads.
+/// Rewrites the packet of a server for its client, to whom `hop` leads. `asked` says what the connection's client has
+/// addressed, where that is not the same for all of the server's.
 ///
 /// # Errors
 /// As [`to_server`]'s.
@@ -45,11 +49,14 @@ pub fn to_client(
     packet: &Packet,
     decision: &Decision,
     hop: &Hop,
+    asked: impl FnOnce() -> Option<Endpoint>,
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => nat::to_client(frame, packet, back, hop),
+        How::NatMany { .. } => many::to_client(frame, packet, asked(), hop),
         How::Six(how) => match &**how {
             Six::Nat { back, .. } => six::to_client(frame, packet, back, hop),
+            Six::NatMany { .. } => many::to_client_v6(frame, packet, asked(), hop),
             _ => Err(DropReason::NoRealServer),
         },
         // Only masqueraded servers' replies are looked for.

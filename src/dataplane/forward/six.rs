@@ -1,6 +1,6 @@
 //! The three methods with IPv6 inside or outside: as for IPv4, but for the headers.
 
-use super::{admit, without_padding};
+use super::{admit, many, without_padding};
 use crate::dataplane::decision::Six;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
@@ -14,7 +14,8 @@ use crate::wire::{IPV4, IPV6, rewrite, rewrite6};
 /// Sends a client's packet to the server.
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -> Result<(), DropReason> {
     match how {
-        Six::Nat { there, .. } => translate(frame, packet, End::Dst, there, hop),
+        Six::Nat { there, .. } => to_masqueraded(frame, packet, there, hop),
+        &Six::NatMany { rip, ports } => many::to_server_v6(frame, packet, rip, ports, hop),
         Six::Dr => {
             admit(packet, hop, 0)?;
             without_padding(frame, packet);
@@ -24,6 +25,16 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -
         Six::InFour(envelope) => in_four(frame, packet, envelope, hop),
         &Six::InSix { source, server } => in_six(frame, packet, source, server, hop),
     }
+}
+
+/// The destination becomes RIP:rport.
+pub fn to_masqueraded(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    to: &Translation6,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    translate(frame, packet, End::Dst, to, hop)
 }
 
 /// The source becomes VIP:vport again.

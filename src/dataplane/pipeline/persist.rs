@@ -4,30 +4,47 @@ use super::{Pending, Road, View};
 use crate::conntrack::{Lead, Refused};
 use crate::dataplane::port::Frame;
 use crate::dataplane::snapshot::Snapshot;
-use crate::dataplane::verdict::DropReason;
-use crate::net::Tick;
+use crate::dataplane::verdict::{DropReason, HostReason};
+use crate::net::{FlowKey, Tick};
 use crate::service::RealId;
 
 impl Road {
-    /// A packet that opens a connection to a persistent service, which stands at this place of the table.
-    ///
-    /// As with IPVS, a template leads to its server for as long as that is one of the service's and not quiesced, be it
-    /// overloaded or not.
+    /// A packet that opens a connection to a persistent service or to one of FTP, which stands at this place of the table.
     #[cold]
-    pub(super) fn persist(
+    pub(super) fn open_closely(
         &mut self,
         frame: &mut Frame<'_>,
         pending: &Pending,
         service: usize,
         view: View<'_>,
     ) {
+        let (key, services) = (&pending.packet.key, &view.snapshot.services);
+        let Some(of) = services.table().services().get(service) else { return };
+        match of.template_key(key).zip(of.policy.persistence) {
+            Some((template, persistence)) => {
+                self.persist(frame, pending, service, &template, Tick::span(persistence.lasts), view);
+            }
+            // As IPVS: a packet to what might be a port of FTP's data, and is none, is the host's.
+            None if of.is_ftp_data(key) => self.leave(frame, HostReason::NotOurs),
+            None => {
+                self.open(frame, pending, None, view, || services.pick(service, key, view.now));
+            }
+        }
+    }
+
+    /// As with IPVS, a template leads to its server for as long as that is one of the service's and not quiesced, be it
+    /// overloaded or not.
+    fn persist(
+        &mut self,
+        frame: &mut Frame<'_>,
+        pending: &Pending,
+        service: usize,
+        template: &FlowKey,
+        lasts: u32,
+        view: View<'_>,
+    ) {
         let (key, snapshot) = (&pending.packet.key, view.snapshot);
         let services = &snapshot.services;
-        let of = services.table().services().get(service);
-        let template = of.and_then(|of| of.template_key(key).zip(of.policy.persistence));
-        let Some((template, persistence)) = template else {
-            return self.refuse(frame, DropReason::NoRealServer);
-        };
         // The client may have its connection already.
         if let Some(found) = self.tracker.find_for_certain(pending.hash, key) {
             return self.move_on(frame, pending, found, view);
@@ -37,8 +54,7 @@ impl Road {
             real.is_some_and(|real| real.weight > 0 || snapshot.keeps_quiesced_templates)
         };
         let choose = || services.pick(service, key, view.now).map(|real| real.id);
-        let lasts = Tick::span(persistence.lasts);
-        let followed = match self.tracker.follow(&template, lasts, view.now, may_lead, choose) {
+        let followed = match self.tracker.follow(template, lasts, view.now, may_lead, choose) {
             Ok(followed) => followed,
             Err(Refused::NoServer) => return self.turn_away(frame, &pending.packet, view),
             Err(Refused::Full) => return self.refuse(frame, DropReason::TableFull),

@@ -98,6 +98,7 @@ impl World {
             name: "web".into(),
             proto,
             endpoint: end(VIP, 80),
+            group: None,
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
             policy,

@@ -126,9 +126,12 @@ fn services_and_servers_take_ipvsadms_defaults_and_their_services_port() {
     assert_eq!(web.options, SchedulerOptions { fallback: true, port: true, mh_table_size: 4093 });
     assert_eq!(
         web.policy,
-        Policy { no_server: NoServer::Reset, mss_clamp: MssClamp::Bytes(1400), persistence: None }
+        Policy { no_server: NoServer::Reset, mss_clamp: MssClamp::Bytes(1400), ..Policy::default() }
     );
-    assert_eq!(dns.policy, Policy { no_server: NoServer::Icmp, mss_clamp: MssClamp::Fit, persistence: None });
+    assert_eq!(
+        dns.policy,
+        Policy { no_server: NoServer::Icmp, mss_clamp: MssClamp::Fit, ..Policy::default() }
+    );
     assert_eq!(web.reals[0].thresholds, Thresholds { upper: 100, lower: 80 });
     assert_eq!(web.reals[1].thresholds, Thresholds::default());
     let reals: Vec<_> = web.reals.iter().map(|r| (r.endpoint.to_string(), r.weight, r.method)).collect();
