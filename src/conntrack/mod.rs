@@ -10,6 +10,7 @@
 //! ```
 
 mod bucket;
+mod control;
 mod entry;
 mod hash;
 mod lanes;
@@ -21,8 +22,9 @@ mod tcp;
 mod tracker;
 
 pub use bucket::Reference;
+pub use control::Control;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
 pub use state::{State, Timeouts};
 pub use table::{Connection, Found, Leading, Lookup, Table, Touched};
-pub use tracker::{Chosen, Ended, Followed, Lead, Opened, Refused, Template, Tracker};
+pub use tracker::{Chosen, Claimed, Ended, Followed, Lead, Opened, Refused, Template, Tracker, expectation};

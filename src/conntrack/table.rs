@@ -1,6 +1,7 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
 use super::bucket::{Bucket, Chain, Reference};
+use super::control::Controls;
 use super::entry::{Entry, Meta};
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
@@ -32,6 +33,10 @@ pub struct Table {
     endpoints: Zeros<[AtomicU64; 4]>,
     /// By slot: 1 + the slot of the template that led the connection. Made when there is a persistent service.
     pub(super) leaders: OnceLock<Zeros<AtomicU32>>,
+    /// What is kept of watched connections.
+    pub(super) controls: Controls,
+    /// Connections whose client's port is not known yet.
+    pub(super) expected: AtomicU32,
 }
 
 /// A server's port is one of many: set where no packet's port has a bit.
@@ -92,6 +97,11 @@ impl Found {
     #[inline]
     pub fn real(&self) -> RealId {
         self.meta.real()
+    }
+
+    /// Whether each packet of the connection is to be looked at.
+    pub fn is_watched(&self) -> bool {
+        self.meta.is_watched()
     }
 
     /// The connection's state when it was found.
@@ -158,6 +168,8 @@ impl Table {
             slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
             leaders: OnceLock::new(),
+            controls: Controls::default(),
+            expected: AtomicU32::new(0),
         })
     }
 

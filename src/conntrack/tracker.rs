@@ -1,9 +1,11 @@
 //! A worker's hand on the table: opens connections, ends them, and sweeps out the silent ones.
 
+mod expected;
 mod replies;
 mod sweep;
 mod templates;
 
+pub use expected::{Claimed, expectation};
 pub use templates::{Followed, Lead, Template};
 
 use super::bucket::Reference;
@@ -59,6 +61,8 @@ pub struct Chosen {
     pub template: Option<Template>,
     /// Whether every packet of the connection is looked at: none of them passes [`Table::pass`].
     pub is_watched: bool,
+    /// Whether the connection begins in LISTEN: its first packet is still to come.
+    pub listens: bool,
 }
 
 /// What opening a connection led to.
@@ -151,6 +155,7 @@ impl Tracker {
         let slot = slot.ok_or(Refused::Full)?;
         let chosen = choose().ok_or(Refused::NoServer)?;
         let state = match key.proto() {
+            _ if chosen.listens => State::Listen,
             Proto::Tcp => {
                 let phase = Phase::new(State::None, !chosen.replies_pass);
                 tcp::next(phase, Direction::Original, flags).state()
@@ -205,6 +210,12 @@ impl Tracker {
         }
         if last.is_led() {
             self.table.leave_leader(slot);
+        }
+        if last.is_watched() {
+            self.table.controls.forget((slot, meta.generation()));
+        }
+        if last.is_expectation() {
+            self.expects_less();
         }
         self.give_slot(slot);
         Some(Ended { real: last.real(), standing: Some(last.state().standing()) })

@@ -35,22 +35,15 @@ pub enum How {
         /// RIP:rport to VIP:vport, for the server's.
         back: Translation,
     },
-    /// Masquerading in IPv4 for a service of many ports: what a packet's ends become depends on what it addressed.
-    NatMany {
-        /// The server.
-        rip: V4End,
-        /// Where the ports lead.
-        ports: PortMap,
-    },
     /// Direct routing in IPv4.
     Dr,
     /// IPv4 in IPv4.
     Tun(Envelope),
-    /// Wherever IPv6 has a part.
+    /// Wherever IPv6 has a part, or more than one port.
     Six(Box<Six>),
 }
 
-/// A forwarding method with IPv6 inside or outside.
+/// A forwarding method with IPv6 inside or outside, or for many ports.
 #[derive(Debug, Clone)]
 pub enum Six {
     /// Masquerading.
@@ -60,10 +53,11 @@ pub enum Six {
         /// RIP:rport to VIP:vport, for the server's.
         back: Translation6,
     },
-    /// Masquerading for a service of many ports.
+    /// Masquerading in either family for a service of many ports: what a packet's ends become depends on what it
+    /// addressed.
     NatMany {
         /// The server.
-        rip: V6End,
+        rip: Endpoint,
         /// Where the ports lead.
         ports: PortMap,
     },
@@ -84,7 +78,7 @@ impl How {
     /// How many bytes of headers it puts before a packet.
     pub fn outer_bytes(&self) -> u16 {
         let bytes = match self {
-            How::Nat { .. } | How::NatMany { .. } | How::Dr => 0,
+            How::Nat { .. } | How::Dr => 0,
             How::Tun(_) => IPV4,
             How::Six(six) => match **six {
                 Six::Nat { .. } | Six::NatMany { .. } | Six::Dr => 0,
@@ -113,10 +107,7 @@ fn how(vip: Endpoint, ports: PortMap, real: &RealServer, hops: &NextHops) -> Opt
     let six = |six| How::Six(Box::new(six));
     let to = real.endpoint;
     Some(match (real.method, vip.addr, to.addr) {
-        (Method::Nat, _, IpAddr::V4(rip)) if ports != PortMap::One => {
-            How::NatMany { rip: V4End { addr: rip.to_bits(), port: to.port }, ports }
-        }
-        (Method::Nat, ..) if ports != PortMap::One => six(Six::NatMany { rip: v6_end(to), ports }),
+        (Method::Nat, ..) if ports != PortMap::One => six(Six::NatMany { rip: to, ports }),
         (Method::Nat, IpAddr::V4(vip4), IpAddr::V4(rip4)) => {
             let vip = V4End { addr: vip4.to_bits(), port: vip.port };
             let rip = V4End { addr: rip4.to_bits(), port: to.port };
@@ -140,6 +131,13 @@ fn how(vip: Endpoint, ports: PortMap, real: &RealServer, hops: &NextHops) -> Opt
     })
 }
 
+/// An endpoint of IPv4, if it is one.
+pub(super) fn v4_end(endpoint: Endpoint) -> Option<V4End> {
+    let IpAddr::V4(addr) = endpoint.addr else { return None };
+    Some(V4End { addr: addr.to_bits(), port: endpoint.port })
+}
+
+/// An endpoint of IPv6.
 pub(super) fn v6_end(endpoint: Endpoint) -> V6End {
     V6End { addr: v6_bits(endpoint.addr), port: endpoint.port }
 }

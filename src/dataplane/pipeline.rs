@@ -7,6 +7,7 @@
 //! is what one packet at a time would have given.
 
 mod errors;
+mod ftp;
 mod persist;
 
 use super::answer::Allowance;
@@ -149,6 +150,30 @@ impl Pending {
     }
 }
 
+/// What is to be noted of a connection that is opened, where there is anything.
+#[derive(Debug, Clone, Copy, Default)]
+struct Closely {
+    /// The template that leads it.
+    template: Option<Template>,
+    /// Whether, if replies pass, each of its packets is looked at.
+    is_watched: bool,
+}
+
+/// A server picked for a connection.
+#[derive(Debug, Clone, Copy)]
+struct Pick {
+    real: RealId,
+    /// Whether its replies pass here.
+    replies_pass: bool,
+}
+
+impl Pick {
+    #[inline]
+    fn of(real: &RealServer) -> Pick {
+        Pick { real: real.id, replies_pass: real.method.sees_replies() }
+    }
+}
+
 /// What a batch is decided by.
 #[derive(Debug, Clone, Copy)]
 struct View<'s> {
@@ -255,6 +280,9 @@ impl Road {
                 self.end(found, view.snapshot);
                 return self.miss(frame, pending, view);
             }
+        }
+        if found.is_watched() {
+            return self.control(frame, &pending.packet, found, view);
         }
         self.clamp(frame, &pending.packet, found, view.snapshot);
         self.forward(frame, &pending.packet, found, view);
@@ -367,29 +395,28 @@ impl Road {
                 None => self.leave(frame, HostReason::NoConnection),
             };
         }
-        if snapshot.services.table().is_out_of_the_ordinary(service) {
+        if snapshot.services.table().is_out_of_the_ordinary(service) || self.tracker.table().expects() {
             return self.open_closely(frame, pending, service, view);
         }
-        self.open(frame, pending, None, view, || snapshot.services.pick(service, key, view.now));
+        let pick = || snapshot.services.pick(service, key, view.now).map(Pick::of);
+        self.open(frame, pending, Closely::default(), view, pick);
     }
 
-    /// Opens a connection, led there by a template or not, to the server that `pick` gives. Whether it did: otherwise the
-    /// template is the caller's still.
+    /// Opens a connection to the server that `pick` gives. Whether it did: otherwise the template is the caller's still.
     #[inline(always)]
-    fn open<'s>(
+    fn open(
         &mut self,
         frame: &mut Frame<'_>,
         pending: &Pending,
-        template: Option<Template>,
-        view: View<'s>,
-        pick: impl FnOnce() -> Option<&'s RealServer>,
+        closely: Closely,
+        view: View<'_>,
+        pick: impl FnOnce() -> Option<Pick>,
     ) -> bool {
         let Pending { packet, hash, .. } = pending;
         let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
         let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
-            let real = pick()?;
-            let replies_pass = real.method.sees_replies();
+            let Pick { real, replies_pass } = pick()?;
             let mut hop = HopNumber::default();
             if replies_pass {
                 let hops = &snapshot.hops;
@@ -400,7 +427,9 @@ impl Road {
                     Err(missing) => lacking = Some(missing),
                 }
             }
-            Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
+            let is_watched = closely.is_watched && replies_pass;
+            let template = closely.template;
+            Some(Chosen { real, replies_pass, hop: hop.0, template, is_watched, listens: false })
         });
         let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {

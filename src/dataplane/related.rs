@@ -79,7 +79,7 @@ pub fn is_of_tunnel(datagram: &[u8], outer: Outer, how: &How) -> bool {
             }
             Six::Nat { .. } | Six::NatMany { .. } | Six::Dr => false,
         },
-        How::Nat { .. } | How::NatMany { .. } | How::Dr => false,
+        How::Nat { .. } | How::Dr => false,
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod checksum;
 pub mod encap;
+pub mod ftp;
 pub mod icmp;
 pub mod ipv6;
 pub mod mss;
@@ -12,6 +13,7 @@ pub mod parse;
 pub mod reset;
 pub mod rewrite;
 pub mod rewrite6;
+pub mod shift;
 
 /// Bytes of an untagged Ethernet II header: destination, source, type.
 pub const ETHERNET: usize = 14;

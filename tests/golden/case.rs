@@ -278,6 +278,31 @@ impl Case {
         traffic.inward.1 += bytes;
     }
 
+    /// A server's packet of so many bytes reaches a client, told otherwise.
+    pub fn counts_back(&mut self, vip: (Ip, u16), server: usize, bytes: u64) {
+        let traffic = self.traffic(vip, server);
+        traffic.outward.0 += 1;
+        traffic.outward.1 += bytes;
+    }
+
+    /// A client opens a data connection of the service at `vip`, to a port that stays as it is.
+    pub fn opens_data(&mut self, at: u64, packet: &Packet, vip: (Ip, u16), server: usize, port: u16) {
+        let time = self.comes(at, ETH0, packet.frame());
+        let real = Server { rport: port, ..self.server(vip, server) };
+        self.goes(time, ETH1, real.receives(packet));
+        self.opened(vip, server);
+        self.counts(vip, server, packet.ip_len());
+    }
+
+    /// A server's packet of a data connection, described as from the VIP, reaches the client.
+    pub fn data_comes(&mut self, at: u64, packet: &Packet, vip: (Ip, u16), server: usize) {
+        let real = Server { rport: packet.src.1, ..self.server(vip, server) };
+        let sent = real.answers(packet.clone());
+        let time = self.comes(at, ETH1, sent.frame());
+        self.goes(time, ETH0, client_receives(&sent, packet.src));
+        self.counts_back(vip, server, packet.ip_len());
+    }
+
     /// How many active and inactive connections a server has at the end.
     pub fn ends_with(&mut self, vip: (Ip, u16), server: usize, active: u64, inactive: u64) {
         self.traffic(vip, server).standing = Some((active, inactive));
@@ -290,7 +315,7 @@ impl Case {
         &mut self.services[at.expect("a service at this VIP")]
     }
 
-    fn server(&mut self, vip: (Ip, u16), server: usize) -> Server {
+    pub fn server(&mut self, vip: (Ip, u16), server: usize) -> Server {
         self.service_at(vip).servers[server].0
     }
 

@@ -2,7 +2,7 @@
 //! DR and TUN.
 
 use super::{admit, many, without_padding};
-use crate::dataplane::decision::{Decision, How, Six, v6_end};
+use crate::dataplane::decision::{Decision, How, Six, v4_end, v6_end};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
@@ -26,15 +26,11 @@ pub fn to_server(
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { there, .. } => translate(frame, packet, quoted, End::Src, there.end(), hop),
-        &How::NatMany { rip, ports } => {
-            let rip = many::rip_for(rip, ports, packet.key.dst().port);
-            translate(frame, packet, quoted, End::Src, rip, hop)
-        }
         How::Six(six) => match &**six {
             Six::Nat { there, .. } => translate6(frame, packet, quoted, End::Src, there.end(), hop),
             &Six::NatMany { rip, ports } => {
-                let rip = many::rip_for_v6(rip, ports, packet.key.dst().port);
-                translate6(frame, packet, quoted, End::Src, rip, hop)
+                let rip = many::leads_to(rip, ports, packet.key.dst().port);
+                translate_either(frame, packet, quoted, End::Src, rip, hop)
             }
             _ => super::to_server(frame, packet, decision, hop),
         },
@@ -57,19 +53,29 @@ pub fn to_client(
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => translate(frame, packet, quoted, End::Dst, back.end(), hop),
-        How::NatMany { .. } => {
-            let asked = asked.and_then(many::v4_end).ok_or(DropReason::NoRealServer)?;
-            translate(frame, packet, quoted, End::Dst, asked, hop)
-        }
         How::Six(six) => match &**six {
             Six::Nat { back, .. } => translate6(frame, packet, quoted, End::Dst, back.end(), hop),
             Six::NatMany { .. } => {
-                let asked = asked.map(v6_end).ok_or(DropReason::NoRealServer)?;
-                translate6(frame, packet, quoted, End::Dst, asked, hop)
+                let asked = asked.ok_or(DropReason::NoRealServer)?;
+                translate_either(frame, packet, quoted, End::Dst, asked, hop)
             }
             _ => Err(DropReason::NoRealServer),
         },
         How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),
+    }
+}
+
+fn translate_either(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    quoted: &Quoted,
+    end: End,
+    new: Endpoint,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    match v4_end(new) {
+        Some(new) => translate(frame, packet, quoted, end, new, hop),
+        None => translate6(frame, packet, quoted, end, v6_end(new), hop),
     }
 }
 

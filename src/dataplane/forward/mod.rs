@@ -31,7 +31,6 @@ pub fn to_server(
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { there, .. } => nat::to_server(frame, packet, there, hop),
-        How::NatMany { rip, ports } => many::to_server(frame, packet, *rip, *ports, hop),
         How::Dr => dr::to_server(frame, packet, hop),
         How::Tun(envelope) => tun::to_server(frame, packet, envelope, hop),
         How::Six(how) => six::to_server(frame, packet, how, hop),
@@ -53,10 +52,9 @@ pub fn to_client(
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => nat::to_client(frame, packet, back, hop),
-        How::NatMany { .. } => many::to_client(frame, packet, asked(), hop),
         How::Six(how) => match &**how {
             Six::Nat { back, .. } => six::to_client(frame, packet, back, hop),
-            Six::NatMany { .. } => many::to_client_v6(frame, packet, asked(), hop),
+            Six::NatMany { .. } => many::to_client(frame, packet, asked(), hop),
             _ => Err(DropReason::NoRealServer),
         },
         // Only masqueraded servers' replies are looked for.

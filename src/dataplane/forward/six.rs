@@ -15,7 +15,7 @@ use crate::wire::{IPV4, IPV6, rewrite, rewrite6};
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -> Result<(), DropReason> {
     match how {
         Six::Nat { there, .. } => to_masqueraded(frame, packet, there, hop),
-        &Six::NatMany { rip, ports } => many::to_server_v6(frame, packet, rip, ports, hop),
+        &Six::NatMany { rip, ports } => many::to_server(frame, packet, rip, ports, hop),
         Six::Dr => {
             admit(packet, hop, 0)?;
             without_padding(frame, packet);

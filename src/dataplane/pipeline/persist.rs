@@ -1,11 +1,11 @@
 //! Connections to persistent services: a client is led where it was led before.
 
-use super::{Pending, Road, View};
+use super::{Closely, Pending, Pick, Road, View};
 use crate::conntrack::{Lead, Refused};
 use crate::dataplane::port::Frame;
 use crate::dataplane::snapshot::Snapshot;
 use crate::dataplane::verdict::{DropReason, HostReason};
-use crate::net::{FlowKey, Tick};
+use crate::net::{FlowKey, Proto, Tick};
 use crate::service::RealId;
 
 impl Road {
@@ -20,14 +20,24 @@ impl Road {
     ) {
         let (key, services) = (&pending.packet.key, &view.snapshot.services);
         let Some(of) = services.table().services().get(service) else { return };
+        if self.is_expected(frame, pending, view) {
+            return;
+        }
+        let is_watched = of.policy.ftp == Some(key.dst().port) && key.proto() == Proto::Tcp;
+        let closely = Closely { is_watched, template: None };
         match of.template_key(key).zip(of.policy.persistence) {
             Some((template, persistence)) => {
-                self.persist(frame, pending, service, &template, Tick::span(persistence.lasts), view);
+                let lasts = Tick::span(persistence.lasts);
+                self.persist(frame, pending, service, (&template, lasts, closely), view);
             }
             // As IPVS: a packet to what might be a port of FTP's data, and is none, is the host's.
-            None if of.is_ftp_data(key) => self.leave(frame, HostReason::NotOurs),
+            None if of.is_ftp_data(key) => match self.tracker.find_for_certain(pending.hash, key) {
+                Some(found) => self.move_on(frame, pending, found, view),
+                None => self.leave(frame, HostReason::NotOurs),
+            },
             None => {
-                self.open(frame, pending, None, view, || services.pick(service, key, view.now));
+                let pick = || services.pick(service, key, view.now).map(Pick::of);
+                self.open(frame, pending, closely, view, pick);
             }
         }
     }
@@ -39,8 +49,7 @@ impl Road {
         frame: &mut Frame<'_>,
         pending: &Pending,
         service: usize,
-        template: &FlowKey,
-        lasts: u32,
+        (template, lasts, closely): (&FlowKey, u32, Closely),
         view: View<'_>,
     ) {
         let (key, snapshot) = (&pending.packet.key, view.snapshot);
@@ -60,8 +69,9 @@ impl Road {
             Err(Refused::Full) => return self.refuse(frame, DropReason::TableFull),
         };
         count(snapshot, followed.lead, followed.real);
-        let real = || services.real(service, followed.real);
-        if !self.open(frame, pending, Some(followed.template), view, real) {
+        let closely = Closely { template: Some(followed.template), ..closely };
+        let pick = || services.real(service, followed.real).map(Pick::of);
+        if !self.open(frame, pending, closely, view, pick) {
             self.tracker.release(followed.template);
         }
     }
