@@ -15,5 +15,6 @@ mod methods;
 mod modes;
 mod network;
 mod reload;
+mod sessions;
 mod start;
 mod untouched;
