@@ -11,10 +11,10 @@
 //! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
 //! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
 
-use super::state::{Phase, State};
+use super::state::Phase;
 use super::tracker::Chosen;
 use crate::net::{FlowKey, Mark, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, Reuse, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
@@ -41,6 +41,11 @@ impl Meta {
 
     fn new(phase: Phase, flags: u8, generation: u16, real: RealId) -> Meta {
         Meta(phase.0 as u64 | (flags as u64) << 8 | (generation as u64) << 16 | (real.0 as u64) << 32)
+    }
+
+    /// Of no connection.
+    pub(super) fn of_nobody(real: RealId) -> Meta {
+        Meta::new(Phase::new(State::None, false), 0, 0, real)
     }
 
     #[inline]
@@ -91,12 +96,11 @@ impl Meta {
         self.flags() & LED != 0
     }
 
-    /// Whether both ends are done with it, so that the client may use its port for a new connection (IPVS:
-    /// `conn_reuse_mode`). FIN_WAIT is the last state seen of a connection whose replies pass elsewhere.
-    pub(super) fn is_closed(self) -> bool {
+    /// Whether both ends are done with it, so that the client may use its port for a new connection.
+    pub(super) fn is_closed(self, reuse: Reuse) -> bool {
         match self.state() {
-            State::TimeWait | State::Close => true,
-            State::FinWait => self.phase().is_input_only(),
+            State::TimeWait | State::Close => reuse != Reuse::Never,
+            State::FinWait => reuse == Reuse::Finished && self.phase().is_input_only(),
             _ => false,
         }
     }

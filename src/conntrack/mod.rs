@@ -11,7 +11,9 @@
 
 mod bucket;
 mod control;
+pub mod datagrams;
 mod entry;
+mod expiry;
 mod hash;
 mod lanes;
 mod memory;
@@ -21,10 +23,11 @@ mod table;
 mod tcp;
 mod tracker;
 
+pub use crate::service::State;
 pub use bucket::Reference;
 pub use control::Control;
+pub use expiry::Expiry;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
-pub use state::{State, Timeouts};
 pub use table::{Connection, Found, Leading, Lookup, Table, Touched};
 pub use tracker::{Chosen, Claimed, Ended, Followed, Lead, Opened, Refused, Template, Tracker, expectation};

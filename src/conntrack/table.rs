@@ -2,14 +2,15 @@
 
 use super::bucket::{Bucket, Chain, Reference};
 use super::control::Controls;
+use super::datagrams::Datagrams;
 use super::entry::{Entry, Meta};
+use super::expiry::Expiry;
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
-use super::state::{State, Timeouts};
 use super::stock::Stock;
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
-use crate::service::{PortMap, RealId, Standing};
+use crate::service::{PortMap, RealId, Reuse, Standing, State};
 use std::io;
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -37,6 +38,7 @@ pub struct Table {
     pub(super) controls: Controls,
     /// Connections whose client's port is not known yet.
     pub(super) expected: AtomicU32,
+    datagrams: Datagrams,
 }
 
 /// A server's port is one of many: set where no packet's port has a bit.
@@ -82,6 +84,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// What stands for a connection where none is kept: the server, and which way the packet goes. Nothing can be noted
+    /// on it.
+    pub fn of_no_connection(real: RealId, direction: Direction) -> Found {
+        let reference = Reference::new(Lookup::NOWHERE.0, direction == Direction::Reply);
+        Found { reference, meta: Meta::of_nobody(real) }
+    }
+
     /// Which way the packet goes.
     #[inline]
     pub fn direction(&self) -> Direction {
@@ -170,7 +179,13 @@ impl Table {
             leaders: OnceLock::new(),
             controls: Controls::default(),
             expected: AtomicU32::new(0),
+            datagrams: Datagrams::new(seed),
         })
+    }
+
+    /// The datagrams that travel in pieces.
+    pub fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
     }
 
     /// Makes room to note which connections templates have led: four bytes for each. To be called before the first
@@ -311,7 +326,7 @@ impl Table {
         key: &FlowKey,
         flags: TcpFlags,
         now: Tick,
-        timeouts: &Timeouts,
+        expiry: &Expiry,
     ) -> Option<Found> {
         let reference = Reference(lookup.0);
         let entry = self.slab.get(reference.slot() as usize)?;
@@ -324,7 +339,7 @@ impl Table {
         let found = (ours && entry.still_plain(meta)).then_some(Found { reference, meta })?;
         let (phase, seen) = (found.meta.phase(), entry.seen());
         let same = tcp::stays(phase, found.direction(), flags);
-        if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
+        if !same || now.is_beyond(seen, expiry.least.of_phase(phase)) {
             return None;
         }
         // The line is written once a tick at most.
@@ -410,21 +425,21 @@ impl Table {
     }
 
     /// A packet of the connection passes: its state moves on, its silence ends.
-    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, timeouts: &Timeouts) -> Touched {
+    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, expiry: &Expiry) -> Touched {
         let Some(entry) = self.slab.get(found.slot() as usize) else { return Touched::Over };
-        if now.is_beyond(entry.seen(), timeouts.of_phase(found.meta.phase())) {
+        if expiry.is_silent(found.real(), found.meta.phase(), entry.seen(), now) {
             return Touched::Over;
         }
-        self.transit(entry, found, flags, now)
+        self.transit(entry, found, flags, now, expiry.reuse)
     }
 
     /// The state changes; another worker may change it at the same time.
-    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick) -> Touched {
+    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick, reuse: Reuse) -> Touched {
         let from_client = found.direction() == Direction::Original;
         let opens = from_client && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
         let mut meta = found.meta;
         loop {
-            if opens && meta.is_closed() {
+            if opens && meta.is_closed(reuse) {
                 return Touched::Over;
             }
             let next = tcp::next(meta.phase(), found.direction(), flags);

@@ -5,6 +5,7 @@
 
 pub mod checksum;
 pub mod encap;
+pub mod fragment;
 pub mod ftp;
 pub mod icmp;
 pub mod ipv6;

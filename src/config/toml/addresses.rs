@@ -2,7 +2,7 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
-use super::services::{PROTOCOLS, not_a_hosts};
+use super::services::{PROTOCOLS, not_a_hosts, protocol};
 use super::value::{address_and_port, address_and_ports, integer, one_of};
 use crate::net::{Endpoint, Proto};
 use crate::service::{ALL_PORTS, Group, Match};
@@ -149,8 +149,7 @@ impl Addressed {
             Some(group) if self.endpoint.addr.is_ipv4() => format!("fwmark {}", group.fwmark),
             Some(group) => format!("fwmark {} IPv6", group.fwmark),
             None => {
-                let proto = if self.proto == Proto::Tcp { "tcp" } else { "udp" };
-                format!("{proto} {}", shown(self.endpoint))
+                format!("{} {}", protocol(self.proto), shown(self.endpoint))
             }
         }
     }

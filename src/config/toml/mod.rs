@@ -10,6 +10,7 @@ mod section;
 mod services;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod value;
 
 use super::{Config, ConfigErrors};

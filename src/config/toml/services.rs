@@ -4,7 +4,8 @@ use super::addresses::{self, Addressed, Taken, helper};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
 use super::section::Section;
-use super::value::{address_and_port, integer, name, one_of, prime, quoted, wrong_type};
+use super::timeouts::timeouts;
+use super::value::{address_and_port, boolean, integer, name, one_of, prime, quoted, wrong_type};
 use crate::config::{Real, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
 use crate::service::{
@@ -168,7 +169,7 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
     options
 }
 
-/// `no_server`, `mss_clamp`, and what persistence is to be.
+/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp`, `one_packet`, and what persistence is to be.
 fn policy(section: &mut Section<'_>, addressed: Option<&Addressed>) -> Policy {
     let proto = addressed.map_or(Proto::Tcp, |addressed| addressed.proto);
     let is_v4 = addressed.is_none_or(|addressed| addressed.endpoint.addr.is_ipv4());
@@ -176,9 +177,32 @@ fn policy(section: &mut Section<'_>, addressed: Option<&Addressed>) -> Policy {
     let mut policy = Policy {
         no_server: no_server.as_ref().map_or(NoServer::default(), |written| *written.get_ref()),
         mss_clamp: section.optional("mss_clamp", mss_clamp).map_or(MssClamp::default(), Spanned::into_inner),
+        timeouts: timeouts(section),
+        sloppy: None,
+        one_packet: false,
         persistence: persistence(section, is_v4),
         ftp: None,
     };
+    if let Some(written) = section.optional("sloppy_tcp", boolean) {
+        policy.sloppy = Some(*written.get_ref());
+        if proto != Proto::Tcp {
+            let error =
+                format!("sloppy_tcp is not for {} (allowed: with protocol = \"tcp\")", protocol(proto));
+            section.error(written.span().start, &error);
+        }
+    }
+    if let Some(written) = section.optional("one_packet", boolean) {
+        policy.one_packet = *written.get_ref();
+        if policy.one_packet && addressed.is_some_and(Addressed::is_wide) {
+            let error = "one_packet is not for services of many ports (allowed: with a port)";
+            section.error(written.span().start, error);
+        }
+        if proto != Proto::Udp {
+            let error =
+                format!("one_packet is not for {} (allowed: with protocol = \"udp\")", protocol(proto));
+            section.error(written.span().start, &error);
+        }
+    }
     if let Some(written) = no_server.filter(|_| proto == Proto::Udp && policy.no_server == NoServer::Reset) {
         section.error(written.span().start, "no_server \"reset\" is not for udp (allowed: icmp, drop)");
         policy.no_server = NoServer::default();
@@ -233,6 +257,11 @@ pub(super) fn not_a_hosts(addr: IpAddr) -> Option<String> {
             "address {addr} is link-local, which says nothing without its link (allowed: any other address)"
         )
     })
+}
+
+/// The word for a protocol.
+pub(super) fn protocol(proto: Proto) -> &'static str {
+    PROTOCOLS.iter().find(|&&(_, meaning)| meaning == proto).map_or("", |&(word, _)| word)
 }
 
 fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {

@@ -5,8 +5,8 @@
 //! led, which the table counts in it, so that no slot noted as a leader's ever holds anything else.
 
 use super::{Chosen, Ended, Place, Refused, Tracker};
+use crate::conntrack::State;
 use crate::conntrack::bucket::Reference;
-use crate::conntrack::state::State;
 use crate::conntrack::table::Table;
 use crate::net::{FlowKey, Tick};
 use crate::service::RealId;

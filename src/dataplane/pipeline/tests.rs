@@ -1,12 +1,12 @@
 //! The road, packet by packet. Packets are built, and what comes out is read, by etherparse.
 
 use super::*;
-use crate::conntrack::{Seed, State, Table, Timeouts};
+use crate::conntrack::{Seed, State, Table};
 use crate::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Mac};
 use crate::service::{
-    Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds,
+    Conduct, Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds,
     VirtualService,
 };
 use etherparse::{PacketBuilder, SlicedPacket};
@@ -105,12 +105,12 @@ impl World {
             reals: servers.iter().enumerate().map(|(i, &server)| real(proto, i, server)).collect(),
         };
         let services = Services::new(ServiceTable::new(vec![service(Proto::Tcp), service(Proto::Udp)]), None);
-        let (hops, timeouts) = (self.hops.clone(), Timeouts::default());
+        let hops = self.hops.clone();
         self.published.publish(Arc::new(Snapshot::new(
             services.into(),
             &[],
             hops,
-            timeouts,
+            &Conduct::default(),
             vec![true, false],
         )));
     }

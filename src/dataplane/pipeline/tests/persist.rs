@@ -139,7 +139,7 @@ fn as_ipvs_once_did_a_quiesced_server_may_keep_its_clients() {
     republish(&world, [0, 1], 32);
     let now = world.published.current();
     let mut keeping =
-        Snapshot::new(now.services.clone(), &[], world.hops.clone(), Timeouts::default(), Vec::new());
+        Snapshot::new(now.services.clone(), &[], world.hops.clone(), &Conduct::default(), Vec::new());
     keeping.keeps_quiesced_templates = true;
     world.published.publish(Arc::new(keeping));
     assert_eq!(server_of(&mut worker, (CIP, 11), SYN, at(1)), Some(0));
