@@ -11,7 +11,7 @@ const SHORT: usize = 256;
 
 /// The services' endpoints, one by one.
 pub(super) fn endpoints(services: &[VirtualService]) -> BTreeSet<(Proto, Endpoint)> {
-    let short = all(services).into_iter().filter(|to| to.len() <= SHORT);
+    let short = all(services).into_iter().filter(|to| to.count() <= SHORT);
     short.flat_map(|to| to.each_port().map(move |port| (to.proto, Endpoint::new(to.addr, port)))).collect()
 }
 
@@ -19,7 +19,7 @@ pub(super) fn endpoints(services: &[VirtualService]) -> BTreeSet<(Proto, Endpoin
 /// between two of them comes to the director, too, which leaves it to the host.
 pub(super) fn ranges(services: &[VirtualService]) -> BTreeMap<(Proto, IpAddr), (u16, u16)> {
     let mut ranges = BTreeMap::new();
-    for Match { proto, addr, ports } in all(services).into_iter().filter(|to| to.len() > SHORT) {
+    for Match { proto, addr, ports } in all(services).into_iter().filter(|to| to.count() > SHORT) {
         let range = ranges.entry((proto, addr)).or_insert(ports);
         *range = (range.0.min(ports.0), range.1.max(ports.1));
     }

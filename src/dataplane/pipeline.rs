@@ -559,7 +559,9 @@ fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
     match ended.standing {
         Some(standing) => {
             counters.expired.add(1);
-            live.map(|live| live.closed(standing));
+            if let Some(live) = live {
+                live.closed(standing);
+            }
         }
         None => live.map_or((), |live| live.template_gone()),
     }

@@ -40,7 +40,7 @@ impl Match {
     }
 
     /// How many ports.
-    pub const fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         (self.ports.1 - self.ports.0) as usize + 1
     }
 

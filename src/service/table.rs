@@ -47,7 +47,7 @@ impl ServiceTable {
         let mut wide: HashMap<_, Wide> = HashMap::new();
         for (service, place) in services.iter().zip(0..) {
             for at in service.matches() {
-                if at.len() > SHORT {
+                if at.count() > SHORT {
                     let wide = wide.entry((at.proto, at.addr)).or_default();
                     match at.ports {
                         ALL_PORTS => drop(wide.all.get_or_insert(place)),

@@ -18,10 +18,13 @@ const FTP: u16 = 21;
 
 /// What has been addressed by the services read so far.
 pub(super) struct Taken {
-    /// By protocol and address: first port, last port, and where in the file.
-    ports: HashMap<(Proto, IpAddr), Vec<(u16, u16, usize)>>,
+    /// By protocol and address.
+    ports: HashMap<(Proto, IpAddr), Vec<Range>>,
     fwmarks: FirstSeen<(u32, bool)>,
 }
+
+/// First port, last port, and where in the file.
+type Range = (u16, u16, usize);
 
 /// What one service is addressed by.
 pub(super) struct Addressed {
@@ -45,7 +48,7 @@ impl Taken {
         let taken = self.ports.entry((to.proto, to.addr)).or_default();
         // A service of all ports gets what no other one of the address takes.
         let of_all = |ports| ports == ALL_PORTS;
-        let meets = |&&(first, last, _): &&(u16, u16, usize)| {
+        let meets = |&&(first, last, _): &&Range| {
             first <= to.ports.1 && to.ports.0 <= last && of_all((first, last)) == of_all(to.ports)
         };
         if let Some(&(.., first_at)) = taken.iter().find(meets) {

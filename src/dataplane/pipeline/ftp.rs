@@ -36,10 +36,12 @@ impl Road {
         };
         match found.direction() {
             Direction::Original => {
-                if let Some((addr, port)) = payload(frame, &packet).and_then(ftp::active) {
-                    if addr == packet.key.src().addr && port >= UNPRIVILEGED && is_whole(frame, &packet) {
-                        self.expect_server(Endpoint::new(addr, port), asked.addr, found, view);
-                    }
+                let its_own = |&(addr, port): &(IpAddr, u16)| {
+                    addr == packet.key.src().addr && port >= UNPRIVILEGED && is_whole(frame, &packet)
+                };
+                let announced = payload(frame, &packet).and_then(ftp::active).filter(its_own);
+                if let Some((addr, port)) = announced {
+                    self.expect_server(Endpoint::new(addr, port), asked.addr, found, view);
                 }
                 let control = self.tracker.table().control(found);
                 if !control.shift.is_none() {
