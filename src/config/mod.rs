@@ -12,7 +12,7 @@ pub use toml::{parse, read};
 
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Conduct, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{Conduct, Group, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use std::net::IpAddr;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
@@ -136,8 +136,10 @@ pub struct Service {
     pub name: String,
     /// `protocol`, default tcp.
     pub proto: Proto,
-    /// `address`: VIP:vport.
+    /// `address`: VIP:vport, or the VIP alone for all ports, which then are port 0. Of a group, the first match's.
     pub endpoint: Endpoint,
+    /// `match` and `fwmark`, if clients address several ports or addresses.
+    pub group: Option<Group>,
     /// `scheduler`, default wlc.
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.

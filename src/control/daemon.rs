@@ -6,7 +6,7 @@
 use super::gather;
 use super::kernel::{Following, Kernel, KernelError};
 use super::publish::{Publisher, TooManyServers};
-use super::report;
+use super::{report, steering};
 use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
 use crate::conntrack::{Seed, Table, Tracker};
 use crate::dataplane::counters::Counters;
@@ -16,10 +16,12 @@ use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
 use crate::net::{InterfaceId, Prefix};
-use crate::service::RealServer;
+use crate::service::{Match, VirtualService};
 use crossbeam::channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -145,17 +147,21 @@ impl Director {
         let snapshot = self.publisher.current();
         let ours =
             |vip| snapshot.hops.links().iter().any(|link| link.addresses.iter().any(|own| own.addr == vip));
-        for service in
-            snapshot.services.table().services().iter().filter(|service| !ours(service.endpoint.addr))
-        {
-            let vip = service.endpoint.addr;
+        let of_service = |service: &VirtualService| {
+            let mut vips: Vec<IpAddr> = service.matches().iter().map(|to| to.addr).collect();
+            vips.sort_unstable();
+            vips.dedup();
+            vips.into_iter().map(|vip| (service.name.clone(), vip)).collect::<Vec<_>>()
+        };
+        let services = snapshot.services.table().services();
+        for (name, vip) in services.iter().flat_map(of_service).filter(|&(_, vip)| !ours(vip)) {
             // An IPv6 VIP would otherwise be the source of what the director's host itself sends.
             let (asked, how) =
                 if vip.is_ipv4() { ("ARP", "") } else { ("neighbour solicitations", " preferred_lft 0") };
             tracing::warn!(
                 "virtual service \"{}\": no interface of the configuration has the address {vip}, so that nobody answers \
                  {asked} for it there: `ip address add {} dev {}{how}`",
-                service.name,
+                name,
                 Prefix::host(vip),
                 self.config.interfaces[0].name
             );
@@ -348,20 +354,13 @@ impl Drop for Workers {
 fn steering_table(publisher: &Publisher) -> SteeringTable {
     let snapshot = publisher.current();
     let services = snapshot.services.table().services();
-    let vips: Vec<_> = services.iter().map(|service| service.endpoint.addr).collect();
-    let departed = services.iter().flat_map(|service| {
-        publisher.departed_from(service.proto, service.endpoint).map(|real| (service.proto, real))
-    });
-    let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
-    let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
+    let matches: Vec<Match> = services.iter().flat_map(VirtualService::matches).collect();
+    let vips: HashSet<IpAddr> = matches.iter().map(|to| to.addr).collect();
     let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
     SteeringTable {
-        services: services.iter().map(|service| (service.proto, service.endpoint)).collect(),
-        returns: current
-            .chain(departed)
-            .filter(replies_pass)
-            .map(|(proto, real)| (proto, real.endpoint))
-            .collect(),
+        services: steering::endpoints(services),
+        ranges: steering::ranges(services),
+        returns: services.iter().flat_map(|service| steering::returns(service, publisher)).collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
         errors: true,
         fragments: true,

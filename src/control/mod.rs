@@ -7,3 +7,5 @@ pub mod gather;
 pub mod kernel;
 pub mod publish;
 pub mod report;
+#[cfg(any(test, all(target_os = "linux", feature = "xdp")))]
+mod steering;

@@ -4,13 +4,15 @@
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
 use super::report::Traffic;
-use crate::config::{Config, Service};
+use crate::config::{self, Config, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
 use crate::net::{Endpoint, Proto};
-use crate::service::{Conduct, Live, Method, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::service::{
+    Conduct, Live, Method, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService,
+};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,8 +22,8 @@ use std::time::{Duration, Instant};
 /// that does not name it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What makes a server the same server.
-type Identity = (Proto, Endpoint, Endpoint, Method);
+/// What makes a server the same server: its service's protocol and address, its own address, and how packets get there.
+type Identity = (Proto, Endpoint, Endpoint, Method, PortMap);
 
 /// The writer.
 #[derive(Debug)]
@@ -98,12 +100,6 @@ impl Publisher {
             return Err(TooManyServers);
         }
         let mut service = |service: &Service| VirtualService {
-            name: service.name.as_str().into(),
-            proto: service.proto,
-            endpoint: service.endpoint,
-            scheduler: service.scheduler,
-            options: service.options,
-            policy: service.policy,
             reals: service
                 .reals
                 .iter()
@@ -111,7 +107,7 @@ impl Publisher {
                 .map(|(real, identity)| {
                     let known = known.remove(&identity);
                     let (id, live) = known.map_or_else(|| self.ids.take(), |real| (real.id, real.live));
-                    self.table.set_endpoint(id, real.endpoint);
+                    self.table.set_endpoint_of(id, real.endpoint, identity.4);
                     RealServer {
                         id,
                         endpoint: real.endpoint,
@@ -122,6 +118,7 @@ impl Publisher {
                     }
                 })
                 .collect(),
+            ..noun(service)
         };
         let services: Vec<VirtualService> = config.services.iter().map(&mut service).collect();
         let table = ServiceTable::new(services);
@@ -133,9 +130,8 @@ impl Publisher {
         self.departed = known.into_iter().map(depart).collect();
         self.services = Arc::new(Services::new(table, Some(&self.services)));
         self.conduct = config.director.conduct;
-        if config.services.iter().any(|service| service.policy.persistence.is_some())
-            && let Err(error) = self.table.note_leaders()
-        {
+        let is_persistent = config.services.iter().any(|service| service.policy.persistence.is_some());
+        if is_persistent && let Err(error) = self.table.note_leaders() {
             tracing::warn!("persistent clients are forgotten while their connections last: {error}");
         }
         self.publish();
@@ -219,7 +215,9 @@ impl Publisher {
     /// Every server that has an id, by identity.
     fn known(&self) -> HashMap<Identity, RealServer> {
         let current = self.services.table().services().iter().flat_map(|service| {
-            let identity = |real: &RealServer| (service.proto, service.endpoint, real.endpoint, real.method);
+            let ports = service.port_map();
+            let identity =
+                move |real: &RealServer| (service.proto, service.endpoint, real.endpoint, real.method, ports);
             service.reals.iter().map(move |real| (identity(real), real.clone()))
         });
         let departed = self.departed.iter().map(|(identity, departed)| (*identity, departed.real.clone()));
@@ -233,9 +231,9 @@ impl Publisher {
     }
 
     fn publish(&mut self) {
-        let of_service = |(&(proto, vip, ..), departed): (&Identity, &Departed)| {
+        let of_service = |(&(proto, vip, .., ports), departed): (&Identity, &Departed)| {
             let Departed { real, timeouts, .. } = departed;
-            snapshot::Departed { proto, vip, real: real.clone(), timeouts: *timeouts }
+            snapshot::Departed { proto, vip, ports, real: real.clone(), timeouts: *timeouts }
         };
         let departed: Vec<snapshot::Departed> = self.departed.iter().map(of_service).collect();
         let (services, hops) = (self.services.clone(), self.hops.clone());
@@ -253,7 +251,24 @@ impl Publisher {
 }
 
 fn identities(service: &Service) -> impl Iterator<Item = Identity> + '_ {
-    service.reals.iter().map(|real| (service.proto, service.endpoint, real.endpoint, real.method))
+    let ports = noun(service).port_map();
+    let identity =
+        move |real: &config::Real| (service.proto, service.endpoint, real.endpoint, real.method, ports);
+    service.reals.iter().map(identity)
+}
+
+/// The service that the operator described, still without its servers.
+fn noun(service: &Service) -> VirtualService {
+    VirtualService {
+        name: service.name.as_str().into(),
+        proto: service.proto,
+        endpoint: service.endpoint,
+        group: service.group.clone(),
+        scheduler: service.scheduler,
+        options: service.options,
+        policy: service.policy,
+        reals: Vec::new(),
+    }
 }
 
 /// Ids never used, and those given back, the longest ago first.
@@ -305,7 +320,6 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
     use crate::conntrack::Seed;
     use crate::net::Tick;
     use crate::service::{Standing, State};

@@ -8,7 +8,9 @@ use super::verdict::DropReason;
 use crate::conntrack::Expiry;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, SctpEvent, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull};
+use crate::service::{
+    Conduct, Policy, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull,
+};
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -58,7 +60,8 @@ impl Services {
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
         let at = self.table.find(service.proto, service.endpoint)?;
         let old = &self.table.services()[at];
-        if (old.scheduler, old.options) != (service.scheduler, service.options) {
+        let same_name = (old.proto, old.endpoint) == (service.proto, service.endpoint);
+        if !same_name || (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
         }
         let same = |(a, b): (&RealServer, &RealServer)| a.id == b.id && a.weight == b.weight;
@@ -112,6 +115,8 @@ pub struct Departed {
     pub proto: Proto,
     /// Its address.
     pub vip: Endpoint,
+    /// Where that service's ports led.
+    pub ports: PortMap,
     /// The server.
     pub real: RealServer,
     /// What the service said of its own about timeouts.
@@ -163,16 +168,17 @@ impl Snapshot {
         let (mut decisions, mut servers) = (Vec::new(), Vec::new());
         let current = services.table.services().iter().flat_map(|service| {
             let VirtualService { proto, endpoint, policy, .. } = service;
-            service.reals.iter().map(move |real| (*proto, *endpoint, real, policy.timeouts))
+            let ports = service.port_map();
+            service.reals.iter().map(move |real| (*proto, *endpoint, ports, real, policy.timeouts))
         });
-        let gone = departed.iter().map(|left| (left.proto, left.vip, &left.real, left.timeouts));
+        let gone = departed.iter().map(|left| (left.proto, left.vip, left.ports, &left.real, left.timeouts));
         let mut own = Vec::new();
-        for (proto, vip, real, timeouts) in current.chain(gone) {
+        for (proto, vip, ports, real, timeouts) in current.chain(gone) {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
-            decisions[real.id.index()] = Some(Decision::new(proto, vip, real, &hops));
+            decisions[real.id.index()] = Some(Decision::new(proto, vip, ports, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
         // What comes in on a VLAN, comes in on the interface below.
@@ -186,10 +192,10 @@ impl Snapshot {
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
         let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
-        let vips = services.table.services().iter().map(|service| service.endpoint.addr);
+        let vips = services.table.services().iter().flat_map(VirtualService::matches).map(|to| to.addr);
         let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
         let suspects = Suspects::new(interfaces.chain(vips).chain(tunnels));
-        let ends = services.table.services().iter().map(|service| service.endpoint.addr);
+        let ends = services.table.services().iter().flat_map(VirtualService::matches).map(|to| to.addr);
         let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
         let ends = ends.chain(departed.iter().map(|departed| departed.vip.addr)).chain(masqueraded).collect();
         let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
@@ -374,6 +380,7 @@ mod tests {
             name: "web".into(),
             proto: Proto::Tcp,
             endpoint: vip.parse().unwrap(),
+            group: None,
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
             policy: Policy::default(),
@@ -432,6 +439,7 @@ mod tests {
                 name: "cache".into(),
                 proto: Proto::Tcp,
                 endpoint: vip,
+                group: None,
                 scheduler: SchedulerName::Lblc,
                 options: SchedulerOptions::default(),
                 policy: Policy::default(),
