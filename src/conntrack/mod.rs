@@ -10,6 +10,7 @@
 //! ```
 
 mod bucket;
+pub mod datagrams;
 mod entry;
 mod expiry;
 mod hash;

@@ -1,6 +1,7 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
 use super::bucket::{Bucket, Chain, Reference};
+use super::datagrams::Datagrams;
 use super::entry::{Entry, Meta};
 use super::expiry::Expiry;
 use super::hash::{FlowHash, Seed};
@@ -31,6 +32,7 @@ pub struct Table {
     endpoints: Zeros<[AtomicU64; 4]>,
     /// By slot: 1 + the slot of the template that led the connection. Made when there is a persistent service.
     pub(super) leaders: OnceLock<Zeros<AtomicU32>>,
+    datagrams: Datagrams,
 }
 
 /// Where a packet's connection may be, as a glance at its bucket saw it: behind a reference, in the bucket that goes on,
@@ -161,7 +163,13 @@ impl Table {
             slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
             leaders: OnceLock::new(),
+            datagrams: Datagrams::new(seed),
         })
+    }
+
+    /// The datagrams that travel in pieces.
+    pub fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
     }
 
     /// Makes room to note which connections templates have led: four bytes for each. To be called before the first

@@ -133,10 +133,10 @@ impl Publisher {
         self.departed = known.into_iter().map(depart).collect();
         self.services = Arc::new(Services::new(table, Some(&self.services)));
         self.conduct = config.director.conduct;
-        if config.services.iter().any(|service| service.policy.persistence.is_some()) {
-            if let Err(error) = self.table.note_leaders() {
-                tracing::warn!("persistent clients are forgotten while their connections last: {error}");
-            }
+        if config.services.iter().any(|service| service.policy.persistence.is_some())
+            && let Err(error) = self.table.note_leaders()
+        {
+            tracing::warn!("persistent clients are forgotten while their connections last: {error}");
         }
         self.publish();
         Ok(())

@@ -9,13 +9,14 @@
 mod errors;
 mod once;
 mod persist;
+mod pieces;
 mod room;
 
 use super::answer::Allowance;
 use super::counters::Counters;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
-use super::port::{BATCH, Frame};
+use super::port::{BATCH, Frame, OwnFrame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{
@@ -59,7 +60,13 @@ impl Pipeline {
             published,
             generation,
             snapshot,
-            road: Road { tracker, counters, wanted: ArrayVec::new(), allowance: Allowance::new() },
+            road: Road {
+                tracker,
+                counters,
+                wanted: ArrayVec::new(),
+                allowance: Allowance::new(),
+                own: Vec::new(),
+            },
             pending: Box::new([Pending::NONE; BATCH]),
         }
     }
@@ -70,6 +77,13 @@ impl Pipeline {
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
         }
+    }
+
+    /// What the road made beside the frames of the last run, `frames`, in their order.
+    pub fn take_own(&mut self, frames: &[Frame<'_>]) -> Vec<OwnFrame> {
+        let mut own = std::mem::take(&mut self.road.own);
+        own.iter_mut().for_each(|own| own.number_in(frames));
+        own
     }
 
     /// Takes up a new snapshot, if there is one.
@@ -89,6 +103,7 @@ impl Pipeline {
     /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
     pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
+        self.road.sweep_datagrams(now, 1);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
         tracker.sweep(now, &snapshot.expiry, most, |ended| closed(snapshot, counters, ended))
     }
@@ -96,6 +111,7 @@ impl Pipeline {
     /// Forgets every silent connection at once.
     pub fn sweep_all(&mut self, now: Tick) {
         self.follow();
+        self.road.sweep_datagrams(now, usize::MAX);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
         tracker.sweep_all(now, &snapshot.expiry, |ended| closed(snapshot, counters, ended));
     }
@@ -118,6 +134,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Made for this run; what each is behind is still an address.
+    own: Vec<OwnFrame>,
 }
 
 /// A packet on its way through the passes: a cache line.
@@ -232,8 +250,10 @@ impl Road {
     #[cold]
     fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
         if !pending.goes_on() {
-            if frame.verdict == UNDECIDED {
-                self.relate(frame, view);
+            match frame.verdict {
+                UNDECIDED => self.relate(frame, view),
+                UNDECIDED_PIECE => self.piece(frame, view),
+                _ => {}
             }
             return;
         }
@@ -359,6 +379,9 @@ impl Road {
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
+        if let Some(reason) = snapshot.suspects.why_not(key) {
+            return self.refuse(frame, reason);
+        }
         // The kernel resets what opens nothing.
         if !snapshot.opens(service, key, packet.flags) {
             // It may have been opened since our look: by a packet before this one in the batch, or by another worker.
@@ -485,6 +508,7 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.
         Err(NoFlow::OtherProtocol) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED),
+        Err(NoFlow::Fragment) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED_PIECE),
         Err(no_flow) => {
             pending.hash = FlowHash::NONE;
             give(frame, no_flow.into(), counters);
@@ -494,6 +518,9 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
 
 /// What stands in a frame without a flow until its turn comes; it has not been counted.
 const UNDECIDED: Verdict = Verdict::ToHost(HostReason::OtherProtocol);
+
+/// The same in a fragment.
+const UNDECIDED_PIECE: Verdict = Verdict::ToHost(HostReason::Fragment);
 
 /// Any verdict but that the frame is sent on.
 #[cold]
@@ -508,7 +535,9 @@ fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
     match ended.standing {
         Some(standing) => {
             counters.expired.add(1);
-            live.map(|live| live.closed(standing));
+            if let Some(live) = live {
+                live.closed(standing);
+            }
         }
         None => live.map_or((), |live| live.template_gone()),
     }
@@ -520,11 +549,14 @@ impl From<NoFlow> for Verdict {
             NoFlow::NotIp => Verdict::ToHost(HostReason::NotIp),
             NoFlow::OtherProtocol => Verdict::ToHost(HostReason::OtherProtocol),
             NoFlow::Fragment => Verdict::ToHost(HostReason::Fragment),
+            NoFlow::TinyFragment => Verdict::Drop(DropReason::TinyFragment),
             NoFlow::Truncated => Verdict::Drop(DropReason::Truncated),
             NoFlow::BadVersion => Verdict::Drop(DropReason::BadVersion),
             NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),
             NoFlow::BadLength => Verdict::Drop(DropReason::BadLength),
             NoFlow::BadChecksum => Verdict::Drop(DropReason::BadChecksum),
+            NoFlow::BadOptions => Verdict::Drop(DropReason::BadOptions),
+            NoFlow::SourceRouted => Verdict::Drop(DropReason::SourceRouted),
         }
     }
 }

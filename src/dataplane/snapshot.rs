@@ -3,13 +3,14 @@
 
 use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
+use super::suspect::Suspects;
 use super::verdict::DropReason;
 use crate::conntrack::Expiry;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, SctpEvent, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
 use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull};
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -126,6 +127,8 @@ pub struct Snapshot {
     pub hops: Arc<NextHops>,
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
+    /// Addresses of services and of masqueraded servers: fragments to the ones, and from the others, are looked at.
+    ends: HashSet<IpAddr>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
     /// When connections are over.
@@ -144,6 +147,8 @@ pub struct Snapshot {
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
     pub any_partial: bool,
+    /// Who opens no connection.
+    pub suspects: Suspects,
 }
 
 impl Snapshot {
@@ -160,9 +165,9 @@ impl Snapshot {
             let VirtualService { proto, endpoint, policy, .. } = service;
             service.reals.iter().map(move |real| (*proto, *endpoint, real, policy.timeouts))
         });
-        let departed = departed.iter().map(|left| (left.proto, left.vip, &left.real, left.timeouts));
+        let gone = departed.iter().map(|left| (left.proto, left.vip, &left.real, left.timeouts));
         let mut own = Vec::new();
-        for (proto, vip, real, timeouts) in current.chain(departed) {
+        for (proto, vip, real, timeouts) in current.chain(gone) {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
@@ -174,11 +179,19 @@ impl Snapshot {
         let Conduct { sloppy_tcp, sloppy_sctp, when_full, .. } = *conduct;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
+        let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
+        let vips = services.table.services().iter().map(|service| service.endpoint.addr);
+        let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
+        let suspects = Suspects::new(interfaces.chain(vips).chain(tunnels));
+        let ends = services.table.services().iter().map(|service| service.endpoint.addr);
+        let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
+        let ends = ends.chain(departed.iter().map(|departed| departed.vip.addr)).chain(masqueraded).collect();
         let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
         Snapshot {
             services,
             hops,
             decisions,
+            ends,
             servers,
             expiry,
             once,
@@ -188,6 +201,7 @@ impl Snapshot {
             keeps_quiesced_templates,
             partial_checksums,
             any_partial,
+            suspects,
         }
     }
 
@@ -227,6 +241,11 @@ impl Snapshot {
             return None;
         }
         *self.once.get(&key.src())?
+    }
+
+    /// Whether a packet between these addresses, whatever its ports, may be a connection's.
+    pub fn may_be_of_connection(&self, key: &FlowKey) -> bool {
+        self.ends.contains(&key.dst().addr) || self.ends.contains(&key.src().addr)
     }
 
     /// Whether checksums on frames of this interface may be partial.

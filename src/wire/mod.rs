@@ -5,9 +5,12 @@
 
 pub mod checksum;
 pub mod encap;
+pub mod fragment;
 pub mod icmp;
 pub mod ipv6;
+pub mod martian;
 pub mod mss;
+pub mod options;
 pub mod parse;
 pub mod reset;
 pub mod rewrite;

@@ -10,7 +10,8 @@
 //!
 //! The checksum covers no addresses, so that it changes only when a port does. It is kept right by difference, as those
 //! of TCP and UDP are: a packet that came in damaged goes out damaged, where IPVS would give it a right one. A field of
-//! 0 was left to others (a sender with offload on veth; RFC 9653), and is filled in.
+//! 0 was left to others (a sender with offload on veth; RFC 9653), and is filled in. Of a packet in fragments, which an
+//! SCTP sender avoids (6.9), not all is there to be summed: where its port changes, its receiver will find it damaged.
 //!
 //! An association may have more addresses than the one that it was opened by (multi-homing, 6.4). As with IPVS, packets
 //! between other addresses belong to no connection.
@@ -87,7 +88,12 @@ fn replace_port(packet: &mut [u8], end: End, port: u16) {
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, end: End, new: Endpoint) {
     let Some(packet) = frame.get_mut(l4..) else { return };
     replace_port(packet, end, new.port);
-    match new.addr {
+    translate_address(frame, macs, end, new.addr);
+}
+
+/// The same for a fragment after the first, which has no ports.
+pub fn translate_address(frame: &mut [u8], macs: &[u8; 12], end: End, new: IpAddr) {
+    match new {
         IpAddr::V4(addr) => {
             rewrite::route(frame, macs);
             let Some(head) = frame.get_mut(ETHERNET..ETHERNET + IPV4) else { return };

@@ -60,6 +60,9 @@ struct Seen {
     answered: u64,
     to_host: BTreeMap<String, u64>,
     dropped: BTreeMap<String, u64>,
+    /// Fragments that were kept for later, and those of them that came out again.
+    held: u64,
+    released: u64,
 }
 
 impl Seen {
@@ -71,6 +74,7 @@ impl Seen {
                 *self.dropped.entry(reason.to_string()).or_default() += 1;
                 self.answered += u64::from(matches!(verdict, Verdict::Answer(..)));
             }
+            Verdict::Held => self.held += 1,
         }
     }
 }
@@ -97,7 +101,8 @@ impl Director {
         self
     }
 
-    /// Lends a batch, and gives back every verdict with the frame as it is afterwards.
+    /// Lends a batch, and gives back every verdict with the frame as it is afterwards, and behind it those that the
+    /// director made beside it.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -109,14 +114,37 @@ impl Director {
         });
         let mut frames: Vec<Frame<'_>> = lent.collect();
         self.pipeline.run(&mut frames, now);
-        let played: Vec<(Verdict, Vec<u8>)> =
-            frames.iter().map(|frame| (frame.verdict, frame.data().to_vec())).collect();
-        for ((packet, ingress), (verdict, frame)) in batch.iter().zip(&played) {
-            judge(packet, *ingress, *verdict, frame)
-                .map_err(|wrong| format!("{verdict:?}: {wrong}\n in {}\nout {}", hex(packet), hex(frame)))?;
-            self.seen.note(*verdict);
+        let mut own = self.pipeline.take_own(&frames).into_iter().peekable();
+        let mut played = Vec::new();
+        for (n, ((packet, ingress), frame)) in batch.iter().zip(&frames).enumerate() {
+            let (verdict, data) = (frame.verdict, frame.data().to_vec());
+            judge(packet, *ingress, verdict, &data)
+                .map_err(|wrong| format!("{verdict:?}: {wrong}\n in {}\nout {}", hex(packet), hex(&data)))?;
+            self.seen.note(verdict);
+            played.push((verdict, data));
+            while let Some(mut own) = own.next_if(|own| own.behind() == n) {
+                let (verdict, data) = (own.verdict(), own.frame().data().to_vec());
+                let wrong = match verdict {
+                    Verdict::Forward(egress) => unsound(&data, egress.index(), Kind::SentOn { from: packet }),
+                    Verdict::ToHost(_) => None,
+                    other => Some(format!("{other:?} is no verdict of a frame of its own")),
+                };
+                if let Some(wrong) = wrong {
+                    return Err(format!(
+                        "{verdict:?}: {wrong}\nbehind {}\n   out {}",
+                        hex(packet),
+                        hex(&data)
+                    ));
+                }
+                self.seen.note(verdict);
+                self.seen.released += 1;
+                played.push((verdict, data));
+            }
         }
-        Ok(played)
+        match own.next() {
+            Some(own) => Err(format!("a frame of its own behind frame {} of {}", own.behind(), batch.len())),
+            None => Ok(played),
+        }
     }
 
     /// Forgets the connections that have been silent for too long.
@@ -146,11 +174,16 @@ impl Director {
         let to_host = counted(&report.to_host_by_reason, &before.to_host_by_reason);
         let dropped = counted(&report.dropped_by_reason, &before.dropped_by_reason);
         let answered = counted(&report.answered_by_reason, &before.answered_by_reason);
-        same("forwarded", forwarded, self.seen.forwarded)?;
+        let (waiting, made) = (report.fragments.waiting, report.fragments.made - before.fragments.made);
+        same("forwarded", forwarded + made, self.seen.forwarded)?;
         same("to_host_by_reason", &to_host, &self.seen.to_host)?;
-        same("dropped_by_reason", &dropped, &self.seen.dropped)?;
         same("answered", sum(answered), self.seen.answered)?;
-        same("packets", report.packets - before.packets, forwarded + sum(to_host) + sum(dropped))?;
+        // Fragments that were kept wait, came out again, or were lost on the way, under whatever name.
+        let more = |(name, &count): (&String, &u64)| count - dropped.get(name).unwrap_or(&0).min(&count);
+        same("reasons that were not counted", self.seen.dropped.iter().map(more).sum::<u64>(), 0)?;
+        let lost = sum(dropped.clone()) - sum(self.seen.dropped.clone());
+        same("fragments kept", self.seen.held + made, waiting + lost + self.seen.released)?;
+        same("packets", report.packets - before.packets, forwarded + sum(to_host) + sum(dropped) + waiting)?;
 
         let connections = self.table.connections().count() as u64;
         same("live counts and the table", report.connections.current, connections)?;
@@ -187,7 +220,7 @@ fn judge(packet: &[u8], ingress: u16, verdict: Verdict, frame: &[u8]) -> Result<
             Some("it is whole".to_owned())
         }
         Verdict::ToHost(HostReason::NotIp) if parse::parse(packet).is_ok() => Some("it is of IP".to_owned()),
-        Verdict::ToHost(_) | Verdict::Drop(_) => None,
+        Verdict::ToHost(_) | Verdict::Drop(_) | Verdict::Held => None,
     }
     .map_or(Ok(()), Err)
 }

@@ -8,7 +8,9 @@ mod soundness;
 mod tape;
 
 use director::{Director, Received, as_the_host_gets_it};
-use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep};
+use etherparse::{
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep,
+};
 use lvx::dataplane::port::BATCH;
 use lvx::dataplane::verdict::Verdict;
 use lvx::net::Tick;
@@ -84,7 +86,25 @@ fn sound() -> impl Strategy<Value = Vec<u8>> {
         builder(is_six, src.0, dst.0, 9).write(&mut frame, IpNumber::SCTP, &sctp).unwrap();
         frame
     });
-    prop_oneof![3 => tcp, 1 => udp, 1 => sctp]
+    // Of few datagrams, so that fragments meet, and of every kind of size and place.
+    let piece = (0..2u8, 0..3u16, 0..6u16, 0..60usize, any::<bool>(), any::<bool>()).prop_map(
+        |(host, id, place, len, more, is_tcp)| {
+            let mut frame = Vec::new();
+            let ip = builder(false, [203, 0, 113, host], VIP, 9);
+            let payload = vec![0x77; if more { len / 8 * 8 } else { len }];
+            match is_tcp {
+                true => ip.tcp(40000, 80, 1, 2).syn().write(&mut frame, &payload[..len / 8 * 4]).unwrap(),
+                false => ip.udp(40000, 53).write(&mut frame, &payload).unwrap(),
+            }
+            let (mut header, rest) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+            header.dont_fragment = false;
+            (header.identification, header.more_fragments) = (id, more);
+            header.fragment_offset = IpFragOffset::try_new(place * 3).unwrap();
+            header.header_checksum = header.calc_header_checksum();
+            [&frame[..14], &header.to_bytes()[..], rest].concat()
+        },
+    );
+    prop_oneof![3 => tcp, 1 => udp, 1 => sctp, 2 => piece]
 }
 
 /// Any bytes; a sound packet; one with a few bytes changed, so that the checksum is wrong or, set right again,
@@ -134,11 +154,13 @@ proptest! {
         let mut now = 0;
         for (packets, later) in batches {
             now += later;
-            let one = together.play(&packets, Tick(now)).map_err(TestCaseError::fail)?;
-            for (i, (packet, one)) in packets.iter().zip(one).enumerate() {
+            let mut one = together.play(&packets, Tick(now)).map_err(TestCaseError::fail)?.into_iter();
+            for (i, packet) in packets.iter().enumerate() {
                 let other = singly.play(std::slice::from_ref(packet), Tick(now)).map_err(TestCaseError::fail)?;
-                prop_assert_eq!(&[one][..], &other[..], "packet {}", i);
+                let one: Vec<_> = one.by_ref().take(other.len()).collect();
+                prop_assert_eq!(&one[..], &other[..], "packet {}", i);
             }
+            prop_assert!(one.next().is_none());
         }
         let (one, other) = (together.report(), singly.report());
         prop_assert_eq!(one.connections.current, other.connections.current);

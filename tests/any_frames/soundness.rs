@@ -77,7 +77,20 @@ fn bad_checksum(packet: &[u8], kind: Kind<'_>) -> Option<String> {
         Kind::Answer => true,
         Kind::SentOn { from } => is_checksum_right(from.get(14..)?).unwrap_or(false),
     };
-    (must_be_right && is_checksum_right(packet) != Some(true)).then(|| "its checksum is wrong".to_owned())
+    // A fragment has no checksum of its own.
+    (must_be_right && !is_fragment(packet) && is_checksum_right(packet) != Some(true))
+        .then(|| "its checksum is wrong".to_owned())
+}
+
+/// Whether a packet, or the one in its tunnel, is a fragment.
+fn is_fragment(packet: &[u8]) -> bool {
+    let Some(payload) =
+        SlicedPacket::from_ip(packet).ok().and_then(|sliced| Some(sliced.net?.ip_payload_ref()?.clone()))
+    else {
+        return false;
+    };
+    payload.fragmented
+        || matches!(payload.ip_number, IpNumber::IPV4 | IpNumber::IPV6) && is_fragment(payload.payload)
 }
 
 /// Whether the checksum of a packet's TCP segment, UDP datagram or ICMP message is right, or of the one in its tunnel;

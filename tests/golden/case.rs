@@ -43,6 +43,11 @@ pub struct Case {
     evicted: (u64, u64),
     /// Whether the services are of IPv6.
     six: bool,
+    /// Whether transport checksums are wrong on purpose.
+    pub has_wrong_checksums: bool,
+    held: u64,
+    /// Frames that a packet became beyond one.
+    made: u64,
 }
 
 struct Service {
@@ -89,7 +94,15 @@ impl Case {
             related: 0,
             evicted: (0, 0),
             six: false,
+            has_wrong_checksums: false,
+            held: 0,
+            made: 0,
         }
+    }
+
+    /// With transport checksums that are wrong on purpose.
+    pub fn with_wrong_checksums(self) -> Case {
+        Case { has_wrong_checksums: true, ..self }
     }
 
     /// In both families, with the services in IPv6.
@@ -184,6 +197,16 @@ impl Case {
         let traffic = self.traffic(packet.dst, server);
         traffic.inward.0 += 1;
         traffic.inward.1 += packet.ip_len();
+    }
+
+    /// A client's packet whose last bit has flipped on its way opens a connection to a server, and reaches it as it is.
+    pub fn flipped_opens(&mut self, at: u64, packet: &Packet, server: usize) {
+        let flip = |frame: &mut Vec<u8>| *frame.last_mut().expect("a payload") ^= 1;
+        let mut frame = packet.frame();
+        flip(&mut frame);
+        self.opened(packet.dst, server);
+        self.frame_reaches(at, frame, packet, server);
+        flip(&mut self.sent.last_mut().expect("the frame that reaches it").frame);
     }
 
     /// A server's answer, described as if it came from the VIP, reaches the client.
@@ -283,6 +306,38 @@ impl Case {
         self.goes(time, ETH0, sent);
     }
 
+    /// Fragments, of so many bytes of IP packets together, pass from a client to a server.
+    pub fn carries_in(&mut self, vip: (Ip, u16), server: usize, frames: &[Vec<u8>]) {
+        let traffic = self.traffic(vip, server);
+        traffic.inward.0 += frames.len() as u64;
+        traffic.inward.1 += frames.iter().map(|frame| frame.len() as u64 - 14).sum::<u64>();
+    }
+
+    /// The same back.
+    pub fn carries_out(&mut self, vip: (Ip, u16), server: usize, frames: &[Vec<u8>]) {
+        let traffic = self.traffic(vip, server);
+        traffic.outward.0 += frames.len() as u64;
+        traffic.outward.1 += frames.iter().map(|frame| frame.len() as u64 - 14).sum::<u64>();
+    }
+
+    /// A fragment waits for the first of its datagram.
+    pub fn waits(&mut self, at: u64, ingress: &'static str, frame: Vec<u8>) {
+        self.comes(at, ingress, frame);
+        self.held += 1;
+    }
+
+    /// Fragments that waited go to the host, or are dropped, after all.
+    pub fn waited_in_vain(&mut self, verdict: &'static str, reason: &'static str, fragments: u64) {
+        let counts = if verdict == "to_host" { &mut self.to_host } else { &mut self.dropped };
+        *counts.entry(reason).or_default() += fragments;
+    }
+
+    /// A packet goes on as several frames.
+    pub fn goes_in_pieces(&mut self, time: Duration, egress: &str, frames: Vec<Vec<u8>>) {
+        self.made += frames.len() as u64 - 1;
+        frames.into_iter().for_each(|frame| self.goes(time, egress, frame));
+    }
+
     /// A connection is opened to a server, whether its packets reach it or not.
     pub fn opened(&mut self, vip: (Ip, u16), server: usize) {
         self.traffic(vip, server).connections += 1;
@@ -357,7 +412,7 @@ impl Case {
         };
         let mut counters = json!({
             "packets": self.inputs.values().map(Vec::len).sum::<usize>(),
-            "forwarded": self.sent.len() as u64 - self.answered.values().sum::<u64>(),
+            "forwarded": self.sent.len() as u64 - self.answered.values().sum::<u64>() - self.made,
             "to_host": self.to_host.values().sum::<u64>(),
             "to_host_by_reason": self.to_host,
             "dropped": self.dropped.values().sum::<u64>(),
@@ -367,6 +422,9 @@ impl Case {
         // Named where they occur.
         if !self.answered.is_empty() {
             counters["answered_by_reason"] = json!(self.answered);
+        }
+        if self.held + self.made > 0 {
+            counters["fragments"] = json!({ "held": self.held, "made": self.made });
         }
         if self.related > 0 {
             counters["related"] = self.related.into();

@@ -291,6 +291,36 @@ pub fn fragment(frame: &[u8], offset: u16, more: bool) -> Vec<u8> {
     })
 }
 
+/// The fragments of a frame's packet, each with so many bytes of data, a multiple of 8, but the last.
+pub fn pieces(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let (whole, payload) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let chunks: Vec<&[u8]> = payload.chunks(size).collect();
+    let piece = |(n, data): (usize, &&[u8])| {
+        let mut ip = whole.clone();
+        (ip.dont_fragment, ip.more_fragments) = (false, whole.more_fragments || n + 1 < chunks.len());
+        let offset = whole.fragment_offset.value() as usize + n * size / 8;
+        ip.fragment_offset = IpFragOffset::try_new(offset as u16).unwrap();
+        ip.set_payload_len(data.len()).unwrap();
+        ip.header_checksum = ip.calc_header_checksum();
+        [&frame[..14], &ip.to_bytes()[..], data].concat()
+    };
+    chunks.iter().enumerate().map(piece).collect()
+}
+
+/// The frame that carries another's packet inside an outer one, as [`Packet::tunnelled`] does: `client` is the packet's
+/// sender.
+pub fn wrapped(frame: &[u8], macs: (Mac, Mac), ends: (Ip, Ip), (client, port): (Ip, u16)) -> Vec<u8> {
+    let (inner, rest) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let [a, b, c, d] = client;
+    let salt = u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d]) ^ port;
+    let mut outer =
+        Ipv4Header::new(inner.total_len, inner.time_to_live, IpNumber::IPV4, ends.0, ends.1).unwrap();
+    (outer.dscp, outer.ecn, outer.dont_fragment) = (inner.dscp, inner.ecn, inner.dont_fragment);
+    outer.identification = inner.identification ^ salt;
+    outer.header_checksum = outer.calc_header_checksum();
+    ethernet(macs.1, macs.0, 0x0800, &[&outer.to_bytes()[..], &inner.to_bytes(), rest].concat())
+}
+
 /// What is wrong with the checksums of a frame, those inside a tunnel included.
 pub fn bad_checksum(frame: &[u8]) -> Option<String> {
     bad_ip_checksum(&frame[14..])
@@ -303,6 +333,10 @@ fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
     let (ip, payload) = Ipv4Header::from_slice(bytes).unwrap();
     if ip.header_checksum != ip.calc_header_checksum() {
         return Some(format!("the IP checksum is {:04x}", ip.header_checksum));
+    }
+    // The transport's stands over all fragments together.
+    if ip.is_fragmenting_payload() {
+        return None;
     }
     if ip.protocol == IpNumber::IPV4 || ip.protocol == IpNumber::IPV6 {
         return bad_ip_checksum(payload);

@@ -26,8 +26,14 @@ impl Road {
         let datagram = frame.data().get(ETHERNET..).unwrap_or_default();
         let quoted = match related::quoted(datagram) {
             Ok(quoted) => quoted,
+            Err(_) if view.snapshot.suspects.is_loop(datagram) => {
+                return self.refuse(frame, DropReason::Looped);
+            }
             Err(verdict) => return give(frame, verdict, &self.counters),
         };
+        if let Some(reason) = view.snapshot.suspects.of_error(datagram) {
+            return self.refuse(frame, reason);
+        }
         let key = related::key(&quoted);
         let packet = related::packet(datagram, &quoted, key);
         match (self.look_up(&key), quoted.outer) {
@@ -40,7 +46,7 @@ impl Road {
     }
 
     /// The connection of a key that no packet of this batch has.
-    fn look_up(&mut self, key: &FlowKey) -> Option<Found> {
+    pub(super) fn look_up(&mut self, key: &FlowKey) -> Option<Found> {
         let hash = self.tracker.table().hash(key);
         self.tracker.find_fresh(hash, key).or_else(|| self.tracker.table().search(hash, key))
     }
