@@ -10,6 +10,7 @@ mod toml;
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{parse, read};
 
+use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
 use crate::service::{Conduct, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use std::net::IpAddr;
@@ -99,6 +100,9 @@ pub struct Interface {
     pub addresses: Vec<Prefix>,
     /// `mtu`: IP bytes that fit a frame; `lvx run` asks the kernel.
     pub mtu_bytes: Option<u16>,
+    /// `parent`, `vlan`, `vlan_protocol`: the VLAN that it is on another interface, if it is one. `lvx replay` knows no
+    /// others; `lvx run` takes the kernel's.
+    pub vlan: Option<Vlan>,
 }
 
 /// `[[route]]`.

@@ -10,7 +10,7 @@ use super::report;
 use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
 use crate::conntrack::{Seed, Table, Tracker};
 use crate::dataplane::counters::Counters;
-use crate::dataplane::port::device::may_carry_partial_checksums;
+use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
 use crate::dataplane::port::steer::{AttachError, AttachMode, QUEUES, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
 use crate::dataplane::snapshot::Published;
@@ -46,7 +46,7 @@ pub struct Options {
 /// It cannot start, or a worker can do no more work. What had been set up is taken down.
 pub fn run(options: &Options) -> Result<(), RunError> {
     let signals = signals().map_err(RunError::io("listen to signals"))?;
-    let config = config::read(&options.config)?;
+    let config = without_vlans(config::read(&options.config)?);
     let mut director = Director::start(config, options)?;
     let outcome = director.listen(&signals);
     director.write_report();
@@ -125,6 +125,7 @@ impl Director {
         };
         director.meet_neighbours();
         director.warn_of_absent_vips();
+        director.warn_of_hidden_tags();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -158,6 +159,21 @@ impl Director {
                 Prefix::host(vip),
                 self.config.interfaces[0].name
             );
+        }
+    }
+
+    /// Says which interfaces hide the tags of their VLANs.
+    fn warn_of_hidden_tags(&self) {
+        let snapshot = self.publisher.current();
+        let vlans = snapshot.hops.vlans();
+        for (place, interface) in self.config.interfaces.iter().enumerate() {
+            let has_vlans = vlans.are_on(InterfaceId(place as u16));
+            if has_vlans && strips_vlan_tags(&interface.name).unwrap_or(false) {
+                tracing::warn!(
+                    "{0} takes VLAN tags off before the director sees them: `ethtool -K {0} rxvlan off`",
+                    interface.name
+                );
+            }
         }
     }
 
@@ -233,7 +249,7 @@ impl Director {
     }
 
     fn try_reload(&mut self) -> Result<(), RunError> {
-        let config = config::read(&self.options.config)?;
+        let config = without_vlans(config::read(&self.options.config)?);
         let restart = |key| Err(RunError::NeedsRestart(key));
         let (new, old) = (&config.director, &self.config.director);
         if config.interfaces.iter().map(|i| &i.name).ne(self.config.interfaces.iter().map(|i| &i.name)) {
@@ -349,9 +365,14 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
         own: own.filter(|addr| !vips.contains(addr)).collect(),
         errors: true,
         fragments: true,
-        // The packet path has no road for these yet.
-        vlans: false,
+        vlans: !snapshot.hops.vlans().is_empty(),
     }
+}
+
+/// VLANs are the kernel's, on whatever interfaces lvx works on: those written are for a replay, as routes are.
+fn without_vlans(mut config: Config) -> Config {
+    config.interfaces.retain(|interface| interface.vlan.is_none());
+    config
 }
 
 /// One worker per queue that every interface has, and no more than there are cores, or than can be steered to.

@@ -11,6 +11,7 @@ mod once;
 mod persist;
 mod pieces;
 mod room;
+mod tags;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -65,6 +66,7 @@ impl Pipeline {
                 counters,
                 wanted: ArrayVec::new(),
                 allowance: Allowance::new(),
+                once: None,
                 own: Vec::new(),
             },
             pending: Box::new([Pending::NONE; BATCH]),
@@ -76,6 +78,9 @@ impl Pipeline {
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
+        }
+        if !self.snapshot.hops.vlans().is_empty() {
+            self.put_tags(frames);
         }
     }
 
@@ -134,6 +139,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Where the latest packet without a connection went (one-packet scheduling): its fragments follow.
+    once: Option<(RealId, Direction)>,
     /// Made for this run; what each is behind is still an address.
     own: Vec<OwnFrame>,
 }
@@ -207,7 +214,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending.iter_mut()) {
             match parse::plain(frame.data()) {
                 Some(packet) => ask(table, packet, pending),
-                None => look_closely(table, frame, pending, &self.counters),
+                None => look_closely(table, frame, pending, snapshot, &self.counters),
             }
         }
         if snapshot.any_partial {
@@ -503,7 +510,16 @@ fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
 
 /// What is not plain: it has a flow all the same, or gets its verdict at once.
 #[cold]
-fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, counters: &Counters) {
+fn look_closely(
+    table: &Table,
+    frame: &mut Frame<'_>,
+    pending: &mut Pending,
+    snapshot: &Snapshot,
+    counters: &Counters,
+) {
+    if !snapshot.hops.vlans().is_empty() {
+        tags::take_off(frame, &snapshot.hops);
+    }
     match parse::plain_v6(frame.data()).map_or_else(|| parse::careful(frame.data()), Ok) {
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.

@@ -158,7 +158,7 @@ impl Snapshot {
         departed: &[Departed],
         hops: Arc<NextHops>,
         conduct: &Conduct,
-        partial_checksums: Vec<bool>,
+        mut partial_checksums: Vec<bool>,
     ) -> Snapshot {
         let (mut decisions, mut servers) = (Vec::new(), Vec::new());
         let current = services.table.services().iter().flat_map(|service| {
@@ -174,6 +174,12 @@ impl Snapshot {
             }
             decisions[real.id.index()] = Some(Decision::new(proto, vip, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
+        }
+        // What comes in on a VLAN, comes in on the interface below.
+        for vlan in partial_checksums.len()..hops.links().len() {
+            let below = hops.vlans().below(InterfaceId(vlan as u16)).map(|(below, _)| below.index());
+            partial_checksums
+                .push(below.and_then(|below| partial_checksums.get(below).copied()).unwrap_or(false));
         }
         let once = servers_asked_once(&services);
         let Conduct { sloppy_tcp, sloppy_sctp, when_full, .. } = *conduct;
@@ -349,7 +355,8 @@ mod tests {
             mac: Mac([2, 0, 0, 0, 0, last]),
         };
         let routes = addresses.iter().map(route).collect();
-        let link = Link { name: "eth0".into(), mac: Mac([2; 6]), mtu_bytes: 1500, addresses, up: true };
+        let link =
+            Link { name: "eth0".into(), mac: Mac([2; 6]), mtu_bytes: 1500, addresses, up: true, vlan: None };
         let neighbours = [("192.0.2.11", 4), ("2001:db8::11", 6)].map(neighbour).to_vec();
         NextHops::new(&Rib { links: vec![link], routes, neighbours }, None)
     }

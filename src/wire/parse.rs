@@ -193,9 +193,9 @@ fn careful_v6(datagram: &[u8]) -> Result<Packet, NoFlow> {
     let proto = match upper.next {
         6 => Proto::Tcp,
         17 => Proto::Udp,
-        132 => Proto::Sctp,
         // What is behind these, the first piece knows.
         ipv6::DESTINATION if upper.fragment.is_some() => return Err(NoFlow::Fragment),
+        132 => Proto::Sctp,
         _ => return Err(NoFlow::OtherProtocol),
     };
     if upper.fragment.is_some() {

@@ -4,8 +4,9 @@
 use super::six;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Extensions,
-    SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
+    EtherType, Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options,
+    Ipv6Extensions, SingleVlanHeader, SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
+    VlanId, VlanPcp,
 };
 
 pub type Mac = [u8; 6];
@@ -321,9 +322,27 @@ pub fn wrapped(frame: &[u8], macs: (Mac, Mac), ends: (Ip, Ip), (client, port): (
     ethernet(macs.1, macs.0, 0x0800, &[&outer.to_bytes()[..], &inner.to_bytes(), rest].concat())
 }
 
+/// The frame behind these tags, each of a protocol, a priority and a VLAN; the outer one first.
+pub fn tagged(frame: &[u8], tags: &[(u16, u8, u16)]) -> Vec<u8> {
+    let mut tagged = frame[..12].to_vec();
+    for &(protocol, priority, vlan) in tags {
+        let tag = SingleVlanHeader {
+            pcp: VlanPcp::try_new(priority).unwrap(),
+            drop_eligible_indicator: false,
+            vlan_id: VlanId::try_new(vlan).unwrap(),
+            ether_type: EtherType(0),
+        };
+        tagged.extend(protocol.to_be_bytes());
+        tagged.extend(&tag.to_bytes()[..2]);
+    }
+    [&tagged[..], &frame[12..]].concat()
+}
+
 /// What is wrong with the checksums of a frame, those inside a tunnel included.
 pub fn bad_checksum(frame: &[u8]) -> Option<String> {
-    bad_ip_checksum(&frame[14..])
+    let is_tag = |at: usize| matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8]);
+    let tags = (0..2).take_while(|n| is_tag(12 + 4 * n)).count();
+    bad_ip_checksum(&frame[14 + 4 * tags..])
 }
 
 fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {

@@ -42,6 +42,7 @@ fn rib() -> Rib {
         mtu_bytes: 1500,
         addresses: vec![address.parse().unwrap()],
         up: true,
+        vlan: None,
     };
     let route = |to: &str, via: Option<&str>, interface| Route {
         to: to.parse().unwrap(),
@@ -388,6 +389,7 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 mod errors;
 mod persist;
 mod sctp;
+mod tags;
 
 #[test]
 fn a_frame_without_room_for_an_outer_header_is_dropped_by_name() {

@@ -133,7 +133,39 @@ fn what_is_wrong_with_an_interface_is_said() {
             (
                 "name = \"a\"\nadresses = []",
                 "interface \"a\": key \"adresses\" is unknown; did you mean \"addresses\"? (allowed: name, mac, \
-                 addresses, mtu)",
+                 addresses, mtu, parent, vlan, vlan_protocol)",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_vlan_is_said() {
+    each_says(
+        "[[interface]]\nname = \"a\"\n[[interface]]\nname = \"b\"\nparent = \"a\"\nvlan = 2\n[[interface]]\nname = \"c\"\n\
+         parent = \"b\"\nvlan = 3\nvlan_protocol = \"802.1ad\"\n[[interface]]\nname = \"d\"",
+        &[
+            ("vlan = 7", "interface \"d\": parent is missing (allowed: parent and vlan, or neither)"),
+            ("parent = \"a\"", "interface \"d\": vlan is missing (allowed: parent and vlan, or neither)"),
+            (
+                "vlan_protocol = \"802.1q\"",
+                "interface \"d\": parent is missing (allowed: parent and vlan, or neither)",
+            ),
+            (
+                "parent = \"a\"\nvlan = 4095",
+                "interface \"d\": vlan 4095 is out of range (allowed: 1 to 4094)",
+            ),
+            (
+                "parent = \"zone9\"\nvlan = 7",
+                "interface \"d\": parent \"zone9\" is unknown (allowed: an interface before this one)",
+            ),
+            (
+                "parent = \"c\"\nvlan = 7",
+                "interface \"d\": parent is a VLAN in a VLAN (allowed: two tags at most)",
+            ),
+            (
+                "parent = \"a\"\nvlan = 2",
+                "interface \"d\": vlan 2 is \"b\" already (allowed: each VLAN once)",
             ),
         ],
     );

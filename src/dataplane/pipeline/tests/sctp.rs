@@ -17,6 +17,7 @@ fn world() -> World {
         name: name.into(),
         mac: mac(last),
         mtu_bytes: 1500,
+        vlan: None,
         addresses: vec![address.parse().unwrap()],
         up: true,
     };
