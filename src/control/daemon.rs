@@ -3,6 +3,7 @@
 //! One thread listens to everything that is not a packet: signals, the kernel's changes, neighbours that packets
 //! are missing, the clock. Workers hear of it by snapshots alone.
 
+use super::desired::Key;
 use super::gather;
 use super::kernel::{Following, Kernel, KernelError};
 use super::publish::{Publisher, TooManyServers};
@@ -333,9 +334,9 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
     let snapshot = publisher.current();
     let services = snapshot.services.table().services();
     let vips: Vec<_> = services.iter().map(|service| service.endpoint.addr).collect();
-    let departed = services.iter().flat_map(|service| {
-        publisher.departed_from(service.proto, service.endpoint).map(|real| (service.proto, real))
-    });
+    let departed = services
+        .iter()
+        .flat_map(|service| publisher.departed_from(Key::from(&**service)).map(|real| (service.proto, real)));
     let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
     let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
     let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));

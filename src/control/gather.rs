@@ -1,5 +1,6 @@
 //! Fills a [`Report`] from what the workers have counted.
 
+use super::desired::Key;
 use super::publish::Publisher;
 use super::report::{Connections, Port, RealServer, Report, Service};
 use crate::conntrack::Table;
@@ -71,9 +72,9 @@ fn services(publisher: &Publisher) -> Vec<Service> {
         .services()
         .iter()
         .map(|service| {
-            let departed: Vec<&Real> = publisher.departed_from(service.proto, service.endpoint).collect();
+            let departed: Vec<&Real> = publisher.departed_from(Key::from(&**service)).collect();
             let here = service.reals.iter().chain(departed.iter().copied());
-            let retired = publisher.retired_from(service.proto, service.endpoint);
+            let retired = publisher.retired_from(Key::from(&**service));
             let together = here.fold(retired, |sum, real| sum.plus(publisher.traffic(real.id)));
             let current = service.reals.iter().map(|real| row(real, real.weight));
             Service {

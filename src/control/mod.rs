@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod daemon;
+pub mod desired;
 pub mod gather;
 #[cfg(target_os = "linux")]
 pub mod kernel;

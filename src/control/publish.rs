@@ -3,13 +3,14 @@
 //! A real server keeps its [`RealId`] for as long as a connection may name it: a server taken out of its service
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
+use super::desired::{Desired, Key};
 use super::report::Traffic;
-use crate::config::{Config, Service};
+use crate::config::{Config, Real, Removed, Service};
 use crate::conntrack::{Table, Timeouts};
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{Published, Services, Snapshot};
-use crate::net::{Endpoint, Proto};
+use crate::net::Endpoint;
 use crate::service::{Live, Method, RealId, RealServer, ServiceTable, VirtualService};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 /// that does not name it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What makes a server the same server.
-type Identity = (Proto, Endpoint, Endpoint, Method);
+/// What makes a server the same server of a service.
+type Identity = (Endpoint, Method);
 
 /// The writer.
 #[derive(Debug)]
@@ -29,11 +30,13 @@ pub struct Publisher {
     table: Arc<Table>,
     published: Arc<Published>,
     ids: Ids,
+    /// What was asked for last.
+    desired: Option<Desired>,
     services: Arc<Services>,
     hops: Arc<NextHops>,
-    departed: HashMap<Identity, Departed>,
+    departed: HashMap<Key, HashMap<Identity, Departed>>,
     /// What servers that are gone for good have counted, by service.
-    retired: HashMap<(Proto, Endpoint), Traffic>,
+    retired: HashMap<Key, Traffic>,
     timeouts: Timeouts,
     partial_checksums: Vec<bool>,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
@@ -44,6 +47,8 @@ pub struct Publisher {
 struct Departed {
     real: RealServer,
     idle_since: Option<Instant>,
+    /// Whether its connections are to be forgotten.
+    expires: bool,
 }
 
 /// There are more servers than ids.
@@ -75,6 +80,7 @@ impl Publisher {
             table,
             published,
             ids: Ids::new(counters),
+            desired: None,
             services: Arc::default(),
             hops: Arc::default(),
             departed: HashMap::new(),
@@ -85,52 +91,110 @@ impl Publisher {
         }
     }
 
-    /// Makes these services the desired ones, and publishes them.
+    /// Makes the services of a configuration the desired ones, and publishes them.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
     pub fn set_services(&mut self, config: &Config) -> Result<(), TooManyServers> {
-        let mut known = self.known();
-        let fresh = config.services.iter().flat_map(identities).filter(|id| !known.contains_key(id)).count();
-        if fresh > self.ids.available() {
+        self.set_desired(&Desired::from(config.clone()))
+    }
+
+    /// Makes this state the one that workers decide by. Only services that are not the very same as before are compiled.
+    ///
+    /// # Errors
+    /// [`TooManyServers`]; then everything stays as it was.
+    pub fn set_desired(&mut self, desired: &Desired) -> Result<(), TooManyServers> {
+        let mut known = self.loosened_by(desired);
+        let is_known = |key: &Key, identity: &Identity| {
+            let departed = || self.departed.get(key).is_some_and(|of| of.contains_key(identity));
+            known.get(key).is_some_and(|of| of.contains_key(identity)) || departed()
+        };
+        let changed = desired.services().iter().filter(|service| !self.has(service));
+        let fresh = changed
+            .flat_map(|service| service.reals.iter().map(move |real| (Key::of(service), identity(real))));
+        if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
         }
-        let mut service = |service: &Service| VirtualService {
+        let services = desired.services().iter().map(|service| match self.compiled(service) {
+            Some(same) => same,
+            None => Arc::new(self.compile(service, &mut known)),
+        });
+        let services: Vec<Arc<VirtualService>> = services.collect();
+        self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+        // Whoever was known and is not named any more departs.
+        for (key, reals) in known {
+            let old = self.desired.as_ref().and_then(|old| Some(old.fate(old.find(key)?)));
+            let expires = old == Some(Removed::ExpireNodest);
+            let depart = |(identity, real)| (identity, Departed { real, idle_since: None, expires });
+            self.departed.entry(key).or_default().extend(reals.into_iter().map(depart));
+        }
+        self.departed.retain(|_, of| !of.is_empty());
+        let timeouts = desired.timeouts();
+        self.timeouts = Timeouts::new(timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
+        self.desired = Some(desired.clone());
+        self.publish();
+        Ok(())
+    }
+
+    /// Whether this very service was asked for before.
+    fn has(&self, service: &Arc<Service>) -> bool {
+        let before = self.desired.as_ref().and_then(|desired| desired.find(Key::of(service)));
+        before.is_some_and(|before| Arc::ptr_eq(before, service))
+    }
+
+    /// What was made of this very service before.
+    fn compiled(&self, service: &Arc<Service>) -> Option<Arc<VirtualService>> {
+        let at = self.has(service).then(|| self.services.table().find(service.proto, service.endpoint))??;
+        self.services.table().services().get(at).cloned()
+    }
+
+    /// The servers of services that are changed or removed.
+    fn loosened_by(&self, desired: &Desired) -> HashMap<Key, HashMap<Identity, RealServer>> {
+        let mut loosened = HashMap::new();
+        let current = self.services.table().services();
+        for (before, compiled) in self.desired.iter().flat_map(Desired::services).zip(current) {
+            let key = Key::of(before);
+            if !desired.find(key).is_some_and(|after| Arc::ptr_eq(before, after)) {
+                let reals = compiled.reals.iter().map(|real| ((real.endpoint, real.method), real.clone()));
+                loosened.insert(key, reals.collect());
+            }
+        }
+        loosened
+    }
+
+    fn compile(
+        &mut self,
+        service: &Service,
+        known: &mut HashMap<Key, HashMap<Identity, RealServer>>,
+    ) -> VirtualService {
+        let key = Key::of(service);
+        let mut known = known.get_mut(&key);
+        let mut departed = self.departed.get_mut(&key);
+        let (table, ids) = (&self.table, &mut self.ids);
+        let mut compile = |real: &Real| {
+            let known = known.as_mut().and_then(|of| of.remove(&identity(real)));
+            let back =
+                || departed.as_mut().and_then(|of| of.remove(&identity(real))).map(|departed| departed.real);
+            let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
+            table.set_endpoint(id, real.endpoint);
+            RealServer {
+                id,
+                endpoint: real.endpoint,
+                weight: real.weight,
+                method: real.method,
+                thresholds: real.thresholds,
+                live,
+            }
+        };
+        VirtualService {
             name: service.name.as_str().into(),
             proto: service.proto,
             endpoint: service.endpoint,
             scheduler: service.scheduler,
             options: service.options,
             policy: service.policy,
-            reals: service
-                .reals
-                .iter()
-                .zip(identities(service))
-                .map(|(real, identity)| {
-                    let known = known.remove(&identity);
-                    let (id, live) = known.map_or_else(|| self.ids.take(), |real| (real.id, real.live));
-                    self.table.set_endpoint(id, real.endpoint);
-                    RealServer {
-                        id,
-                        endpoint: real.endpoint,
-                        weight: real.weight,
-                        method: real.method,
-                        thresholds: real.thresholds,
-                        live,
-                    }
-                })
-                .collect(),
-        };
-        let services: Vec<VirtualService> = config.services.iter().map(&mut service).collect();
-        let table = ServiceTable::new(services);
-        self.services = Arc::new(Services::new(table, Some(&self.services)));
-        // Whoever was known and is not named any more departs.
-        let depart = |real| Departed { real, idle_since: None };
-        self.departed = known.into_iter().map(|(identity, real)| (identity, depart(real))).collect();
-        let timeouts = &config.director.timeouts;
-        self.timeouts = Timeouts::new(timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
-        self.publish();
-        Ok(())
+            reals: service.reals.iter().map(&mut compile).collect(),
+        }
     }
 
     /// Takes up what is known of the network now, and publishes it.
@@ -143,23 +207,46 @@ impl Publisher {
     /// Says whether there were any: packets from them are nobody's business any more.
     pub fn retire(&mut self, now: Instant) -> bool {
         self.free_what_was_left();
-        let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
-        self.departed.retain(|&(proto, vip, ..), departed| {
-            let live = &departed.real.live;
-            if live.active() + live.inactive() > 0 {
-                departed.idle_since = None;
-                return true;
-            }
-            let idle_since = *departed.idle_since.get_or_insert(now);
-            let keep = now.saturating_duration_since(idle_since) < GRACE;
-            if !keep {
-                let sum = retired.entry((proto, vip)).or_default();
-                *sum = sum.plus(ids.traffic(departed.real.id));
-                ids.give(departed.real.id);
-            }
-            keep
+        let (ids, retired, mut gone) = (&mut self.ids, &mut self.retired, false);
+        self.departed.retain(|key, of| {
+            of.retain(|_, departed| {
+                let live = &departed.real.live;
+                if live.active() + live.inactive() > 0 {
+                    departed.idle_since = None;
+                    return true;
+                }
+                let idle_since = *departed.idle_since.get_or_insert(now);
+                let keep = now.saturating_duration_since(idle_since) < GRACE;
+                if !keep {
+                    let sum = retired.entry(*key).or_default();
+                    *sum = sum.plus(ids.traffic(departed.real.id));
+                    ids.give(departed.real.id);
+                    gone = true;
+                }
+                keep
+            });
+            !of.is_empty()
         });
-        self.departed.len() < before
+        gone
+    }
+
+    /// Servers that departed, whose connections are to be forgotten, and that have some.
+    pub fn expiring(&self) -> Vec<RealId> {
+        let departed = self.departed.values().flat_map(HashMap::values).filter(|departed| departed.expires);
+        let has_some = |real: &&RealServer| real.live.active() + real.live.inactive() > 0;
+        departed.map(|departed| &departed.real).filter(has_some).map(|real| real.id).collect()
+    }
+
+    /// Counts the traffic of a service from 0 again.
+    pub fn zero(&mut self, key: Key) {
+        let at = self.services.table().find(key.proto(), key.endpoint());
+        let current =
+            at.and_then(|at| self.services.table().services().get(at)).map_or(&[][..], |s| &s.reals[..]);
+        let departed =
+            self.departed.get(&key).into_iter().flat_map(HashMap::values).map(|departed| &departed.real);
+        let ids: Vec<RealId> = current.iter().chain(departed).map(|real| real.id).collect();
+        ids.into_iter().for_each(|id| self.ids.zero(id));
+        self.retired.remove(&key);
     }
 
     /// The services as they are published.
@@ -173,18 +260,14 @@ impl Publisher {
     }
 
     /// Servers taken out of a service that still have an id.
-    pub fn departed_from(&self, proto: Proto, vip: Endpoint) -> impl Iterator<Item = &RealServer> {
-        let of_service = move |identity: &Identity| (identity.0, identity.1) == (proto, vip);
-        self.departed
-            .iter()
-            .filter(move |(identity, _)| of_service(identity))
-            .map(|(_, departed)| &departed.real)
+    pub fn departed_from(&self, key: Key) -> impl Iterator<Item = &RealServer> {
+        self.departed.get(&key).into_iter().flat_map(HashMap::values).map(|departed| &departed.real)
     }
 
     /// Connections that there are now, those of services that were removed included.
     pub fn connections(&self) -> u64 {
         let current = self.services.table().services().iter().flat_map(|service| &service.reals);
-        let departed = self.departed.values().map(|departed| &departed.real);
+        let departed = self.departed.values().flat_map(HashMap::values).map(|departed| &departed.real);
         current
             .chain(departed)
             .map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive()))
@@ -192,8 +275,8 @@ impl Publisher {
     }
 
     /// What servers of a service counted that are gone for good.
-    pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Traffic {
-        self.retired.get(&(proto, vip)).copied().unwrap_or_default()
+    pub fn retired_from(&self, key: Key) -> Traffic {
+        self.retired.get(&key).copied().unwrap_or_default()
     }
 
     /// What a server has counted, all workers together.
@@ -201,23 +284,17 @@ impl Publisher {
         self.ids.traffic(id)
     }
 
-    /// Every server that has an id, by identity.
-    fn known(&self) -> HashMap<Identity, RealServer> {
-        let current = self.services.table().services().iter().flat_map(|service| {
-            let identity = |real: &RealServer| (service.proto, service.endpoint, real.endpoint, real.method);
-            service.reals.iter().map(move |real| (identity(real), real.clone()))
-        });
-        let departed = self.departed.iter().map(|(identity, departed)| (*identity, departed.real.clone()));
-        departed.chain(current).collect()
-    }
-
     fn publish(&mut self) {
-        let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| (vip, departed.real.clone());
-        let departed: Vec<(Endpoint, RealServer)> = self.departed.iter().map(of_service).collect();
-        let (services, hops) = (self.services.clone(), self.hops.clone());
+        let departed = self
+            .departed
+            .iter()
+            .flat_map(|(key, of)| of.values().map(|departed| (key.endpoint(), departed.real.clone())));
+        let departed: Vec<(Endpoint, RealServer)> = departed.collect();
+        let (services, hops, before) = (self.services.clone(), self.hops.clone(), self.published.current());
+        let partial_checksums = self.partial_checksums.clone();
         let snapshot =
-            Snapshot::new(services, &departed, hops, self.timeouts, self.partial_checksums.clone());
-        self.left.push(self.published.current());
+            Snapshot::after(Some(&before), services, &departed, hops, self.timeouts, partial_checksums);
+        self.left.push(before);
         self.published.publish(Arc::new(snapshot));
         self.free_what_was_left();
     }
@@ -228,8 +305,8 @@ impl Publisher {
     }
 }
 
-fn identities(service: &Service) -> impl Iterator<Item = Identity> + '_ {
-    service.reals.iter().map(|real| (service.proto, service.endpoint, real.endpoint, real.method))
+fn identity(real: &Real) -> Identity {
+    (real.endpoint, real.method)
 }
 
 /// Ids never used, and those given back, the longest ago first.
@@ -273,6 +350,11 @@ impl Ids {
         self.baselines.get(&id).copied().unwrap_or_default()
     }
 
+    /// Counts an id's traffic from 0.
+    fn zero(&mut self, id: RealId) {
+        self.baselines.insert(id, Traffic::of(id, &self.counters));
+    }
+
     fn give(&mut self, id: RealId) {
         self.free.push_back(id);
     }
@@ -283,6 +365,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::conntrack::Seed;
+    use crate::net::Proto;
     use crate::service::Standing;
 
     const SERVER: &str = "10.0.0.11:8080";
@@ -300,6 +383,10 @@ mod tests {
         let service = |vip| format!("[[virtual_service]]\naddress = \"{vip}\"\nforward = \"nat\"\n{reals}");
         let text: String = vips.iter().map(service).collect();
         config::parse("f", &format!("[[interface]]\nname = \"eth0\"\n{text}")).unwrap()
+    }
+
+    fn key(vip: &str) -> Key {
+        Key::new(Proto::Tcp, vip.parse().unwrap())
     }
 
     fn vip(text: &str) -> Endpoint {
@@ -322,7 +409,7 @@ mod tests {
 
         publisher.set_services(&services(&["10.0.0.1:80"], &["10.0.0.12:8080"])).unwrap();
         assert!(server(&publisher, SERVER).is_none());
-        let departed = publisher.departed_from(Proto::Tcp, vip("10.0.0.1:80")).next().unwrap();
+        let departed = publisher.departed_from(key("10.0.0.1:80")).next().unwrap();
         assert_eq!(departed.id, before.id);
         assert!(publisher.current().decisions[before.id.index()].is_some(), "its connections go on");
 
@@ -346,8 +433,8 @@ mod tests {
         assert!(!publisher.retire(start + 2 * GRACE), "a worker may yet open one");
         assert!(!publisher.retire(start + 3 * GRACE - Duration::from_millis(1)));
         assert!(publisher.retire(start + 3 * GRACE));
-        assert!(publisher.departed_from(Proto::Tcp, vip("10.0.0.1:80")).next().is_none());
-        assert_eq!(publisher.retired_from(Proto::Tcp, vip("10.0.0.1:80")).connections, 3);
+        assert!(publisher.departed_from(key("10.0.0.1:80")).next().is_none());
+        assert_eq!(publisher.retired_from(key("10.0.0.1:80")).connections, 3);
         assert!(!publisher.retire(start + 4 * GRACE), "once");
     }
 
@@ -360,6 +447,57 @@ mod tests {
         }
         publisher.set_services(&services(&["10.0.0.2:80"], &[SERVER])).unwrap();
         assert_eq!(publisher.connections(), 2);
+    }
+
+    #[test]
+    fn one_edit_compiles_one_service_and_leaves_the_others_what_they_were() {
+        let (mut publisher, _) = publisher();
+        let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
+        publisher.set_desired(&before).unwrap();
+        let compiled = |publisher: &Publisher| publisher.services().table().services().to_vec();
+        let (old, weight) = (
+            compiled(&publisher),
+            r#"{"edit": "set_weight", "service": "tcp 10.0.0.2:80",
+            "server": "10.0.0.11:8080", "weight": 7}"#,
+        );
+        let after = before.apply(&[serde_json::from_str(weight).unwrap()]).unwrap().desired;
+        publisher.set_desired(&after).unwrap();
+        let new = compiled(&publisher);
+        assert_eq!((Arc::ptr_eq(&old[0], &new[0]), Arc::ptr_eq(&old[1], &new[1])), (true, false));
+        assert_eq!((new[1].reals[0].weight, new[1].reals[0].id), (7, old[1].reals[0].id));
+        let decided = |id: RealId| {
+            publisher
+                .current()
+                .decision(id)
+                .is_some_and(|d| Arc::ptr_eq(&d.live, &old[id.index()].reals[0].live))
+        };
+        assert!(decided(RealId(0)) && decided(RealId(1)));
+    }
+
+    #[test]
+    fn a_removed_servers_connections_are_to_be_forgotten_if_its_service_says_so() {
+        let (mut publisher, _) = publisher();
+        let mut config = services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]);
+        config.services[0].removed_server = Some(Removed::ExpireNodest);
+        publisher.set_services(&config).unwrap();
+        let reals: Vec<RealServer> =
+            publisher.services().table().services().iter().map(|s| s.reals[0].clone()).collect();
+        reals.iter().for_each(|real| real.live.opened(Standing::Active));
+        publisher.set_services(&services(&[], &[])).unwrap();
+        assert_eq!(publisher.expiring(), [reals[0].id]);
+        reals[0].live.closed(Standing::Active);
+        assert_eq!(publisher.expiring(), []);
+    }
+
+    #[test]
+    fn a_service_counted_from_zero_leaves_the_others_counts() {
+        let (mut publisher, counters) = publisher();
+        publisher.set_services(&services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER])).unwrap();
+        for id in [0, 1] {
+            counters.real(RealId(id)).connections.add(5);
+        }
+        publisher.zero(key("10.0.0.1:80"));
+        assert_eq!([0, 1].map(|id| publisher.traffic(RealId(id)).connections), [0, 5]);
     }
 
     #[test]

@@ -25,19 +25,30 @@ impl Services {
     /// (with order and weights) are as they were in `before` keeps its scheduler, and with it its place in the round;
     /// one whose servers changed inherits what its scheduler remembers.
     pub fn new(table: ServiceTable, before: Option<&Services>) -> Services {
-        for real in table.services().iter().flat_map(|service| &service.reals) {
+        let is_same = |service: &Arc<VirtualService>| before.is_some_and(|b| b.has_same(service));
+        let changed = table.services().iter().filter(|service| !is_same(service));
+        for real in changed.flat_map(|service| &service.reals) {
             real.live.limit(real.thresholds);
         }
-        let build = |service: &VirtualService| {
+        let build = |service: &Arc<VirtualService>| {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
             kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
         Services { schedulers: table.services().iter().map(build).collect(), table }
     }
 
-    fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
+    /// Whether this very service is among these.
+    fn has_same(&self, service: &Arc<VirtualService>) -> bool {
+        let at = self.table.find(service.proto, service.endpoint);
+        at.is_some_and(|at| Arc::ptr_eq(&self.table.services()[at], service))
+    }
+
+    fn scheduler_of_same(&self, service: &Arc<VirtualService>) -> Option<Arc<dyn Scheduler>> {
         let at = self.table.find(service.proto, service.endpoint)?;
         let old = &self.table.services()[at];
+        if Arc::ptr_eq(old, service) {
+            return Some(self.schedulers[at].clone());
+        }
         if (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
         }
@@ -97,19 +108,34 @@ impl Snapshot {
         timeouts: Timeouts,
         partial_checksums: Vec<bool>,
     ) -> Snapshot {
-        let (mut decisions, mut servers) = (Vec::new(), Vec::new());
-        let current = services
-            .table
-            .services()
-            .iter()
-            .flat_map(|service| service.reals.iter().map(|real| (service.endpoint, real)));
-        for (vip, real) in current.chain(departed.iter().map(|(vip, real)| (*vip, real))) {
+        Snapshot::after(None, services, departed, hops, timeouts, partial_checksums)
+    }
+
+    /// The same; what is as it was in `before` is taken from there.
+    pub fn after(
+        before: Option<&Snapshot>,
+        services: Arc<Services>,
+        departed: &[(Endpoint, RealServer)],
+        hops: Arc<NextHops>,
+        timeouts: Timeouts,
+        partial_checksums: Vec<bool>,
+    ) -> Snapshot {
+        let before = before.filter(|before| Arc::ptr_eq(&before.hops, &hops));
+        let most = before.map_or(0, |before| before.decisions.len());
+        let (mut decisions, mut servers) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut decide = |vip, real: &RealServer, before: Option<&Snapshot>| {
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
-            decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
+            let same = before.and_then(|before| before.decision(real.id).cloned());
+            decisions[real.id.index()] = Some(same.unwrap_or_else(|| Decision::new(vip, real, &hops)));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
+        };
+        for service in services.table.services() {
+            let before = before.filter(|before| before.services.has_same(service));
+            service.reals.iter().for_each(|real| decide(service.endpoint, real, before));
         }
+        departed.iter().for_each(|(vip, real)| decide(*vip, real, None));
         let any_partial = partial_checksums.contains(&true);
         Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial }
     }

@@ -4,11 +4,12 @@ use super::VirtualService;
 use crate::net::{Endpoint, FlowKey, Proto};
 use hashbrown::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// All virtual services, by protocol, address and port. Immutable: a change builds a new table.
 #[derive(Debug, Default)]
 pub struct ServiceTable {
-    services: Vec<VirtualService>,
+    services: Vec<Arc<VirtualService>>,
     /// IPv4 services by one word, since every new connection looks here.
     v4: HashMap<u64, u32>,
     /// The same in a row if they are no more than [`FEW`].
@@ -18,8 +19,9 @@ pub struct ServiceTable {
 
 impl ServiceTable {
     /// A table of these services; of two with the same protocol, address and port the first is found
-    /// (the configuration refuses such a pair).
-    pub fn new(services: Vec<VirtualService>) -> ServiceTable {
+    /// (the configuration refuses such a pair). A service that did not change is best given as the same one.
+    pub fn new(services: Vec<impl Into<Arc<VirtualService>>>) -> ServiceTable {
+        let services: Vec<Arc<VirtualService>> = services.into_iter().map(Into::into).collect();
         let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
         for (service, place) in services.iter().zip(0..) {
             match word(service.proto, service.endpoint) {
@@ -56,7 +58,7 @@ impl ServiceTable {
     }
 
     /// The services in the operator's order; [`ServiceTable::find`] gives places in this list.
-    pub fn services(&self) -> &[VirtualService] {
+    pub fn services(&self) -> &[Arc<VirtualService>] {
         &self.services
     }
 }

@@ -1,6 +1,7 @@
 //! `[director]`.
 
 use super::section::Section;
+use super::services::REMOVED;
 use super::value::{boolean, duration, integer, one_of, power_of_two};
 use crate::config::{Director, Poll, Timeouts, XdpMode};
 use ::toml::Spanned;
@@ -37,13 +38,17 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
+        removed_server: section
+            .optional("removed_server", one_of(&REMOVED))
+            .map_or(default.removed_server, Spanned::into_inner),
         timeouts: timeouts(&mut section),
     };
     section.finish();
     director
 }
 
-fn timeouts(director: &mut Section<'_>) -> Timeouts {
+/// `timeouts` of the section; IPVS's where it says nothing.
+pub(super) fn timeouts(director: &mut Section<'_>) -> Timeouts {
     let default = Timeouts::default();
     let Some(mut section) = director.table("timeouts") else { return default };
     let mut timeout = |key, default| section.optional(key, duration).map_or(default, Spanned::into_inner);

@@ -3,7 +3,7 @@
 use super::findings::FirstSeen;
 use super::section::Section;
 use super::value::{address_and_port, integer, name, one_of, prime, quoted, wrong_type};
-use crate::config::{Real, Service};
+use crate::config::{Real, Removed, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
 use crate::service::{
     Method, MssClamp, NoServer, Policy, RealId, SchedulerName, SchedulerOptions, Thresholds,
@@ -44,6 +44,9 @@ const MAX_THRESHOLD: u32 = 200_000_000;
 
 const NO_SERVER: [(&str, NoServer); 3] =
     [("icmp", NoServer::Icmp), ("reset", NoServer::Reset), ("drop", NoServer::Drop)];
+
+pub(super) const REMOVED: [(&str, Removed); 2] =
+    [("keep", Removed::Keep), ("expire_nodest", Removed::ExpireNodest)];
 
 /// From what every host takes (RFC 9293, 3.7.1) to what a segment holds at most.
 const MSS: RangeInclusive<u16> = 536..=65_495;
@@ -114,9 +117,20 @@ impl Reader {
         // As with ipvsadm, direct routing is what one gets without asking.
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
         let policy = policy(section, proto);
+        let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
         let reals = self.reals(section, &Outer { endpoint, method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
-        Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, options, policy, reals })
+        let endpoint = endpoint?;
+        Some(Service {
+            name: service_name,
+            proto,
+            endpoint,
+            scheduler,
+            options,
+            policy,
+            removed_server,
+            reals,
+        })
     }
 
     fn reals(&mut self, service: &mut Section<'_>, outer: &Outer) -> Vec<Real> {

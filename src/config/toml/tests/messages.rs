@@ -22,6 +22,50 @@ fn each_says(header: &str, table: &[(&str, &str)]) {
 }
 
 #[test]
+fn what_is_wrong_with_the_control_section_is_said() {
+    each_says(
+        "[control]",
+        &[
+            (
+                "socket = \"lvx.sock\"",
+                "control: socket \"lvx.sock\" is no absolute path (allowed: such as \"/run/lvx/lvx.sock\")",
+            ),
+            (
+                "mode = \"0888\"",
+                "control: mode \"0888\" is out of range (allowed: such as \"0660\", permissions in octal digits)",
+            ),
+            (
+                "mode = 660",
+                "control: mode is the integer 660 (allowed: such as \"0660\", permissions in octal digits)",
+            ),
+            ("owner = -1", "control: owner -1 is out of range (allowed: 0 to 4294967294)"),
+            ("group = \"\"", "control: group \"\" is empty (allowed: a name)"),
+            ("watch = 1", "control: watch is the integer 1 (allowed: true or false)"),
+            ("tls_key = \"/k\"", "control: tls_key is for listen, which is missing (allowed: together)"),
+            (
+                "sockets = 1",
+                "control: key \"sockets\" is unknown; did you mean \"socket\"? (allowed: socket, mode, owner, \
+              group, state_dir, watch, tls_certificate, tls_key, token_file, listen)",
+            ),
+        ],
+    );
+    let without_token = "[control]\nlisten = \"here\"\ntls_certificate = \"/c\"\ntls_key = \"k\"";
+    assert_eq!(
+        errors_of(without_token),
+        [
+            "control: token_file is missing",
+            "control: listen \"here\" is no address with a port (allowed: such as \"192.0.2.1:9180\" or \"[::]:9180\")",
+            "control: tls_key \"k\" is no absolute path (allowed: such as \"/run/lvx/lvx.sock\")",
+        ]
+    );
+    let long = format!("[control]\nsocket = \"/{}\"", "x".repeat(100));
+    assert_eq!(
+        errors_of(&long),
+        ["control: socket has 101 bytes (allowed: 100, as long as a socket's path may be)"]
+    );
+}
+
+#[test]
 fn what_is_wrong_with_the_director_is_said() {
     each_says(
         "[director]",
@@ -58,7 +102,7 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, timeouts)",
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, removed_server, timeouts)",
             ),
             (
                 "timeouts = 3",
@@ -330,7 +374,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
-                 mh_table_size, forward, no_server, mss_clamp, real_server)",
+                 mh_table_size, forward, no_server, mss_clamp, removed_server, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
@@ -478,7 +522,7 @@ fn all_errors_of_a_file_come_at_once_in_its_order_and_in_the_form_that_editors_j
          director.toml:7:13: virtual service \"web\": scheduler \"wcl\" is unknown; did you mean \"wlc\"? \
          (allowed: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, lblc, lblcr, fo, ovf, twos)\n\
          director.toml:11:7: interface \"eth0\": mtu 1 is out of range (allowed: 68 to 65535)\n\
-         director.toml:13:2: key \"extra\" is unknown (allowed: director, interface, route, neighbour, \
+         director.toml:13:2: key \"extra\" is unknown (allowed: director, control, interface, route, neighbour, \
          virtual_service)"
     );
 }

@@ -22,10 +22,23 @@ poll = "busy"
 busy_poll = true
 xdp_mode = "generic"
 frames = 4096
+removed_server = "expire_nodest"
 [director.timeouts]
 tcp = "15m"
 tcp_fin = 60
 udp = "300"
+
+[control]
+socket = "/run/lvx/a.sock"
+mode = "0600"
+owner = "root"
+group = 0
+state_dir = "/var/lib/lvx/a"
+watch = true
+listen = "192.0.2.1:9180"
+tls_certificate = "/etc/lvx/tls.crt"
+tls_key = "/etc/lvx/tls.key"
+token_file = "/etc/lvx/token"
 
 [[interface]]
 name = "eth0"
@@ -58,6 +71,7 @@ scheduler_flags = ["mh-port", "mh-fallback"]
 mh_table_size = 4093
 no_server = "reset"
 mss_clamp = 1400
+removed_server = "keep"
 forward = "nat"
 
 [[virtual_service.real_server]]
@@ -77,6 +91,34 @@ protocol = "udp"
 [[virtual_service.real_server]]
 address = "10.0.0.13:53"
 "#;
+
+/// Whatever the reader understands must be written by the writer: a key that is new here is new there.
+#[test]
+fn a_configuration_that_is_written_again_reads_as_the_same() {
+    let text = whole().to_toml().unwrap();
+    assert_eq!(parse("written", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")), whole());
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for file in examples.read_dir().unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let config = read(&file).unwrap();
+            assert_eq!(parse("written", &config.to_toml().unwrap()).unwrap(), config, "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_control_section_arrives_and_its_absence_is_its_defaults() {
+    let control = whole().control;
+    assert_eq!(
+        (control.mode, control.owner.as_deref(), control.group.as_deref()),
+        (0o600, Some("root"), Some("0"))
+    );
+    assert!(control.watch && control.is_written);
+    assert_eq!(control.remote.unwrap().listen.port(), 9180);
+    let default = parse("f", "[[interface]]\nname = \"a\"").unwrap().control;
+    assert_eq!(default, crate::config::Control::default());
+    assert_eq!((default.mode, default.is_written), (0o660, false));
+}
 
 fn whole() -> Config {
     parse("f", WHOLE).unwrap()

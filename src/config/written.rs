@@ -1,0 +1,174 @@
+//! The configuration written again, under the file's keys: to be kept, to be shown, and to be read back by the one
+//! reader there is.
+
+use super::{Config, Service};
+use crate::net::{Endpoint, Mac, Prefix, Proto};
+use crate::service::{Method, MssClamp, NoServer, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use serde::ser::{SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// A table of the configuration as the file would have it: its keys with their values, not checked yet. As JSON, an
+/// object; null stands for a key that is not there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Written(pub Map<String, Value>);
+
+impl Written {
+    /// The table that this becomes.
+    pub fn of(value: &impl Serialize) -> Written {
+        match serde_json::to_value(value) {
+            Ok(Value::Object(map)) => Written(map),
+            _ => Written::default(),
+        }
+    }
+
+    /// Takes up what `patch` says, as a JSON merge patch of one level (RFC 7396): its keys replace ours, and null takes
+    /// a key away, so that its default holds.
+    pub fn patch(&mut self, patch: &Written) {
+        for (key, value) in &patch.0 {
+            match value {
+                Value::Null => drop(self.0.remove(key)),
+                value => drop(self.0.insert(key.clone(), value.clone())),
+            }
+        }
+    }
+}
+
+impl From<&Service> for Written {
+    fn from(service: &Service) -> Written {
+        written_service(service)
+    }
+}
+
+/// The `[[virtual_service]]` of a service, its servers included.
+pub fn written_service(service: &Service) -> Written {
+    let mut written = Written::of(service);
+    // As ipvsadm spells a flag, it begins with its scheduler.
+    if let Some(Value::Array(flags)) = written.0.get_mut("scheduler_flags") {
+        for flag in flags {
+            let word = flag.as_str().unwrap_or_default();
+            *flag = Value::String(format!("{}-{word}", service.scheduler));
+        }
+    }
+    written
+}
+
+impl Config {
+    /// The configuration as a file, which reads as this configuration.
+    ///
+    /// # Errors
+    /// What is not TOML: nothing that was read from a file.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(&self.to_table())
+    }
+
+    /// The file's tables.
+    fn to_table(&self) -> Map<String, Value> {
+        // A key that is added above must find its place here.
+        let Config { director, control, interfaces, routes, neighbours, services } = self;
+        let mut table = Map::new();
+        table.insert("director".to_owned(), Value::Object(Written::of(director).0));
+        if control.is_written {
+            table.insert("control".to_owned(), Value::Object(Written::of(control).0));
+        }
+        let named = |mut written: Written, interface: crate::net::InterfaceId| {
+            let name = self.interfaces.get(interface.index()).map(|interface| interface.name.clone());
+            written.0.insert("interface".to_owned(), name.into());
+            written
+        };
+        let lists = [
+            ("interface", interfaces.iter().map(Written::of).collect::<Vec<_>>()),
+            ("route", routes.iter().map(|route| named(Written::of(route), route.interface)).collect()),
+            (
+                "neighbour",
+                neighbours
+                    .iter()
+                    .map(|neighbour| named(Written::of(neighbour), neighbour.interface))
+                    .collect(),
+            ),
+            ("virtual_service", services.iter().map(written_service).collect()),
+        ];
+        for (key, list) in lists {
+            if !list.is_empty() {
+                let list = list.into_iter().map(|written| Value::Object(written.0)).collect();
+                table.insert(key.to_owned(), Value::Array(list));
+            }
+        }
+        table
+    }
+}
+
+/// Whole seconds.
+pub(super) fn seconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(duration.as_secs())
+}
+
+/// Permissions, as chmod takes them.
+pub(super) fn octal<S: Serializer>(mode: &u32, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{mode:04o}"))
+}
+
+macro_rules! as_displayed {
+    ($($noun:ty),*) => {
+        $(impl Serialize for $noun {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        })*
+    };
+}
+
+as_displayed!(Endpoint, Mac, Method, Prefix, SchedulerName);
+
+impl Serialize for Proto {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.to_string().to_lowercase())
+    }
+}
+
+impl Serialize for SchedulerOptions {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let SchedulerOptions { fallback, port, mh_table_size } = *self;
+        let words = [("fallback", fallback), ("port", port)];
+        let flags: Vec<&str> = words.into_iter().filter(|&(_, set)| set).map(|(word, _)| word).collect();
+        let mut table = to.serialize_struct("SchedulerOptions", 2)?;
+        if !flags.is_empty() {
+            table.serialize_field("scheduler_flags", &flags)?;
+        }
+        if mh_table_size != SchedulerOptions::default().mh_table_size {
+            table.serialize_field("mh_table_size", &mh_table_size)?;
+        }
+        table.end()
+    }
+}
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Policy { no_server, mss_clamp } = *self;
+        let no_server = match no_server {
+            NoServer::Icmp => "icmp",
+            NoServer::Reset => "reset",
+            NoServer::Drop => "drop",
+        };
+        let mut table = to.serialize_struct("Policy", 2)?;
+        table.serialize_field("no_server", no_server)?;
+        match mss_clamp {
+            MssClamp::Off => table.serialize_field("mss_clamp", &false)?,
+            MssClamp::Fit => table.serialize_field("mss_clamp", &true)?,
+            MssClamp::Bytes(bytes) => table.serialize_field("mss_clamp", &bytes)?,
+        }
+        table.end()
+    }
+}
+
+impl Serialize for Thresholds {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Thresholds { upper, lower } = *self;
+        let mut table = to.serialize_struct("Thresholds", 2)?;
+        table.serialize_field("upper_threshold", &upper)?;
+        table.serialize_field("lower_threshold", &lower)?;
+        table.end()
+    }
+}
