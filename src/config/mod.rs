@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// The director itself.
     pub director: Director,

@@ -13,6 +13,7 @@ use std::time::Duration;
 /// object; null stands for a key that is not there.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema), schema(value_type = Object))]
 pub struct Written(pub Map<String, Value>);
 
 impl Written {

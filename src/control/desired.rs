@@ -86,8 +86,8 @@ impl From<Key> for ServiceRef {
     }
 }
 
-/// The desired state.
-#[derive(Debug, Clone)]
+/// The desired state. By default, of a director that knows nothing yet.
+#[derive(Debug, Clone, Default)]
 pub struct Desired {
     /// The configuration but for its services, which are below.
     rest: Arc<Config>,

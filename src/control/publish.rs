@@ -39,6 +39,8 @@ pub struct Publisher {
     retired: HashMap<Key, Traffic>,
     timeouts: Timeouts,
     partial_checksums: Vec<bool>,
+    /// Whether services or servers came or went since somebody asked.
+    has_moved: bool,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
     left: Vec<Arc<Snapshot>>,
 }
@@ -87,6 +89,7 @@ impl Publisher {
             retired: HashMap::new(),
             timeouts: Timeouts::default(),
             partial_checksums,
+            has_moved: false,
             left: Vec::new(),
         }
     }
@@ -121,8 +124,14 @@ impl Publisher {
         });
         let services: Vec<Arc<VirtualService>> = services.collect();
         self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+        let before = self.desired.as_ref();
+        self.has_moved |= before.is_none_or(|before| {
+            before.services().len() != desired.services().len()
+                || desired.services().iter().any(|service| before.find(Key::of(service)).is_none())
+        });
         // Whoever was known and is not named any more departs.
         for (key, reals) in known {
+            self.has_moved |= !reals.is_empty();
             let old = self.desired.as_ref().and_then(|old| Some(old.fate(old.find(key)?)));
             let expires = old == Some(Removed::ExpireNodest);
             let depart = |(identity, real)| (identity, Departed { real, idle_since: None, expires });
@@ -134,6 +143,12 @@ impl Publisher {
         self.desired = Some(desired.clone());
         self.publish();
         Ok(())
+    }
+
+    /// Whether services or servers came or went since this was asked last: then other packets are to be steered here, and
+    /// other neighbours to be known.
+    pub fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
     }
 
     /// Whether this very service was asked for before.
@@ -170,11 +185,12 @@ impl Publisher {
         let key = Key::of(service);
         let mut known = known.get_mut(&key);
         let mut departed = self.departed.get_mut(&key);
-        let (table, ids) = (&self.table, &mut self.ids);
+        let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
         let mut compile = |real: &Real| {
             let known = known.as_mut().and_then(|of| of.remove(&identity(real)));
             let back =
                 || departed.as_mut().and_then(|of| of.remove(&identity(real))).map(|departed| departed.real);
+            *has_moved |= known.is_none();
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
             table.set_endpoint(id, real.endpoint);
             RealServer {
@@ -250,8 +266,13 @@ impl Publisher {
     }
 
     /// The services as they are published.
-    pub fn services(&self) -> &Services {
+    pub fn services(&self) -> &Arc<Services> {
         &self.services
+    }
+
+    /// The state that was asked for last.
+    pub fn desired(&self) -> Option<&Desired> {
+        self.desired.as_ref()
     }
 
     /// The snapshot as it is published.
@@ -264,24 +285,19 @@ impl Publisher {
         self.departed.get(&key).into_iter().flat_map(HashMap::values).map(|departed| &departed.real)
     }
 
-    /// Connections that there are now, those of services that were removed included.
-    pub fn connections(&self) -> u64 {
-        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
-        let departed = self.departed.values().flat_map(HashMap::values).map(|departed| &departed.real);
-        current
-            .chain(departed)
-            .map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive()))
-            .sum()
+    /// All of them, by service.
+    pub fn departed(&self) -> HashMap<Key, Vec<RealServer>> {
+        self.departed.keys().map(|&key| (key, self.departed_from(key).cloned().collect())).collect()
     }
 
-    /// What servers of a service counted that are gone for good.
-    pub fn retired_from(&self, key: Key) -> Traffic {
-        self.retired.get(&key).copied().unwrap_or_default()
+    /// What servers counted that are gone for good, by service.
+    pub fn retired(&self) -> &HashMap<Key, Traffic> {
+        &self.retired
     }
 
-    /// What a server has counted, all workers together.
-    pub fn traffic(&self, id: RealId) -> Traffic {
-        self.ids.traffic(id)
+    /// From where each server's counts are counted.
+    pub fn baselines(&self) -> Baselines {
+        self.ids.baselines.clone()
     }
 
     fn publish(&mut self) {
@@ -309,18 +325,37 @@ fn identity(real: &Real) -> Identity {
     (real.endpoint, real.method)
 }
 
+/// What the counters of an id stood at when its server got it, or was counted from zero again.
+#[derive(Debug, Clone, Default)]
+pub struct Baselines(Arc<HashMap<RealId, Traffic>>);
+
+impl Baselines {
+    /// What an id's present server has counted since, all workers together.
+    pub fn since(&self, id: RealId, counters: &[Arc<Counters>]) -> Traffic {
+        Traffic::of(id, counters).since(self.of(id))
+    }
+
+    fn of(&self, id: RealId) -> Traffic {
+        self.0.get(&id).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, id: RealId, to: Traffic) {
+        Arc::make_mut(&mut self.0).insert(id, to);
+    }
+}
+
 /// Ids never used, and those given back, the longest ago first.
 #[derive(Debug)]
 struct Ids {
     unused: u32,
     free: VecDeque<RealId>,
-    baselines: HashMap<RealId, Traffic>,
+    baselines: Baselines,
     counters: Vec<Arc<Counters>>,
 }
 
 impl Ids {
     fn new(counters: Vec<Arc<Counters>>) -> Ids {
-        Ids { unused: 0, free: VecDeque::new(), baselines: HashMap::new(), counters }
+        Ids { unused: 0, free: VecDeque::new(), baselines: Baselines::default(), counters }
     }
 
     fn available(&self) -> usize {
@@ -334,7 +369,7 @@ impl Ids {
             RealId(self.unused - 1)
         } else {
             let id = self.free.pop_front().expect("the caller has seen that an id is available");
-            self.baselines.insert(id, Traffic::of(id, &self.counters));
+            self.baselines.set(id, Traffic::of(id, &self.counters));
             id
         };
         (id, Arc::default())
@@ -342,17 +377,12 @@ impl Ids {
 
     /// What an id's present server has counted.
     fn traffic(&self, id: RealId) -> Traffic {
-        Traffic::of(id, &self.counters).since(self.baseline(id))
-    }
-
-    /// What the counters of an id stood at when its server got it.
-    fn baseline(&self, id: RealId) -> Traffic {
-        self.baselines.get(&id).copied().unwrap_or_default()
+        self.baselines.since(id, &self.counters)
     }
 
     /// Counts an id's traffic from 0.
     fn zero(&mut self, id: RealId) {
-        self.baselines.insert(id, Traffic::of(id, &self.counters));
+        self.baselines.set(id, Traffic::of(id, &self.counters));
     }
 
     fn give(&mut self, id: RealId) {
@@ -434,7 +464,7 @@ mod tests {
         assert!(!publisher.retire(start + 3 * GRACE - Duration::from_millis(1)));
         assert!(publisher.retire(start + 3 * GRACE));
         assert!(publisher.departed_from(key("10.0.0.1:80")).next().is_none());
-        assert_eq!(publisher.retired_from(key("10.0.0.1:80")).connections, 3);
+        assert_eq!(publisher.retired()[&key("10.0.0.1:80")].connections, 3);
         assert!(!publisher.retire(start + 4 * GRACE), "once");
     }
 
@@ -446,7 +476,9 @@ mod tests {
             service.reals[0].live.opened(Standing::Active);
         }
         publisher.set_services(&services(&["10.0.0.2:80"], &[SERVER])).unwrap();
-        assert_eq!(publisher.connections(), 2);
+        let departed =
+            publisher.departed().into_values().flatten().map(|real| real.live.active()).sum::<u32>();
+        assert_eq!(departed, 1);
     }
 
     #[test]
@@ -461,7 +493,9 @@ mod tests {
             "server": "10.0.0.11:8080", "weight": 7}"#,
         );
         let after = before.apply(&[serde_json::from_str(weight).unwrap()]).unwrap().desired;
+        assert!(publisher.take_moved());
         publisher.set_desired(&after).unwrap();
+        assert!(!publisher.take_moved(), "a weight moves nobody");
         let new = compiled(&publisher);
         assert_eq!((Arc::ptr_eq(&old[0], &new[0]), Arc::ptr_eq(&old[1], &new[1])), (true, false));
         assert_eq!((new[1].reals[0].weight, new[1].reals[0].id), (7, old[1].reals[0].id));
@@ -497,7 +531,7 @@ mod tests {
             counters.real(RealId(id)).connections.add(5);
         }
         publisher.zero(key("10.0.0.1:80"));
-        assert_eq!([0, 1].map(|id| publisher.traffic(RealId(id)).connections), [0, 5]);
+        assert_eq!([0, 1].map(|id| publisher.ids.traffic(RealId(id)).connections), [0, 5]);
     }
 
     #[test]
@@ -518,6 +552,6 @@ mod tests {
         counters.real(RealId(7)).in_packets.add(5);
         publisher.set_services(&services(&["10.0.0.1:80"], &[SERVER])).unwrap();
         let real = server(&publisher, SERVER).unwrap();
-        assert_eq!((real.id, publisher.ids.baseline(real.id).in_packets), (RealId(7), 5));
+        assert_eq!((real.id, publisher.baselines().of(real.id).in_packets), (RealId(7), 5));
     }
 }

@@ -11,6 +11,7 @@ use std::{fs, io};
 /// The whole report. Counters start at 0 with the director.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Packets received: `forwarded + to_host + dropped`.
     pub packets: u64,
@@ -41,6 +42,7 @@ pub struct Report {
 /// What the AF_XDP ports of all workers counted themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Port {
     /// Frames received.
     pub received: u64,
@@ -61,6 +63,7 @@ pub struct Port {
 /// The connection table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Connections {
     /// Entries now.
     pub current: u64,
@@ -75,6 +78,7 @@ pub struct Connections {
 /// A virtual service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Service {
     /// The operator's name.
     pub name: String,
@@ -94,6 +98,7 @@ pub struct Service {
 /// A real server of a virtual service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct RealServer {
     /// RIP:rport.
     pub address: String,
@@ -113,6 +118,7 @@ pub struct RealServer {
 /// What has passed since the director's start, as `ipvsadm -L --stats` shows it. Bytes are those of IP packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Traffic {
     /// Connections given to it.
     pub connections: u64,

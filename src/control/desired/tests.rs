@@ -75,7 +75,7 @@ fn an_edit_changes_the_keys_it_names_and_null_is_the_default() {
     )
     .unwrap();
     let wanted = desired(
-        &"[director.timeouts]\nudp = 3600\n[[virtual_service]]\nname = \"web\"\naddress = \"192.0.2.1:80\"\n\
+        "[director.timeouts]\nudp = 3600\n[[virtual_service]]\nname = \"web\"\naddress = \"192.0.2.1:80\"\n\
          forward = \"nat\"\nno_server = \"drop\"\nmss_clamp = 1400\n\
          [[virtual_service.real_server]]\naddress = \"10.0.0.1:8080\"\nweight = 7\n\
          [[virtual_service.real_server]]\naddress = \"10.0.0.2:8080\"\nweight = 2\nupper_threshold = 9\n",

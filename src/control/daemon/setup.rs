@@ -1,0 +1,116 @@
+//! What a director needs before its first packet: workers and their cores, steering programs, ports, signals.
+
+use super::RunError;
+use crate::config::{self, Config, XdpMode};
+use crate::conntrack::Seed;
+use crate::control::desired::Key;
+use crate::control::kernel::Kernel;
+use crate::control::publish::Publisher;
+use crate::dataplane::port::steer::{AttachMode, QUEUES, Steering, SteeringTable};
+use crate::dataplane::port::xdp::{XdpOptions, XdpPort};
+use crate::dataplane::worker::cores;
+use crate::net::InterfaceId;
+use crate::service::RealServer;
+use crossbeam::channel::{Receiver, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+
+/// One worker per queue that every interface has, and no more than there are cores, or than can be steered to.
+pub(super) fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
+    let queues_of =
+        |(place, _): (usize, _)| kernel.interface(InterfaceId(place as u16)).map(|i| (i.rx_queues, i.name));
+    let queues: Vec<(u32, String)> = config.interfaces.iter().enumerate().filter_map(queues_of).collect();
+    let fewest = queues.iter().map(|(n, _)| *n).min().unwrap_or(1);
+    let cores = cores().len().max(1) as u32;
+    let workers = config.director.workers.map_or(fewest.min(cores).min(QUEUES), u32::from);
+    if let Some((has, interface)) = queues.iter().find(|(n, _)| *n < workers) {
+        return Err(RunError::TooFewQueues { interface: interface.clone(), has: *has, workers });
+    }
+    for (has, interface) in queues.iter().filter(|(n, _)| *n > workers) {
+        tracing::warn!(
+            "{interface} receives on {has} queues, {workers} of them have a worker: what arrives on the others \
+             stays with the kernel; `ethtool -L {interface} combined {workers}` makes them one each"
+        );
+    }
+    Ok(workers)
+}
+
+pub(super) fn cores_for(config: &Config, workers: u32) -> Vec<usize> {
+    let wanted = if config.director.cores.is_empty() { cores() } else { config.director.cores.clone() };
+    let wanted = if wanted.is_empty() { vec![0] } else { wanted };
+    wanted.iter().copied().cycle().take(workers as usize).collect()
+}
+
+pub(super) fn attach(config: &Config, kernel: &Kernel, workers: u32) -> Result<Vec<Steering>, RunError> {
+    let mode = match config.director.xdp_mode {
+        XdpMode::Auto => AttachMode::Auto,
+        XdpMode::Native => AttachMode::Native,
+        XdpMode::Generic => AttachMode::Generic,
+    };
+    let steering = |(place, interface): (usize, &config::Interface)| {
+        let index = kernel.interface(InterfaceId(place as u16)).map_or(0, |i| i.index);
+        Ok(Steering::attach(&interface.name, index, workers, mode)?)
+    };
+    config.interfaces.iter().enumerate().map(steering).collect()
+}
+
+pub(super) fn open_port(config: &Config, queue: u32, steerings: &[Steering]) -> Result<XdpPort, RunError> {
+    let options = XdpOptions {
+        frames: config.director.frames,
+        busy_poll: config.director.busy_poll,
+        ..XdpOptions::default()
+    };
+    let interfaces: Vec<_> = steerings
+        .iter()
+        .enumerate()
+        .map(|(place, steering)| (InterfaceId(place as u16), steering.interface(), steering))
+        .collect();
+    Ok(XdpPort::open(&options, queue, &interfaces)?)
+}
+
+/// What the steering programs redirect: services, replies of masqueraded servers, and not the director's own.
+pub(super) fn steering_table(publisher: &Publisher) -> SteeringTable {
+    let snapshot = publisher.current();
+    let services = snapshot.services.table().services();
+    let vips: Vec<_> = services.iter().map(|service| service.endpoint.addr).collect();
+    let departed = services
+        .iter()
+        .flat_map(|service| publisher.departed_from(Key::from(&**service)).map(|real| (service.proto, real)));
+    let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
+    let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
+    let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
+    SteeringTable {
+        services: services.iter().map(|service| (service.proto, service.endpoint)).collect(),
+        returns: current
+            .chain(departed)
+            .filter(replies_pass)
+            .map(|(proto, real)| (proto, real.endpoint))
+            .collect(),
+        own: own.filter(|addr| !vips.contains(addr)).collect(),
+        errors: true,
+        // The packet path has no road for these yet.
+        fragments: false,
+        vlans: false,
+    }
+}
+
+/// Signals as messages.
+pub(super) fn signals() -> io::Result<Receiver<i32>> {
+    let (tell, signals) = bounded(16);
+    let mut source = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("lvx-signals".to_owned()).spawn(move || {
+        for signal in source.forever() {
+            if tell.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(signals)
+}
+
+/// A seed nobody outside can know; the standard library's hasher keys are the system's randomness.
+pub(super) fn random_seed() -> Seed {
+    let word = || std::hash::RandomState::new().build_hasher().finish();
+    Seed::new(word(), word())
+}
