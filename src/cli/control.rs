@@ -304,6 +304,7 @@ mod tests {
             state: "ESTABLISHED".into(),
             expires_seconds: 899,
             age_seconds: 5,
+            template: false,
         };
         assert_eq!(
             listed(&[row("203.0.113.1:4000"), row("203.0.113.17:40000")]),

@@ -15,10 +15,9 @@ pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text
 pub use written::{Written, written_service};
 
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{Conduct, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use serde::Serialize;
 use std::net::IpAddr;
-use std::time::Duration;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,8 +58,9 @@ pub struct Director {
     pub frames: u32,
     /// `removed_server`, where a service does not say.
     pub removed_server: Removed,
-    /// `[director.timeouts]`.
-    pub timeouts: Timeouts,
+    /// `[director.timeouts]`, `sloppy_tcp`, `conn_reuse_mode` and `expire_quiescent_template` (default true).
+    #[serde(flatten)]
+    pub conduct: Conduct,
 }
 
 /// What becomes of the connections of a server that is taken out of its service, or whose service is removed.
@@ -96,28 +96,6 @@ pub enum XdpMode {
     Generic,
 }
 
-/// `[director.timeouts]`: how long an idle connection is remembered, as `ipvsadm --set tcp tcpfin udp`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Timeouts {
-    /// `tcp`: TCP in ESTABLISHED.
-    #[serde(serialize_with = "written::seconds")]
-    pub tcp: Duration,
-    /// `tcp_fin`: TCP in FIN_WAIT.
-    #[serde(serialize_with = "written::seconds")]
-    pub tcp_fin: Duration,
-    /// `udp`: UDP.
-    #[serde(serialize_with = "written::seconds")]
-    pub udp: Duration,
-}
-
-impl Default for Timeouts {
-    /// IPVS's defaults.
-    fn default() -> Timeouts {
-        let seconds = Duration::from_secs;
-        Timeouts { tcp: seconds(900), tcp_fin: seconds(120), udp: seconds(300) }
-    }
-}
-
 impl Default for Director {
     fn default() -> Director {
         Director {
@@ -129,7 +107,7 @@ impl Default for Director {
             busy_poll: false,
             frames: 8192,
             removed_server: Removed::Keep,
-            timeouts: Timeouts::default(),
+            conduct: Conduct::default(),
         }
     }
 }
@@ -196,7 +174,8 @@ pub struct Service {
     /// `scheduler_flags` and `mh_table_size`.
     #[serde(flatten)]
     pub options: SchedulerOptions,
-    /// `no_server` (default icmp) and `mss_clamp` (default true).
+    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` (default: the
+    /// director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
     #[serde(flatten)]
     pub policy: Policy,
     /// `removed_server`; `None` means as the director has it.

@@ -3,11 +3,13 @@
 
 use super::{Config, Service};
 use crate::net::{Endpoint, Mac, Prefix, Proto};
-use crate::service::{Method, MssClamp, NoServer, Policy, SchedulerName, SchedulerOptions, Thresholds};
-use serde::ser::{SerializeStruct, Serializer};
+use crate::service::{
+    Conduct, Method, MssClamp, NoServer, Persistence, Policy, Reuse, SchedulerName, SchedulerOptions, State,
+    Thresholds, Timeouts,
+};
+use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 /// A table of the configuration as the file would have it: its keys with their values, not checked yet. As JSON, an
 /// object; null stands for a key that is not there.
@@ -101,11 +103,6 @@ impl Config {
     }
 }
 
-/// Whole seconds.
-pub(super) fn seconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u64(duration.as_secs())
-}
-
 /// Permissions, as chmod takes them.
 pub(super) fn octal<S: Serializer>(mode: &u32, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{mode:04o}"))
@@ -147,7 +144,7 @@ impl Serialize for SchedulerOptions {
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Policy { no_server, mss_clamp } = *self;
+        let Policy { no_server, mss_clamp, timeouts, sloppy, one_packet, persistence } = *self;
         let no_server = match no_server {
             NoServer::Icmp => "icmp",
             NoServer::Reset => "reset",
@@ -160,6 +157,43 @@ impl Serialize for Policy {
             MssClamp::Fit => table.serialize_field("mss_clamp", &true)?,
             MssClamp::Bytes(bytes) => table.serialize_field("mss_clamp", &bytes)?,
         }
+        if let Some(sloppy) = sloppy {
+            table.serialize_field("sloppy_tcp", &sloppy)?;
+        }
+        if one_packet {
+            table.serialize_field("one_packet", &true)?;
+        }
+        if let Some(Persistence { lasts, prefix_len }) = persistence {
+            table.serialize_field("persistent", &lasts.as_secs())?;
+            table.serialize_field("netmask", &prefix_len)?;
+        }
+        if !timeouts.is_empty() {
+            table.serialize_field("timeouts", &timeouts)?;
+        }
+        table.end()
+    }
+}
+
+impl Serialize for Timeouts {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut table = to.serialize_map(None)?;
+        for state in State::ALL {
+            if let Some(silence) = self.get(state) {
+                table.serialize_entry(state.key(), &silence.as_secs())?;
+            }
+        }
+        table.end()
+    }
+}
+
+impl Serialize for Conduct {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Conduct { timeouts, sloppy_tcp, reuse, keeps_quiesced_templates } = *self;
+        let mut table = to.serialize_struct("Conduct", 4)?;
+        table.serialize_field("sloppy_tcp", &sloppy_tcp)?;
+        table.serialize_field("conn_reuse_mode", &Reuse::MODES.iter().position(|mode| *mode == reuse))?;
+        table.serialize_field("expire_quiescent_template", &!keeps_quiesced_templates)?;
+        table.serialize_field("timeouts", &timeouts)?;
         table.end()
     }
 }

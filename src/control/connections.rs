@@ -1,9 +1,9 @@
 //! Connections as an operator sees them: listed page by page, filtered, and ended.
 
-use crate::conntrack::{Connection, State, Table, Tracker};
+use crate::conntrack::{Connection, Table, Tracker};
 use crate::dataplane::snapshot::{Published, Snapshot};
 use crate::net::{Endpoint, Proto, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, State};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -118,6 +118,8 @@ pub struct Row {
     pub expires_seconds: u32,
     /// Seconds since it was opened.
     pub age_seconds: u32,
+    /// Whether it is a persistence template: no connection, but what leads a client to its server.
+    pub template: bool,
 }
 
 /// Some of the connections.
@@ -174,7 +176,7 @@ impl Connections {
 
     /// Those that fit, `limit` of them at most, from slot `from` on.
     pub fn page(&self, filter: &Filter, places: &Whereabouts, from: u32, limit: usize, now: Tick) -> Page {
-        let timeouts = self.published.current().timeouts;
+        let snapshot = self.published.current();
         let mut page = Page::default();
         for (slot, connection) in self.table.connections_in(slice(from)) {
             let server = places.find(connection.real);
@@ -186,7 +188,9 @@ impl Connections {
                 return page;
             }
             let seconds = |ticks: u32| ticks / Tick::PER_SECOND;
-            let left = timeouts.of(connection.state).saturating_sub(now.since(connection.seen));
+            let lasts = connection.template.map(|template| template.lasts);
+            let lasts = lasts.unwrap_or_else(|| snapshot.expiry.of(connection.real, connection.state));
+            let left = lasts.saturating_sub(now.since(connection.seen));
             page.connections.push(Row {
                 protocol: connection.key.proto().to_string().to_lowercase(),
                 client: connection.key.src().to_string(),
@@ -195,6 +199,7 @@ impl Connections {
                 state: connection.state.name().to_owned(),
                 expires_seconds: seconds(left),
                 age_seconds: seconds(now.since(connection.created)),
+                template: connection.template.is_some(),
             });
         }
         page.next = self.after_slice(from);
@@ -243,7 +248,10 @@ fn end(tracker: &mut Tracker, table: &Table, connection: &Connection, snapshot: 
     let Some(found) = found.filter(|found| found.real() == connection.real) else { return false };
     let Some(ended) = tracker.end(&found) else { return false };
     if let Some(decision) = snapshot.decision(ended.real) {
-        decision.live.closed(ended.standing);
+        match ended.standing {
+            Some(standing) => decision.live.closed(standing),
+            None => decision.live.template_gone(),
+        }
     }
     true
 }
@@ -265,7 +273,13 @@ mod tests {
         for port in 0..connections {
             let client = Endpoint::new("203.0.113.1".parse().unwrap(), 1000 + port);
             let key = FlowKey::new(Proto::Tcp, client, VIP.parse().unwrap());
-            let chosen = Chosen { real: RealId(u32::from(port % 2)), replies_pass: true, hop: 0 };
+            let chosen = Chosen {
+                real: RealId(u32::from(port % 2)),
+                replies_pass: true,
+                hop: 0,
+                is_watched: false,
+                template: None,
+            };
             let opened = tracker.open(&key, table.hash(&key), TcpFlags::SYN, Tick(0), || Some(chosen));
             assert!(matches!(opened, Ok(Opened::New(_))));
         }

@@ -10,9 +10,9 @@ mod plan;
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
-use crate::config::{Config, Director, Removed, Service, Timeouts};
+use crate::config::{Config, Director, Removed, Service};
 use crate::net::{Endpoint, Proto};
-use crate::service::VirtualService;
+use crate::service::{Conduct, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -135,9 +135,9 @@ impl Desired {
         &self.rest.director
     }
 
-    /// How long silence may last.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.rest.director.timeouts
+    /// How long silence may last, state by state; IPVS's defaults for what nobody has said.
+    pub fn timeouts(&self) -> Timeouts {
+        self.rest.director.conduct.timeouts.or(&Timeouts::IPVS)
     }
 
     /// Everything but the services.
@@ -172,7 +172,7 @@ impl Desired {
         }
         // What may change is made the same; a new key needs a restart until it is known not to.
         let fixed = |director: &Director| Director {
-            timeouts: Timeouts::default(),
+            conduct: Conduct::default(),
             removed_server: Removed::default(),
             ..director.clone()
         };

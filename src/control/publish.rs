@@ -6,12 +6,12 @@
 use super::desired::{Desired, Key};
 use super::report::Traffic;
 use crate::config::{Config, Real, Removed, Service};
-use crate::conntrack::{Table, Timeouts};
+use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
-use crate::dataplane::snapshot::{Published, Services, Snapshot};
+use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
 use crate::net::Endpoint;
-use crate::service::{Live, Method, RealId, RealServer, ServiceTable, VirtualService};
+use crate::service::{Conduct, Live, Method, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Publisher {
     departed: HashMap<Key, HashMap<Identity, Departed>>,
     /// What servers that are gone for good have counted, by service.
     retired: HashMap<Key, Traffic>,
-    timeouts: Timeouts,
+    conduct: Conduct,
     partial_checksums: Vec<bool>,
     /// Whether services or servers came or went since somebody asked.
     has_moved: bool,
@@ -48,6 +48,8 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Departed {
     real: RealServer,
+    /// What its service said of its own, when it last named the server.
+    timeouts: Timeouts,
     idle_since: Option<Instant>,
     /// Whether its connections are to be forgotten.
     expires: bool,
@@ -87,7 +89,7 @@ impl Publisher {
             hops: Arc::default(),
             departed: HashMap::new(),
             retired: HashMap::new(),
-            timeouts: Timeouts::default(),
+            conduct: Conduct::default(),
             partial_checksums,
             has_moved: false,
             left: Vec::new(),
@@ -123,6 +125,9 @@ impl Publisher {
             None => Arc::new(self.compile(service, &mut known)),
         });
         let services: Vec<Arc<VirtualService>> = services.collect();
+        let timeouts_before =
+            |key: Key| self.services.timeouts(key.proto(), key.endpoint()).unwrap_or_default();
+        let timeouts: HashMap<Key, Timeouts> = known.keys().map(|&key| (key, timeouts_before(key))).collect();
         self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
         let before = self.desired.as_ref();
         self.has_moved |= before.is_none_or(|before| {
@@ -134,12 +139,19 @@ impl Publisher {
             self.has_moved |= !reals.is_empty();
             let old = self.desired.as_ref().and_then(|old| Some(old.fate(old.find(key)?)));
             let expires = old == Some(Removed::ExpireNodest);
-            let depart = |(identity, real)| (identity, Departed { real, idle_since: None, expires });
+            let timeouts = timeouts.get(&key).copied().unwrap_or_default();
+            let depart =
+                |(identity, real)| (identity, Departed { real, timeouts, idle_since: None, expires });
             self.departed.entry(key).or_default().extend(reals.into_iter().map(depart));
         }
         self.departed.retain(|_, of| !of.is_empty());
-        let timeouts = desired.timeouts();
-        self.timeouts = Timeouts::new(timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
+        self.conduct = desired.director().conduct;
+        let is_persistent = |service: &Arc<Service>| service.policy.persistence.is_some();
+        if desired.services().iter().any(is_persistent) {
+            if let Err(error) = self.table.note_leaders() {
+                tracing::warn!("persistent clients are forgotten while their connections last: {error}");
+            }
+        }
         self.desired = Some(desired.clone());
         self.publish();
         Ok(())
@@ -226,8 +238,7 @@ impl Publisher {
         let (ids, retired, mut gone) = (&mut self.ids, &mut self.retired, false);
         self.departed.retain(|key, of| {
             of.retain(|_, departed| {
-                let live = &departed.real.live;
-                if live.active() + live.inactive() > 0 {
+                if departed.real.live.is_named() {
                     departed.idle_since = None;
                     return true;
                 }
@@ -249,8 +260,8 @@ impl Publisher {
     /// Servers that departed, whose connections are to be forgotten, and that have some.
     pub fn expiring(&self) -> Vec<RealId> {
         let departed = self.departed.values().flat_map(HashMap::values).filter(|departed| departed.expires);
-        let has_some = |real: &&RealServer| real.live.active() + real.live.inactive() > 0;
-        departed.map(|departed| &departed.real).filter(has_some).map(|real| real.id).collect()
+        let named = departed.map(|departed| &departed.real).filter(|real| real.live.is_named());
+        named.map(|real| real.id).collect()
     }
 
     /// Counts the traffic of a service from 0 again.
@@ -301,15 +312,18 @@ impl Publisher {
     }
 
     fn publish(&mut self) {
-        let departed = self
-            .departed
-            .iter()
-            .flat_map(|(key, of)| of.values().map(|departed| (key.endpoint(), departed.real.clone())));
-        let departed: Vec<(Endpoint, RealServer)> = departed.collect();
+        let departed = self.departed.iter().flat_map(|(key, of)| {
+            of.values().map(|&Departed { ref real, timeouts, .. }| snapshot::Departed {
+                vip: key.endpoint(),
+                real: real.clone(),
+                timeouts,
+            })
+        });
+        let departed: Vec<snapshot::Departed> = departed.collect();
         let (services, hops, before) = (self.services.clone(), self.hops.clone(), self.published.current());
         let partial_checksums = self.partial_checksums.clone();
         let snapshot =
-            Snapshot::after(Some(&before), services, &departed, hops, self.timeouts, partial_checksums);
+            Snapshot::after(Some(&before), services, &departed, hops, &self.conduct, partial_checksums);
         self.left.push(before);
         self.published.publish(Arc::new(snapshot));
         self.free_what_was_left();
@@ -395,8 +409,8 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::conntrack::Seed;
-    use crate::net::Proto;
-    use crate::service::Standing;
+    use crate::net::{Proto, Tick};
+    use crate::service::{Standing, State};
 
     const SERVER: &str = "10.0.0.11:8080";
 
@@ -446,6 +460,24 @@ mod tests {
         publisher.set_services(&both).unwrap();
         let back = server(&publisher, SERVER).unwrap();
         assert_eq!((back.id, back.live.active()), (before.id, 1));
+    }
+
+    #[test]
+    fn a_removed_server_keeps_the_timeouts_that_its_service_had_of_its_own() {
+        let (mut publisher, _) = publisher();
+        let mut with_own = services(&["10.0.0.1:80"], &[SERVER]);
+        with_own.services[0].policy.timeouts.set(State::Close, Duration::from_secs(77));
+        publisher.set_services(&with_own).unwrap();
+        let id = server(&publisher, SERVER).unwrap().id;
+        let seconds =
+            |publisher: &Publisher, state| publisher.current().expiry.of(id, state) / Tick::PER_SECOND;
+        let mut without = services(&[], &[]);
+        without.director.conduct.timeouts.set(State::Udp, Duration::from_secs(5));
+        for config in [&with_own, &without, &without] {
+            publisher.set_services(config).unwrap();
+            assert_eq!(seconds(&publisher, State::Close), 77);
+        }
+        assert_eq!(seconds(&publisher, State::Udp), 5, "what it did not say is the director's");
     }
 
     #[test]

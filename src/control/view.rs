@@ -129,6 +129,11 @@ impl View {
         self.servers().map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive())).sum()
     }
 
+    /// Persistence templates that there are now, those of services that were removed included.
+    pub fn templates(&self) -> u64 {
+        self.servers().map(|real| u64::from(real.live.templates())).sum()
+    }
+
     /// What a server has counted.
     pub fn traffic(&self, id: RealId) -> Traffic {
         self.baselines.since(id, &self.counters)
@@ -177,7 +182,7 @@ impl View {
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
-            persistent: 0,
+            persistent: u64::from(real.live.templates()),
             departed,
             traffic: columns.traffic.then(|| self.traffic(real.id)),
             rate: columns.rate.then(|| self.rates.of_server(real.id)),

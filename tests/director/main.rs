@@ -10,6 +10,7 @@
 mod bed;
 mod control;
 mod errors;
+mod fragments;
 mod lifecycle;
 mod limits;
 mod methods;

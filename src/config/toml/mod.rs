@@ -5,11 +5,13 @@ mod control;
 mod director;
 mod findings;
 mod network;
+mod persistence;
 mod piece;
 mod section;
 mod services;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod value;
 
 pub use piece::{read_server, read_service, read_timeouts};

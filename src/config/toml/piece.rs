@@ -3,8 +3,9 @@
 
 use super::findings::Findings;
 use super::section::Section;
-use super::{director, services};
-use crate::config::{ConfigErrors, Real, Service, Timeouts, Written};
+use super::{services, timeouts};
+use crate::config::{ConfigErrors, Real, Service, Written};
+use crate::service::Timeouts;
 use ::toml::de::DeTable;
 use serde_json::{Map, Value};
 
@@ -37,7 +38,7 @@ pub fn read_server(written: &Written, service: &Service) -> Result<Real, ConfigE
 /// # Errors
 /// As [`read_service`].
 pub fn read_timeouts(written: &Written) -> Result<Timeouts, ConfigErrors> {
-    read(table("timeouts", Value::Object(written.0.clone())), director::timeouts)
+    read(table("timeouts", Value::Object(written.0.clone())), timeouts::timeouts)
 }
 
 fn table(key: &str, value: Value) -> Map<String, Value> {
@@ -79,6 +80,7 @@ fn without_nulls(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::State;
     use serde_json::json;
 
     fn written(value: Value) -> Written {
@@ -125,7 +127,8 @@ mod tests {
     #[test]
     fn timeouts_are_read_alone() {
         let timeouts = read_timeouts(&written(json!({ "tcp": "15m", "udp": 7 }))).unwrap();
-        assert_eq!((timeouts.tcp.as_secs(), timeouts.udp.as_secs()), (900, 7));
+        let seconds = |state| timeouts.get(state).map(|silence| silence.as_secs());
+        assert_eq!([State::Established, State::Udp, State::Close].map(seconds), [Some(900), Some(7), None]);
         let error = read_timeouts(&written(json!({ "tcp": 0 }))).unwrap_err().to_string();
         assert!(error.starts_with("timeouts: tcp 0 is out of range"), "{error}");
     }

@@ -9,6 +9,7 @@ use crate::control::desk::{Desk, How, whereabouts};
 use crate::control::history::Version;
 use crate::control::report::Report;
 use crate::control::view::{Columns, ServiceRow, View};
+use crate::service::State as Phase;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query, Request, State};
@@ -221,8 +222,9 @@ fn key_of(desk: &Desk, service: &ServiceRef) -> Result<Key, Fault> {
     (status = "default", body = Problem),
 ))]
 async fn timeouts(State(link): State<Link>) -> Result<Json<Timeouts>, Fault> {
-    let timeouts = link.ask(|desk| *desk.desired().timeouts()).await?;
-    let [tcp, tcp_fin, udp] = [timeouts.tcp, timeouts.tcp_fin, timeouts.udp].map(|timeout| timeout.as_secs());
+    let timeouts = link.ask(|desk| desk.desired().timeouts()).await?;
+    let seconds = |state| timeouts.get(state).map_or(0, |silence| silence.as_secs());
+    let [tcp, tcp_fin, udp] = [Phase::Established, Phase::FinWait, Phase::Udp].map(seconds);
     Ok(Json(Timeouts { tcp, tcp_fin, udp }))
 }
 

@@ -89,8 +89,8 @@ pub(super) fn steering_table(publisher: &Publisher) -> SteeringTable {
             .collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
         errors: true,
+        fragments: true,
         // The packet path has no road for these yet.
-        fragments: false,
         vlans: false,
     }
 }

@@ -55,7 +55,7 @@ impl Drop for Workers {
 mod tests {
     use super::*;
     use crate::conntrack::{Seed, Table, Tracker};
-    use crate::dataplane::port::{Frame, Port};
+    use crate::dataplane::port::{Frame, OwnFrame, Port};
     use crate::dataplane::worker::{Idle, Shift};
     use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ mod tests {
     }
 
     impl Port for Silent {
-        fn turn(&mut self, _road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize> {
+        fn turn(&mut self, _road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize> {
             assert!(!self.broken, "as a bug would");
             Ok(0)
         }

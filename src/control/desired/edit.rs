@@ -222,11 +222,9 @@ impl<'a> Draft<'a> {
                 Ok(())
             }
             Edit::SetTimeouts { table } => {
-                let mut written = Written::of(&self.rest.director.timeouts);
-                written.patch(table);
-                let timeouts = config::read_timeouts(&written)?;
-                if timeouts != self.rest.director.timeouts {
-                    Arc::make_mut(&mut self.rest).director.timeouts = timeouts;
+                let timeouts = config::read_timeouts(table)?.or(&self.rest.director.conduct.timeouts);
+                if timeouts != self.rest.director.conduct.timeouts {
+                    Arc::make_mut(&mut self.rest).director.conduct.timeouts = timeouts;
                 }
                 Ok(())
             }

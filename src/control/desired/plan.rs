@@ -106,7 +106,9 @@ pub fn plan(old: &Desired, new: &Desired, live: &impl PlanFor) -> Plan {
 }
 
 fn director(desired: &Desired) -> Written {
-    let mut written = Written::of(desired.director());
+    let mut director = desired.director().clone();
+    director.conduct.timeouts = desired.timeouts();
+    let mut written = Written::of(&director);
     if let Some(Value::Object(timeouts)) = written.0.remove("timeouts") {
         written.0.extend(timeouts.into_iter().map(|(key, value)| (format!("timeouts.{key}"), value)));
     }

@@ -141,7 +141,7 @@ fn a_plan_tells_what_changes_from_what_to_what_and_whose_connections_it_touches(
     let plan = plan(&old, &new, &|_: &Service, real: &crate::config::Real| u64::from(real.weight) * 10);
     assert_eq!(
         plan.to_string(),
-        "~ director: timeouts.tcp 900 -> 60\n\
+        "~ director: timeouts.established 900 -> 60\n\
          - tcp 192.0.2.3:80, 10 connections\n  \
            - 10.0.0.9:80; 10 connections forgotten\n\
          ~ tcp 192.0.2.1:80 \"web\", 30 connections\n  \
