@@ -133,11 +133,10 @@ impl Api {
             keep_off(&workers);
             runtime.block_on(async {
                 let router = routes::router(link);
-                let guests = Guests::default();
-                let local = guests.clone().receive_unix(unix, router.clone());
+                let local = Guests::default().receive_unix(unix, router.clone());
                 let far = async {
                     match remote {
-                        Some(remote) => remote.receive(guests.clone(), router).await,
+                        Some(remote) => remote.receive(Guests::default(), router).await,
                         None => std::future::pending().await,
                     }
                 };

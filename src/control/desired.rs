@@ -183,5 +183,10 @@ impl Desired {
     }
 }
 
+/// Whether it is the same service, or one just like it.
+fn is_same(one: &Arc<Service>, other: &Arc<Service>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 #[cfg(test)]
 mod tests;

@@ -105,7 +105,7 @@ impl Office {
     /// Writes the services anew into the configuration file.
     pub fn write(&self, services: &str) {
         let text = fs::read_to_string(&self.file).unwrap();
-        let head = text.split("[[interface]]").next().unwrap();
+        let head = text.split("[director]").next().unwrap().split("[[interface]]").next().unwrap();
         fs::write(&self.file, format!("{head}{services}")).unwrap();
     }
 

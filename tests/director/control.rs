@@ -160,6 +160,21 @@ fn connections_of_a_removed_server_are_forgotten_if_that_is_wanted() {
 }
 
 #[test]
+fn connections_of_a_removed_service_go_on_and_new_ones_are_refused() {
+    let bed = Bed::new(Layout::Mixed);
+    let director = bed.direct(&in_turn());
+    let mut visits = bed.visit_each();
+    assert!(!bed.reload(&director, &bed.director_config(&[])).contains("not reloaded"));
+    for (visit, name) in visits.iter_mut().zip(["server 1", "server 2", "server 3"]) {
+        assert_eq!(visit.ask().unwrap(), name);
+    }
+    assert!(bed.connect(bed.plan.http()).is_err());
+    bed.reload(&director, &bed.director_config(&in_turn()));
+    assert_eq!(bed.load(9).answers.len(), 3);
+    assert_eq!(visits[0].ask().unwrap(), "server 1");
+}
+
+#[test]
 fn a_file_that_is_watched_is_taken_up_when_it_changes() {
     let bed = Bed::new(Layout::Dr);
     let watched = |services: &[LabService]| {

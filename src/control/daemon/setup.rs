@@ -12,9 +12,11 @@ use crate::dataplane::worker::cores;
 use crate::net::InterfaceId;
 use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded};
+use hashbrown::HashSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::net::IpAddr;
 
 /// One worker per queue that every interface has, and no more than there are cores, or than can be steered to.
 pub(super) fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
@@ -69,21 +71,23 @@ pub(super) fn open_port(config: &Config, queue: u32, steerings: &[Steering]) -> 
     Ok(XdpPort::open(&options, queue, &interfaces)?)
 }
 
-/// What the steering programs redirect: services, replies of masqueraded servers, and not the director's own.
+/// What the steering programs redirect: services, those included that were removed but have connections yet, replies
+/// of masqueraded servers, and not the director's own.
 pub(super) fn steering_table(publisher: &Publisher) -> SteeringTable {
     let snapshot = publisher.current();
     let services = snapshot.services.table().services();
-    let vips: Vec<_> = services.iter().map(|service| service.endpoint.addr).collect();
-    let departed = services
-        .iter()
-        .flat_map(|service| publisher.departed_from(Key::from(&**service)).map(|real| (service.proto, real)));
+    let departed = publisher.departed();
+    let keys: HashSet<Key> =
+        services.iter().map(|service| Key::from(&**service)).chain(departed.keys().copied()).collect();
+    let vips: HashSet<IpAddr> = keys.iter().map(|key| key.endpoint().addr).collect();
+    let gone = departed.iter().flat_map(|(key, reals)| reals.iter().map(|real| (key.proto(), real)));
     let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
     let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
     let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
     SteeringTable {
-        services: services.iter().map(|service| (service.proto, service.endpoint)).collect(),
+        services: keys.iter().map(|key| (key.proto(), key.endpoint())).collect(),
         returns: current
-            .chain(departed)
+            .chain(gone)
             .filter(replies_pass)
             .map(|(proto, real)| (proto, real.endpoint))
             .collect(),

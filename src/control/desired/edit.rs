@@ -1,6 +1,6 @@
 //! Edits, and transactions of them.
 
-use super::{Desired, Key, ServiceRef};
+use super::{Desired, Key, ServiceRef, is_same};
 use crate::config::{self, Config, ConfigErrors, Real, Service, Written};
 use crate::net::Endpoint;
 use crate::service::RealId;
@@ -414,7 +414,7 @@ impl<'a> Draft<'a> {
         let services: Vec<Arc<Service>> = self.services.into_iter().flatten().collect();
         // Edited back and forth, a service is the one it was.
         let same = |service: Arc<Service>| match before.find(Key::of(&service)) {
-            Some(old) if *old == service => old.clone(),
+            Some(old) if is_same(old, &service) => old.clone(),
             _ => service,
         };
         let services = services.into_iter().map(same).collect();

@@ -1,6 +1,6 @@
 //! What a change would do: services and servers added, removed and changed, and the live connections of each.
 
-use super::{Desired, Key};
+use super::{Desired, Key, is_same};
 use crate::config::{Real, Removed, Service, Written};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -96,7 +96,7 @@ pub fn plan(old: &Desired, new: &Desired, live: &impl PlanFor) -> Plan {
     for service in &new.services {
         match old.find(Key::of(service)) {
             None => services.push(added(service)),
-            Some(before) if **before == **service => {}
+            Some(before) if is_same(before, service) => {}
             Some(before) => services.push(changed(old, before, service, live)),
         }
     }
