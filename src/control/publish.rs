@@ -147,10 +147,10 @@ impl Publisher {
         self.departed.retain(|_, of| !of.is_empty());
         self.conduct = desired.director().conduct;
         let is_persistent = |service: &Arc<Service>| service.policy.persistence.is_some();
-        if desired.services().iter().any(is_persistent) {
-            if let Err(error) = self.table.note_leaders() {
-                tracing::warn!("persistent clients are forgotten while their connections last: {error}");
-            }
+        if desired.services().iter().any(is_persistent)
+            && let Err(error) = self.table.note_leaders()
+        {
+            tracing::warn!("persistent clients are forgotten while their connections last: {error}");
         }
         self.desired = Some(desired.clone());
         self.publish();
