@@ -11,6 +11,8 @@
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
+#[path = "xdp_port/losses.rs"]
+mod losses;
 #[path = "xdp_port/steering.rs"]
 mod steering;
 

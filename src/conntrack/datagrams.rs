@@ -326,7 +326,7 @@ fn wrong_alone(piece: &Piece) -> Option<Wrong> {
     if reaches_into_header(piece) {
         return Some(Wrong::Tiny);
     }
-    let misfits = piece.len == 0 || (piece.more && piece.len % 8 != 0);
+    let misfits = piece.len == 0 || (piece.more && !piece.len.is_multiple_of(8));
     misfits.then_some(Wrong::Misfit)
 }
 

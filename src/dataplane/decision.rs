@@ -82,6 +82,22 @@ impl How {
     }
 }
 
+impl How {
+    /// Where its tunnel starts, if it is one.
+    pub fn outer_source(&self) -> Option<IpAddr> {
+        let of = |envelope: &Envelope| envelope.addresses().first_chunk::<4>().map(|&source| source.into());
+        match self {
+            How::Tun(envelope) => of(envelope),
+            How::Six(six) => match &**six {
+                Six::InFour(envelope) => of(envelope),
+                Six::InSix { source, .. } => Some(IpAddr::from(source.to_be_bytes())),
+                Six::Nat { .. } | Six::Dr => None,
+            },
+            How::Nat { .. } | How::Dr => None,
+        }
+    }
+}
+
 impl Decision {
     /// What to do with packets for `vip` that go to `real`.
     pub fn new(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {

@@ -14,5 +14,6 @@ pub mod pipeline;
 pub mod port;
 mod related;
 pub mod snapshot;
+mod suspect;
 pub mod verdict;
 pub mod worker;

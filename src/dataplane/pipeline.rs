@@ -378,6 +378,9 @@ impl Road {
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
+        if let Some(reason) = snapshot.suspects.why_not(key) {
+            return self.refuse(frame, reason);
+        }
         // The kernel resets what opens nothing.
         if !snapshot.opens(service, key, packet.flags) {
             // It may have been opened since our look: by a packet before this one in the batch, or by another worker.
@@ -529,7 +532,9 @@ fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
     match ended.standing {
         Some(standing) => {
             counters.expired.add(1);
-            live.map(|live| live.closed(standing));
+            if let Some(live) = live {
+                live.closed(standing);
+            }
         }
         None => live.map_or((), |live| live.template_gone()),
     }
@@ -547,6 +552,8 @@ impl From<NoFlow> for Verdict {
             NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),
             NoFlow::BadLength => Verdict::Drop(DropReason::BadLength),
             NoFlow::BadChecksum => Verdict::Drop(DropReason::BadChecksum),
+            NoFlow::BadOptions => Verdict::Drop(DropReason::BadOptions),
+            NoFlow::SourceRouted => Verdict::Drop(DropReason::SourceRouted),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
+use super::suspect::Suspects;
 use super::verdict::DropReason;
 use crate::conntrack::Expiry;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
@@ -147,6 +148,8 @@ pub struct Snapshot {
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
     pub any_partial: bool,
+    /// Who opens no connection.
+    pub suspects: Suspects,
 }
 
 impl Snapshot {
@@ -193,7 +196,10 @@ impl Snapshot {
         let sloppy_tcp = conduct.sloppy_tcp;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
+        let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
         let vips = services.table.services().iter().map(|service| service.endpoint.addr);
+        let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
+        let suspects = Suspects::new(interfaces.chain(vips.clone()).chain(tunnels));
         let vips: Vec<IpAddr> = vips.chain(departed.iter().map(|departed| departed.vip.addr)).collect();
         let ends = match before.filter(|before| before.vips == vips && before.servers == servers) {
             Some(before) => before.ends.clone(),
@@ -216,6 +222,7 @@ impl Snapshot {
             keeps_quiesced_templates,
             partial_checksums,
             any_partial,
+            suspects,
         }
     }
 

@@ -58,6 +58,19 @@ reasons! {
         BadLength = "bad_length",
         /// The IPv4 header checksum is wrong, or that of an ICMP error.
         BadChecksum = "bad_checksum",
+        /// An IPv4 option, or one of a hop-by-hop options header, whose length is impossible.
+        BadOptions = "bad_options",
+        /// IPv4 options lay out the packet's route (RFC 7126, 4.3).
+        SourceRouted = "source_routed",
+        /// The source is no address that a packet may come from: 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4, everybody; ::, ::1,
+        /// ff00::/8, mapped IPv4.
+        MartianSource = "martian_source",
+        /// The source is one of the director's own addresses, a VIP among them.
+        OwnSource = "own_source",
+        /// Source and destination are one address and one port.
+        Land = "land",
+        /// A tunnel's packet from one of the director's own addresses: it has sent it, and it came back.
+        Looped = "looped",
         /// A first fragment without its whole transport header (RFC 1858), or another that begins within it (RFC 3128).
         TinyFragment = "tiny_fragment",
         /// A fragment whose data overlap another's, or any further one of such a datagram (RFC 5722).

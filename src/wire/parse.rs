@@ -6,6 +6,7 @@
 //! the offsets in a [`Packet`] lie inside the frame, the transport header included.
 
 use super::ipv6::{self, Stuck};
+use super::options::{self, BadOptions};
 use super::{ETHERNET, IPV4, IPV6, be16, be128, checksum};
 use crate::net::{FlowKey, Proto, TcpFlags};
 use etherparse::{
@@ -48,6 +49,19 @@ pub enum NoFlow {
     BadLength,
     /// The IPv4 header's checksum is wrong.
     BadChecksum,
+    /// An option, of IPv4 or of a hop-by-hop options header, with an impossible length.
+    BadOptions,
+    /// IPv4 options lay out the packet's route.
+    SourceRouted,
+}
+
+impl From<BadOptions> for NoFlow {
+    fn from(bad: BadOptions) -> NoFlow {
+        match bad {
+            BadOptions::Malformed => NoFlow::BadOptions,
+            BadOptions::SourceRoute => NoFlow::SourceRouted,
+        }
+    }
 }
 
 /// The flow of `frame`, which starts with its Ethernet header.
@@ -157,6 +171,7 @@ fn careful_v4(datagram: &[u8]) -> Result<Packet, NoFlow> {
     if ip.is_fragmenting_payload() {
         return Err(NoFlow::Fragment);
     }
+    options::of_ipv4(ip.options())?;
     let (sport, dport, flags) = ports_of(proto, &datagram[header_len..ip_len as usize])?;
     let (src, dst) = (u32::from_be_bytes(ip.source()), u32::from_be_bytes(ip.destination()));
     let key = FlowKey::v4(proto, src, dst, sport, dport);
@@ -184,6 +199,7 @@ fn careful_v6(datagram: &[u8]) -> Result<Packet, NoFlow> {
     if upper.fragment.is_some() {
         return Err(NoFlow::Fragment);
     }
+    options::of_ipv6(datagram)?;
     let (sport, dport, flags) = ports_of(proto, datagram.get(upper.at..).ok_or(NoFlow::Truncated)?)?;
     let (src, dst) = (u128::from_be_bytes(ip.source()), u128::from_be_bytes(ip.destination()));
     let key = FlowKey::v6(proto, src, dst, sport, dport);

@@ -41,6 +41,8 @@ pub struct Case {
     related: u64,
     /// Whether the services are of IPv6.
     six: bool,
+    /// Whether transport checksums are wrong on purpose.
+    pub has_wrong_checksums: bool,
     held: u64,
     /// Frames that a packet became beyond one.
     made: u64,
@@ -89,9 +91,15 @@ impl Case {
             answered: BTreeMap::new(),
             related: 0,
             six: false,
+            has_wrong_checksums: false,
             held: 0,
             made: 0,
         }
+    }
+
+    /// With transport checksums that are wrong on purpose.
+    pub fn with_wrong_checksums(self) -> Case {
+        Case { has_wrong_checksums: true, ..self }
     }
 
     /// In both families, with the services in IPv6.
@@ -186,6 +194,16 @@ impl Case {
         let traffic = self.traffic(packet.dst, server);
         traffic.inward.0 += 1;
         traffic.inward.1 += packet.ip_len();
+    }
+
+    /// A client's packet whose last bit has flipped on its way opens a connection to a server, and reaches it as it is.
+    pub fn flipped_opens(&mut self, at: u64, packet: &Packet, server: usize) {
+        let flip = |frame: &mut Vec<u8>| *frame.last_mut().expect("a payload") ^= 1;
+        let mut frame = packet.frame();
+        flip(&mut frame);
+        self.opened(packet.dst, server);
+        self.frame_reaches(at, frame, packet, server);
+        flip(&mut self.sent.last_mut().expect("the frame that reaches it").frame);
     }
 
     /// A server's answer, described as if it came from the VIP, reaches the client.

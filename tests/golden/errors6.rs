@@ -92,8 +92,7 @@ fn icmp_dr() -> Case {
     let server = dr(12, 80);
     let mut case = web(
         "v6_icmp_dr",
-        "An ICMPv6 error to the VIP about a direct-routed server's packet goes to that server as it is; one about a \
-         client's packet goes from the router to the client without passing here.",
+        "An ICMPv6 error to the VIP about a direct-routed server's packet goes to that server as it is.",
         server,
     );
     let comes = six::icmp_error((ROUTER_MAC, ETH0_MAC), (FAR, VIP, 64), too_big(1400), &answer().ip());

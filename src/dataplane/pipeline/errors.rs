@@ -26,8 +26,14 @@ impl Road {
         let datagram = frame.data().get(ETHERNET..).unwrap_or_default();
         let quoted = match related::quoted(datagram) {
             Ok(quoted) => quoted,
+            Err(_) if view.snapshot.suspects.is_loop(datagram) => {
+                return self.refuse(frame, DropReason::Looped);
+            }
             Err(verdict) => return give(frame, verdict, &self.counters),
         };
+        if let Some(reason) = view.snapshot.suspects.of_error(datagram) {
+            return self.refuse(frame, reason);
+        }
         let key = related::key(&quoted);
         let packet = related::packet(datagram, &quoted, key);
         match (self.look_up(&key), quoted.outer) {

@@ -386,3 +386,18 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 
 mod errors;
 mod persist;
+
+#[test]
+fn a_frame_without_room_for_an_outer_header_is_dropped_by_name() {
+    let world = World::new(10, &[(Method::Tun, 1)]);
+    let mut worker = world.worker(0);
+    let packet = request(4000, SYN);
+    for (headroom, verdict) in [(19, Verdict::Drop(DropReason::NoHeadroom)), (20, Verdict::Forward(SERVERS))]
+    {
+        let mut buffer = [&vec![0xa5; headroom][..], &packet].concat();
+        let mut frames = [Frame::new(&mut buffer, headroom, packet.len(), CLIENTS)];
+        worker.run(&mut frames, Tick(0));
+        assert_eq!(frames[0].verdict, verdict, "{headroom} bytes of headroom");
+    }
+    assert_eq!(worker.counters().dropped(DropReason::NoHeadroom), 1);
+}
