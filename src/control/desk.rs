@@ -275,7 +275,8 @@ impl Desk {
         }
         if now.saturating_duration_since(self.estimated) >= PERIOD - Duration::from_millis(100) {
             self.estimated = now;
-            let view = self.view();
+            // A view without rates: nobody else holds them then, as a rule, and they need not be copied.
+            let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
             view.estimate(Arc::make_mut(&mut self.rates));
         }
         self.forget();
