@@ -21,7 +21,7 @@ fn frames(proto: Proto) -> Vec<Vec<u8>> {
         let packet = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, i], [10, 0, 0, 100], 64);
         match proto {
             Proto::Tcp => packet.tcp(1000, 80, 7, 512).write(&mut frame, &[0xa5; 10]),
-            Proto::Udp => packet.udp(1000, 80).write(&mut frame, &[0xa5; 10]),
+            _ => packet.udp(1000, 80).write(&mut frame, &[0xa5; 10]),
         }
         .expect("a vector takes any length");
         frame

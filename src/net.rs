@@ -3,6 +3,10 @@
 //! Everything here holds IPv4 and IPv6 alike. Addresses and ports are in host order; only `wire` knows
 //! network order.
 
+mod sctp;
+
+pub use sctp::SctpEvent;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -64,6 +68,8 @@ pub enum Proto {
     Tcp = 6,
     /// UDP, RFC 768.
     Udp = 17,
+    /// SCTP, RFC 9260.
+    Sctp = 132,
 }
 
 impl Proto {
@@ -72,6 +78,7 @@ impl Proto {
         match number {
             6 => Some(Proto::Tcp),
             17 => Some(Proto::Udp),
+            132 => Some(Proto::Sctp),
             _ => None,
         }
     }
@@ -82,6 +89,7 @@ impl fmt::Display for Proto {
         f.pad(match self {
             Proto::Tcp => "TCP",
             Proto::Udp => "UDP",
+            Proto::Sctp => "SCTP",
         })
     }
 }
@@ -251,6 +259,13 @@ impl FlowKey {
     /// The transport protocol.
     #[inline]
     pub const fn proto(&self) -> Proto {
+        // A bit of 132 that neither 6 nor 17 has.
+        if self.tail >> 8 & 0x80 != 0 { Proto::Sctp } else { self.tcp_or_udp() }
+    }
+
+    /// The transport protocol of a key that is not one of SCTP.
+    #[inline]
+    pub const fn tcp_or_udp(&self) -> Proto {
         // The one bit that tells 6 from 17.
         if self.tail >> 8 & 2 != 0 { Proto::Tcp } else { Proto::Udp }
     }

@@ -199,8 +199,11 @@ fn a_capture_without_packets_gives_an_output_without_packets() {
 #[test]
 fn a_full_table_refuses_the_same_packets_whoever_is_at_work() {
     let folder = Folder::new();
-    fs::write(folder.path("c.toml"), CONFIG.replace("max_connections = 1000", "max_connections = 2048"))
-        .unwrap();
+    fs::write(
+        folder.path("c.toml"),
+        CONFIG.replace("max_connections = 1000", "max_connections = 2048\nwhen_full = \"refuse\""),
+    )
+    .unwrap();
     let mut writer = PcapWriter::new(Vec::new()).unwrap();
     for n in 0..4500u32 {
         let [_, _, high, low] = n.to_be_bytes();

@@ -293,6 +293,7 @@ pub fn publish(table: &Table, published: &Published, method: Method, servers: u3
         mtu_bytes: 1500,
         addresses: vec![address.parse().expect("a prefix")],
         up: true,
+        vlan: None,
     };
     let route = |to: &str, via: Option<&str>, interface| Route {
         to: to.parse().expect("a prefix"),

@@ -225,6 +225,7 @@ fn status() -> Result<(), Error> {
 fn decap(interface: &str) -> Result<(), Error> {
     let interrupt = on_signals()?;
     let _link = lab::attach_decap(interface)?;
+    lab::take_apart_reassembled()?;
     say!("ready");
     while !interrupt.is_raised() {
         std::thread::sleep(std::time::Duration::from_millis(200));

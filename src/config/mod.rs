@@ -14,6 +14,7 @@ pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
 pub use written::{Written, written_service};
 
+use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
 use crate::service::{Conduct, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use serde::Serialize;
@@ -58,7 +59,8 @@ pub struct Director {
     pub frames: u32,
     /// `removed_server`, where a service does not say.
     pub removed_server: Removed,
-    /// `[director.timeouts]`, `sloppy_tcp`, `conn_reuse_mode` and `expire_quiescent_template` (default true).
+    /// `[director.timeouts]`, `sloppy_tcp`, `sloppy_sctp`, `when_full`, `conn_reuse_mode` and
+    /// `expire_quiescent_template` (default true).
     #[serde(flatten)]
     pub conduct: Conduct,
 }
@@ -127,6 +129,10 @@ pub struct Interface {
     /// `mtu`: IP bytes that fit a frame; `lvx run` asks the kernel.
     #[serde(rename = "mtu", skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u16>,
+    /// `parent`, `vlan`, `vlan_protocol`: the VLAN that it is on another interface, if it is one. `lvx replay` knows no
+    /// others; `lvx run` takes the kernel's.
+    #[serde(skip)]
+    pub vlan: Option<Vlan>,
 }
 
 /// `[[route]]`.
@@ -174,8 +180,8 @@ pub struct Service {
     /// `scheduler_flags` and `mh_table_size`.
     #[serde(flatten)]
     pub options: SchedulerOptions,
-    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` (default: the
-    /// director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
+    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` or
+    /// `sloppy_sctp` (default: the director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
     #[serde(flatten)]
     pub policy: Policy,
     /// `removed_server`; `None` means as the director has it.

@@ -15,7 +15,7 @@ impl Config {
     /// An interface whose MAC is not written. No file is named: the configuration does not know its own.
     pub fn rib(&self) -> Result<Rib, ConfigErrors> {
         let (links, missing): (Vec<_>, Vec<_>) =
-            self.interfaces.iter().map(|interface| interface.link()).partition(Result::is_ok);
+            self.interfaces.iter().map(|interface| self.link(interface)).partition(Result::is_ok);
         if let Some(errors) = ConfigErrors::new(missing.into_iter().filter_map(Result::err).collect()) {
             return Err(errors);
         }
@@ -45,25 +45,34 @@ impl Config {
     }
 }
 
-impl Interface {
-    fn link(&self) -> Result<Link, ConfigError> {
-        let mac: Mac = self.mac.ok_or_else(|| ConfigError {
+impl Config {
+    fn link(&self, interface: &Interface) -> Result<Link, ConfigError> {
+        let mac: Mac = self.mac(interface).ok_or_else(|| ConfigError {
             file: None,
             position: None,
             message: format!(
                 "interface {:?}: lvx replay needs `mac` (allowed: such as mac = \"02:00:00:00:00:01\")",
-                self.name
+                interface.name
             ),
         })?;
         Ok(Link {
-            name: self.name.clone(),
+            name: interface.name.clone(),
             mac,
-            mtu_bytes: self.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
-            addresses: self.addresses.clone(),
+            mtu_bytes: interface.mtu_bytes.unwrap_or(DEFAULT_MTU_BYTES),
+            addresses: interface.addresses.clone(),
             up: true,
+            vlan: interface.vlan,
         })
     }
 
+    /// A VLAN's is its parent's if it has none of its own. Parents come before their VLANs.
+    fn mac(&self, interface: &Interface) -> Option<Mac> {
+        let parent = || self.interfaces.get(interface.vlan?.parent.index());
+        interface.mac.or_else(|| self.mac(parent()?))
+    }
+}
+
+impl Interface {
     /// A route to each prefix that an address brings with it. Of two addresses in one prefix the first is the
     /// source, as the kernel has it; an address of its full length (a VIP) brings no route.
     fn connected_routes(&self, id: InterfaceId) -> impl Iterator<Item = Route> + '_ {

@@ -1,12 +1,14 @@
 //! The configuration written again, under the file's keys: to be kept, to be shown, and to be read back by the one
 //! reader there is.
 
-use super::{Config, Service};
+use super::{Config, Interface, Service};
+use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, Mac, Prefix, Proto};
 use crate::service::{
     Conduct, Method, MssClamp, NoServer, Persistence, Policy, Reuse, SchedulerName, SchedulerOptions, State,
-    Thresholds, Timeouts,
+    Thresholds, Timeouts, WhenFull,
 };
+use crate::wire::vlan::Tag;
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -55,6 +57,10 @@ pub fn written_service(service: &Service) -> Written {
             *flag = Value::String(format!("{}-{word}", service.scheduler));
         }
     }
+    // The same for flows that are taken up in their midst.
+    if let Some(sloppy) = written.0.remove("sloppy") {
+        written.0.insert(format!("sloppy_{}", service.proto.to_string().to_lowercase()), sloppy);
+    }
     written
 }
 
@@ -82,7 +88,10 @@ impl Config {
             written
         };
         let lists = [
-            ("interface", interfaces.iter().map(Written::of).collect::<Vec<_>>()),
+            (
+                "interface",
+                interfaces.iter().map(|interface| self.written_interface(interface)).collect::<Vec<_>>(),
+            ),
             ("route", routes.iter().map(|route| named(Written::of(route), route.interface)).collect()),
             (
                 "neighbour",
@@ -100,6 +109,21 @@ impl Config {
             }
         }
         table
+    }
+}
+
+impl Config {
+    /// The `[[interface]]` of an interface, the VLAN included that it is on another.
+    fn written_interface(&self, interface: &Interface) -> Written {
+        let mut written = Written::of(interface);
+        if let Some(Vlan { parent, tag }) = interface.vlan {
+            let parent = self.interfaces.get(parent.index()).map(|parent| parent.name.clone());
+            let protocol = if tag.protocol == Tag::DOT1AD { "802.1ad" } else { "802.1q" };
+            let keys =
+                [("parent", parent.into()), ("vlan", tag.vlan.into()), ("vlan_protocol", protocol.into())];
+            written.0.extend(keys.map(|(key, value)| (key.to_owned(), value)));
+        }
+        written
     }
 }
 
@@ -158,7 +182,7 @@ impl Serialize for Policy {
             MssClamp::Bytes(bytes) => table.serialize_field("mss_clamp", &bytes)?,
         }
         if let Some(sloppy) = sloppy {
-            table.serialize_field("sloppy_tcp", &sloppy)?;
+            table.serialize_field("sloppy", &sloppy)?;
         }
         if one_packet {
             table.serialize_field("one_packet", &true)?;
@@ -188,9 +212,15 @@ impl Serialize for Timeouts {
 
 impl Serialize for Conduct {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Conduct { timeouts, sloppy_tcp, reuse, keeps_quiesced_templates } = *self;
-        let mut table = to.serialize_struct("Conduct", 4)?;
+        let Conduct { timeouts, sloppy_tcp, sloppy_sctp, when_full, reuse, keeps_quiesced_templates } = *self;
+        let when_full = match when_full {
+            WhenFull::Evict => "evict",
+            WhenFull::Refuse => "refuse",
+        };
+        let mut table = to.serialize_struct("Conduct", 6)?;
         table.serialize_field("sloppy_tcp", &sloppy_tcp)?;
+        table.serialize_field("sloppy_sctp", &sloppy_sctp)?;
+        table.serialize_field("when_full", when_full)?;
         table.serialize_field("conn_reuse_mode", &Reuse::MODES.iter().position(|mode| *mode == reuse))?;
         table.serialize_field("expire_quiescent_template", &!keeps_quiesced_templates)?;
         table.serialize_field("timeouts", &timeouts)?;

@@ -18,7 +18,7 @@ use crate::net::{Direction, FlowKey, InterfaceId, Proto, Tick};
 use crate::service::RealId;
 use crate::wire::fragment::{Piece, reaches_into_header};
 use arrayvec::ArrayVec;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sets of datagrams, and datagrams in a set.
@@ -136,6 +136,8 @@ pub struct Datagrams {
     evicted: AtomicU64,
     /// The set that is swept next.
     next: AtomicUsize,
+    /// Identifications given to datagrams of the director's own.
+    ids: AtomicU32,
 }
 
 /// How many datagrams there are, and of what kind.
@@ -160,7 +162,16 @@ impl Datagrams {
             waiting_bytes: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             next: AtomicUsize::new(0),
+            // Where they begin, nobody outside knows.
+            ids: AtomicU32::new(FlowHash::of(&FlowKey::v4(Proto::Udp, 0, 0, 0, 0), seed, u32::MAX).bucket),
         }
+    }
+
+    /// An identification for a datagram that the director sends in fragments: the next, over all workers. (Linux counts
+    /// for each few addresses; a server of ours that gets 65,536 of them within the time that it waits for fragments is
+    /// better given a larger MTU.)
+    pub fn next_id(&self) -> u32 {
+        self.ids.fetch_add(1, Relaxed)
     }
 
     /// A piece comes. If it has to wait, `copy` makes what is kept of it. `lost` hears of pieces that waited in vain: why,

@@ -11,9 +11,10 @@
 //! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
 //! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
 
+use super::sctp;
 use super::state::Phase;
 use super::tracker::Chosen;
-use crate::net::{FlowKey, Tick};
+use crate::net::{FlowKey, SctpEvent, TcpFlags, Tick};
 use crate::service::{RealId, Reuse, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
@@ -87,9 +88,17 @@ impl Meta {
     /// Whether both ends are done with it, so that the client may use its port for a new connection.
     pub(super) fn is_closed(self, reuse: Reuse) -> bool {
         match self.state() {
-            State::TimeWait | State::Close => reuse != Reuse::Never,
+            State::TimeWait | State::Close | State::SctpClosed => reuse != Reuse::Never,
             State::FinWait => reuse == Reuse::Finished && self.phase().is_input_only(),
             _ => false,
+        }
+    }
+
+    /// Whether a client's packet with these flags asks for a new connection: a SYN, or of SCTP an INIT.
+    pub(super) fn is_opened_by(self, flags: TcpFlags) -> bool {
+        match sctp::is_ours(self.state()) {
+            true => SctpEvent::of_flags(flags) == SctpEvent::Init,
+            false => flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST),
         }
     }
 
@@ -203,6 +212,12 @@ impl Entry {
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Ends the connection if `meta` is still all that is to be said of it. `None` if it is not; otherwise the slot is
+    /// the caller's.
+    pub(super) fn end_as_seen(&self, meta: Meta) -> Option<()> {
+        self.exchange(meta, meta.ended()).ok()
     }
 
     /// The key of the client's packets. Belongs to the `meta` read before only if [`Entry::still`] says so.

@@ -378,7 +378,7 @@ impl Table {
     /// The state changes; another worker may change it at the same time.
     fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick, reuse: Reuse) -> Touched {
         let from_client = found.direction() == Direction::Original;
-        let opens = from_client && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
+        let opens = from_client && found.meta.is_opened_by(flags);
         let mut meta = found.meta;
         loop {
             if opens && meta.is_closed(reuse) {

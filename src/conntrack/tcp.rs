@@ -3,8 +3,9 @@
 //! A column is the present state, a row what the segment says: the first of RST, SYN, FIN, ACK that is set. A
 //! segment with none of the four closes the connection.
 
+use super::sctp;
 use super::state::Phase;
-use crate::net::{Direction, TcpFlags};
+use crate::net::{Direction, SctpEvent, TcpFlags};
 use crate::service::State;
 use crate::service::State::{
     Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA, Listen as LI,
@@ -60,6 +61,11 @@ const fn row_of(flags: usize) -> usize {
 const fn moved(phase: Phase, row: usize, direction: usize) -> Phase {
     let state = phase.state() as usize;
     let reply = direction == Direction::Reply as usize;
+    if sctp::is_ours(phase.state()) {
+        let way = if reply { Direction::Reply } else { Direction::Original };
+        let is_data = row == row_of(SctpEvent::Data.as_flags().0 as usize);
+        return if is_data { sctp::next(phase, way, SctpEvent::Data) } else { Phase(phase.0 | LOOK) };
+    }
     // What has no column has no flags: UDP.
     if state >= 11 {
         return phase;
@@ -74,7 +80,8 @@ const fn moved(phase: Phase, row: usize, direction: usize) -> Phase {
 }
 
 /// What no phase has: set where a segment is worth a look although the state may stay as it is. That is a client's SYN
-/// whose answer bypasses the director: a repeated one has to leave as the first did, with its MSS lowered.
+/// whose answer bypasses the director: a repeated one has to leave as the first did, with its MSS lowered. And it is
+/// every packet of SCTP but data: [`sctp::next`] says what becomes of it.
 const LOOK: u8 = Phase::BITS + 1;
 
 /// The three tables as one: phase 6 bits, row 3 bits, direction 1 bit.
@@ -103,9 +110,13 @@ const ROW: [u16; 32] = {
     rows
 };
 
-/// The phase after a segment with these flags. A reply seen ends input-only for good.
+/// The phase after a segment with these flags, or an SCTP packet of this event in their place. A reply seen ends
+/// input-only for good.
 #[inline]
 pub(super) fn next(phase: Phase, direction: Direction, flags: TcpFlags) -> Phase {
+    if sctp::is_ours(phase.state()) {
+        return sctp::next(phase, direction, SctpEvent::of_flags(flags));
+    }
     Phase(at(phase, direction, flags).0 & Phase::BITS)
 }
 
@@ -155,6 +166,23 @@ mod tests {
         assert!(
             (0..=255).all(|flags| [Original, Reply].iter().all(|&d| next(udp, d, TcpFlags(flags)) == udp))
         );
+    }
+
+    #[test]
+    fn data_passes_open_associations_and_everything_else_is_looked_at() {
+        let sctp = State::ALL.into_iter().filter(|&state| sctp::is_ours(state));
+        for (state, input_only) in sctp.flat_map(|state| [(state, false), (state, true)]) {
+            let phase = Phase::new(state, input_only);
+            for direction in [Original, Reply] {
+                for event in SctpEvent::ALL {
+                    let passes = stays(phase, direction, event.as_flags());
+                    let same = sctp::next(phase, direction, event) == phase;
+                    assert_eq!(passes, same && event == SctpEvent::Data, "{state:?} {direction:?} {event:?}");
+                    assert_eq!(next(phase, direction, event.as_flags()), sctp::next(phase, direction, event));
+                }
+            }
+        }
+        assert!(stays(Phase::new(State::SctpEstablished, true), Original, SctpEvent::Data.as_flags()));
     }
 
     const NO: State = State::None;

@@ -1,5 +1,6 @@
 //! A worker's hand on the table: opens connections, ends them, and sweeps out the silent ones.
 
+mod evict;
 mod replies;
 mod sweep;
 mod templates;
@@ -16,6 +17,8 @@ use super::tcp;
 use crate::net::{Direction, FlowKey, Proto, TcpFlags, Tick};
 use crate::service::{RealId, Standing, State};
 use arrayvec::ArrayVec;
+pub use evict::Evicted;
+use evict::Hand;
 use replies::Replies;
 use std::sync::Arc;
 use sweep::Sweep;
@@ -42,6 +45,7 @@ pub struct Tracker {
     /// Whether connections were opened since [`Tracker::settle`] whose replies pass.
     is_fresh: bool,
     sweep: Sweep,
+    hand: Hand,
     worker: u32,
     workers: u32,
 }
@@ -102,14 +106,16 @@ impl Tracker {
     /// The hand of worker number `worker` of `workers`.
     pub fn new(table: Arc<Table>, worker: u32, workers: u32) -> Tracker {
         let workers = workers.max(1);
+        let worker = worker % workers;
         Tracker {
+            hand: Hand::new(table.capacity(), worker, workers),
             table,
             slots: ArrayVec::new(),
             spares: ArrayVec::new(),
             replies: Replies::default(),
             is_fresh: false,
             sweep: Sweep::new(),
-            worker: worker % workers,
+            worker,
             workers,
         }
     }
@@ -150,13 +156,13 @@ impl Tracker {
         }
         let slot = slot.ok_or(Refused::Full)?;
         let chosen = choose().ok_or(Refused::NoServer)?;
-        let state = match key.proto() {
-            Proto::Tcp => {
-                let phase = Phase::new(State::None, !chosen.replies_pass);
-                tcp::next(phase, Direction::Original, flags).state()
-            }
+        let before = match key.proto() {
+            Proto::Tcp => State::None,
             Proto::Udp => State::Udp,
+            Proto::Sctp => State::SctpNone,
         };
+        let phase = Phase::new(before, !chosen.replies_pass);
+        let state = tcp::next(phase, Direction::Original, flags).state();
         if let Some(template) = chosen.template {
             table.note_leader(slot, template);
         }
@@ -195,10 +201,17 @@ impl Tracker {
 
     #[inline(always)]
     fn end_at(&mut self, place: &Place) -> Option<Ended> {
-        let &Place { slot, meta, there, back } = place;
-        let last = self.table.slab.get(slot as usize)?.end(meta)?;
-        // From here on nobody finds the connection, and the slot is ours until it is given back. A reply that was put off
-        // never goes in.
+        let last = self.table.slab.get(place.slot as usize)?.end(place.meta)?;
+        let ended = self.take_out_at(place, last);
+        self.give_slot(place.slot);
+        Some(ended)
+    }
+
+    /// Takes out the references to a connection that was ended in this state: nobody finds it any more, and the slot is
+    /// ours until it is given back. A reply that was put off never goes in.
+    #[inline(always)]
+    fn take_out_at(&mut self, place: &Place, last: Meta) -> Ended {
+        let &Place { slot, there, back, .. } = place;
         self.take_out(there, Reference::new(slot, false));
         if let Some(back) = back {
             self.take_out(back, Reference::new(slot, true));
@@ -206,8 +219,7 @@ impl Tracker {
         if last.is_led() {
             self.table.leave_leader(slot);
         }
-        self.give_slot(slot);
-        Some(Ended { real: last.real(), standing: Some(last.state().standing()) })
+        Ended { real: last.real(), standing: Some(last.state().standing()) }
     }
 
     #[inline(always)]

@@ -72,9 +72,10 @@ impl Filter {
             text.map(|text| text.parse::<Whom>().map_err(|error| format!("{name}: {error}"))).transpose()
         };
         let proto = |text: &str| {
-            let named =
-                [Proto::Tcp, Proto::Udp].into_iter().find(|p| p.to_string().eq_ignore_ascii_case(text));
-            named.ok_or_else(|| format!("protocol: {text:?} is unknown (allowed: tcp, udp)"))
+            let named = [Proto::Tcp, Proto::Udp, Proto::Sctp]
+                .into_iter()
+                .find(|p| p.to_string().eq_ignore_ascii_case(text));
+            named.ok_or_else(|| format!("protocol: {text:?} is unknown (allowed: tcp, udp, sctp)"))
         };
         let of_name = |text: &str| {
             let named = State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(text));
@@ -104,7 +105,7 @@ impl Filter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Row {
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
     /// CIP:cport.
     pub client: String,

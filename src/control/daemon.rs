@@ -20,12 +20,12 @@ use super::report;
 use crate::config::{self, Config, Poll};
 use crate::conntrack::{Table, Tracker};
 use crate::dataplane::counters::Counters;
-use crate::dataplane::port::device::may_carry_partial_checksums;
+use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
 use crate::dataplane::port::steer::Steering;
 use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
-use crate::net::Prefix;
+use crate::net::{InterfaceId, Prefix};
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
@@ -84,6 +84,8 @@ struct Director {
 
 impl Director {
     fn start(config: Config, options: &Options) -> Result<Director, RunError> {
+        let desired = Desired::from(config.clone());
+        let config = without_vlans(config);
         let names: Vec<String> = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
         let kernel = Kernel::open(&names)?;
         let following = kernel.follow()?;
@@ -127,7 +129,7 @@ impl Director {
         let history = history(&config.control)?;
         let port = Box::new(move || port_totals(&ports));
         let (control, interfaces) = (config.control.clone(), config.interfaces.clone());
-        let desk = Desk::new(Desired::from(config), publisher, shared.clone(), history, file, port)?;
+        let desk = Desk::new(desired, publisher, shared.clone(), history, file, port)?;
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
@@ -147,6 +149,7 @@ impl Director {
         };
         director.meet_neighbours();
         director.warn_of_absent_vips();
+        director.warn_of_hidden_tags();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -180,6 +183,21 @@ impl Director {
                 Prefix::host(vip),
                 self.interfaces[0].name
             );
+        }
+    }
+
+    /// Says which interfaces hide the tags of their VLANs.
+    fn warn_of_hidden_tags(&self) {
+        let snapshot = self.desk.publisher.current();
+        let vlans = snapshot.hops.vlans();
+        for (place, interface) in self.interfaces.iter().enumerate() {
+            let has_vlans = vlans.are_on(InterfaceId(place as u16));
+            if has_vlans && strips_vlan_tags(&interface.name).unwrap_or(false) {
+                tracing::warn!(
+                    "{0} takes VLAN tags off before the director sees them: `ethtool -K {0} rxvlan off`",
+                    interface.name
+                );
+            }
         }
     }
 
@@ -313,4 +331,10 @@ fn history(control: &config::Control) -> Result<History, RunError> {
             Ok(History::in_memory())
         }
     }
+}
+
+/// VLANs are the kernel's, on whatever interfaces lvx works on: those written are for a replay, as routes are.
+fn without_vlans(mut config: Config) -> Config {
+    config.interfaces.retain(|interface| interface.vlan.is_none());
+    config
 }

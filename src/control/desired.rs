@@ -31,7 +31,7 @@ impl Key {
         Key { proto, endpoint }
     }
 
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub fn proto(&self) -> Proto {
         self.proto
     }
@@ -68,8 +68,9 @@ impl ServiceRef {
     /// The key that is written; `None` if it is none, and so perhaps a name.
     fn key(&self) -> Option<Key> {
         let (proto, endpoint) = self.0.split_once(' ')?;
-        let proto =
-            [Proto::Tcp, Proto::Udp].into_iter().find(|p| p.to_string().eq_ignore_ascii_case(proto))?;
+        let proto = [Proto::Tcp, Proto::Udp, Proto::Sctp]
+            .into_iter()
+            .find(|p| p.to_string().eq_ignore_ascii_case(proto))?;
         Some(Key { proto, endpoint: endpoint.parse().ok()? })
     }
 }
@@ -164,7 +165,12 @@ impl Desired {
     /// What of `new` a running director cannot take up; `None` if it can take up all.
     pub fn needs_restart(&self, new: &Desired) -> Option<&'static str> {
         let (ours, theirs) = (&*self.rest, &*new.rest);
-        if ours.interfaces.iter().map(|i| &i.name).ne(theirs.interfaces.iter().map(|i| &i.name)) {
+        // VLANs are the kernel's; those written are for a replay.
+        let names = |config: &Config| -> Vec<String> {
+            let own = config.interfaces.iter().filter(|interface| interface.vlan.is_none());
+            own.map(|interface| interface.name.clone()).collect()
+        };
+        if names(ours) != names(theirs) {
             return Some("the interfaces");
         }
         if ours.director.max_connections != theirs.director.max_connections {

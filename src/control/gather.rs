@@ -58,6 +58,8 @@ pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, p
             templates: view.templates(),
             limit: table.capacity() as u64,
             refused: dropped_by_reason.get(DropReason::TableFull.name()).copied().unwrap_or(0),
+            evicted_half_open: sum(&|counters| counters.evicted_half_open.get()),
+            evicted_closing: sum(&|counters| counters.evicted_closing.get()),
             bytes_each: table.bytes() as f64 / table.capacity() as f64,
         },
         dropped_by_reason,

@@ -314,6 +314,7 @@ impl Publisher {
     fn publish(&mut self) {
         let departed = self.departed.iter().flat_map(|(key, of)| {
             of.values().map(|&Departed { ref real, timeouts, .. }| snapshot::Departed {
+                proto: key.proto(),
                 vip: key.endpoint(),
                 real: real.clone(),
                 timeouts,

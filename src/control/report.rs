@@ -92,6 +92,10 @@ pub struct Connections {
     pub limit: u64,
     /// Connections that found the table full.
     pub refused: u64,
+    /// Half-open connections that made room in a full table.
+    pub evicted_half_open: u64,
+    /// Closing ones likewise.
+    pub evicted_closing: u64,
     /// Bytes of memory per connection when the table is full.
     pub bytes_each: f64,
 }
@@ -103,7 +107,7 @@ pub struct Connections {
 pub struct Service {
     /// The operator's name.
     pub name: String,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
     /// VIP:vport.
     pub address: String,

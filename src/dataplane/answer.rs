@@ -4,12 +4,15 @@ use super::port::Frame;
 use crate::net::Tick;
 use crate::wire::icmp::{Complaint, answer_v4, answer_v6};
 use crate::wire::parse::Packet;
-use crate::wire::{ETHERNET, IPV4, reset};
+use crate::wire::{ETHERNET, IPV4, IPV6, reset};
 use std::net::IpAddr;
 use std::ops::Range;
 
 /// The longest ICMP error (RFC 4443, 2.4 c).
 const LONGEST: usize = 1280;
+
+/// What every link carries in IPv6 (RFC 8200, 5).
+const LEAST_V6: u16 = 1280;
 
 /// Puts an ICMP error about the packet at `about` in the frame, in place of whatever is there: from `source`, which is
 /// of the packet's family, to the packet's sender. `macs` begin the new frame.
@@ -53,9 +56,19 @@ pub fn reset(frame: &mut Frame<'_>, packet: &Packet, macs: &[u8; 12]) -> bool {
     frame.replace(&out[..ETHERNET + len])
 }
 
-/// Whether routers may fragment the packet: it is of IPv4, without DF.
-pub fn may_be_fragmented(frame: &Frame<'_>) -> bool {
-    frame.data().get(ETHERNET..).is_some_and(|ip| ip.len() >= IPV4 && ip[0] >> 4 == 4 && ip[6] & 0x40 == 0)
+/// Whether the packet may go on in fragments, with `outer` bytes of headers before it: one of IPv4 without DF may, as it
+/// is or in a tunnel (RFC 2003, 3.1). One of IPv6 may in a tunnel, if it is so short that every link has to carry it
+/// (RFC 2473, 7.1).
+pub fn may_be_fragmented(frame: &Frame<'_>, outer: u16) -> bool {
+    let Some(ip) = frame.data().get(ETHERNET..).filter(|ip| ip.len() >= IPV4) else { return false };
+    match ip[0] >> 4 {
+        4 => ip[6] & 0x40 == 0,
+        6 => {
+            outer > 0
+                && IPV6 as u16 + u16::from_be_bytes([ip[4], ip[5]]).min(u16::MAX - IPV6 as u16) <= LEAST_V6
+        }
+        _ => false,
+    }
 }
 
 /// The MACs of an answer to whoever sent the frame, over the link that it came by; `None` if it was sent to more than

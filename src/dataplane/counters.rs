@@ -68,8 +68,12 @@ pub struct Counters {
     pub unanswered: Counter,
     /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
     pub related: Counter,
-    /// Connections that ended: by silence, or since their client's port opened a new one.
+    /// Connections that ended: by silence, since their client's port opened a new one, or for room in a full table.
     pub expired: Counter,
+    /// Half-open connections that were ended for new ones, since the table was full.
+    pub evicted_half_open: Counter,
+    /// Closing ones likewise.
+    pub evicted_closing: Counter,
     /// Partial checksums completed for senders that left them to their card.
     pub completed_checksums: Counter,
     /// Fragments that waited for the first of their datagram; counted again when they went on.
@@ -91,6 +95,8 @@ impl Default for Counters {
             unanswered: Counter::default(),
             related: Counter::default(),
             expired: Counter::default(),
+            evicted_half_open: Counter::default(),
+            evicted_closing: Counter::default(),
             completed_checksums: Counter::default(),
             held: Counter::default(),
             fragmented: Counter::default(),

@@ -2,7 +2,7 @@
 //! only applies it.
 
 use super::nexthop::{Hop, Missing, NextHops};
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Proto};
 use crate::service::{Live, Method, RealServer};
 use crate::wire::encap::Envelope;
 use crate::wire::rewrite::{Translation, V4End};
@@ -39,11 +39,11 @@ pub enum How {
     Dr,
     /// IPv4 in IPv4.
     Tun(Envelope),
-    /// Wherever IPv6 has a part.
+    /// Wherever IPv6 has a part, or SCTP is masqueraded.
     Six(Box<Six>),
 }
 
-/// A forwarding method with IPv6 inside or outside.
+/// A forwarding method with IPv6 inside or outside, or one of SCTP alone.
 #[derive(Debug, Clone)]
 pub enum Six {
     /// Masquerading.
@@ -52,6 +52,14 @@ pub enum Six {
         there: Translation6,
         /// RIP:rport to VIP:vport, for the server's.
         back: Translation6,
+    },
+    /// Masquerading of SCTP, in either family: its checksum covers no addresses, and is none that could be mended by a
+    /// [`Translation`].
+    Sctp {
+        /// RIP:rport, for clients' packets.
+        there: Endpoint,
+        /// VIP:vport, for the server's.
+        back: Endpoint,
     },
     /// Direct routing.
     Dr,
@@ -73,7 +81,7 @@ impl How {
             How::Nat { .. } | How::Dr => 0,
             How::Tun(_) => IPV4,
             How::Six(six) => match **six {
-                Six::Nat { .. } | Six::Dr => 0,
+                Six::Nat { .. } | Six::Sctp { .. } | Six::Dr => 0,
                 Six::InFour(_) => IPV4,
                 Six::InSix { .. } => IPV6,
             },
@@ -91,7 +99,7 @@ impl How {
             How::Six(six) => match &**six {
                 Six::InFour(envelope) => of(envelope),
                 Six::InSix { source, .. } => Some(IpAddr::from(source.to_be_bytes())),
-                Six::Nat { .. } | Six::Dr => None,
+                Six::Nat { .. } | Six::Sctp { .. } | Six::Dr => None,
             },
             How::Nat { .. } | How::Dr => None,
         }
@@ -99,10 +107,10 @@ impl How {
 }
 
 impl Decision {
-    /// What to do with packets for `vip` that go to `real`.
-    pub fn new(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
+    /// What to do with packets of `proto` for `vip` that go to `real`.
+    pub fn new(proto: Proto, vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
         let found = hops.find(real.endpoint.addr).map(|way| way.hop);
-        let (how, way) = match how(vip, real, hops) {
+        let (how, way) = match how(proto, vip, real, hops) {
             Some(how) => (how, found),
             None => (How::Dr, found.and(Err(Missing::Route))),
         };
@@ -111,10 +119,11 @@ impl Decision {
 }
 
 /// `None` if the director has no address for the outside of the tunnel.
-fn how(vip: Endpoint, real: &RealServer, hops: &NextHops) -> Option<How> {
+fn how(proto: Proto, vip: Endpoint, real: &RealServer, hops: &NextHops) -> Option<How> {
     let six = |six| How::Six(Box::new(six));
     let to = real.endpoint;
     Some(match (real.method, vip.addr, to.addr) {
+        (Method::Nat, ..) if proto == Proto::Sctp => six(Six::Sctp { there: to, back: vip }),
         (Method::Nat, IpAddr::V4(vip4), IpAddr::V4(rip4)) => {
             let vip = V4End { addr: vip4.to_bits(), port: vip.port };
             let rip = V4End { addr: rip4.to_bits(), port: to.port };

@@ -10,6 +10,8 @@ mod errors;
 mod once;
 mod persist;
 mod pieces;
+mod room;
+mod tags;
 
 use super::answer::Allowance;
 use super::counters::Counters;
@@ -64,6 +66,7 @@ impl Pipeline {
                 counters,
                 wanted: ArrayVec::new(),
                 allowance: Allowance::new(),
+                once: None,
                 own: Vec::new(),
             },
             pending: Box::new([Pending::NONE; BATCH]),
@@ -75,6 +78,9 @@ impl Pipeline {
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
+        }
+        if !self.snapshot.hops.vlans().is_empty() {
+            self.put_tags(frames);
         }
     }
 
@@ -133,6 +139,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Where the latest packet without a connection went (one-packet scheduling): its fragments follow.
+    once: Option<(RealId, Direction)>,
     /// Made for this run; what each is behind is still an address.
     own: Vec<OwnFrame>,
 }
@@ -206,7 +214,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending.iter_mut()) {
             match parse::plain(frame.data()) {
                 Some(packet) => ask(table, packet, pending),
-                None => look_closely(table, frame, pending, &self.counters),
+                None => look_closely(table, frame, pending, snapshot, &self.counters),
             }
         }
         if snapshot.any_partial {
@@ -407,12 +415,12 @@ impl Road {
         pending: &Pending,
         template: Option<Template>,
         view: View<'s>,
-        pick: impl FnOnce() -> Option<&'s RealServer>,
+        pick: impl Fn() -> Option<&'s RealServer>,
     ) -> bool {
         let Pending { packet, hash, .. } = pending;
         let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
-        let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
+        let mut choose = || {
             let real = pick()?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
@@ -426,7 +434,11 @@ impl Road {
                 }
             }
             Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
-        });
+        };
+        let mut opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        if matches!(opened, Err(Refused::Full)) && self.make_room(key, view) {
+            opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        }
         let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {
             Ok(Opened::New(found)) => {
@@ -466,9 +478,7 @@ impl Road {
                 continue;
             }
             let without_padding = &mut frame.data_mut()[..ETHERNET + packet.ip_len as usize];
-            let complete =
-                if packet.key.is_v4() { checksum::complete_partial } else { checksum::complete_partial_v6 };
-            if complete(without_padding, packet.l4 as usize, packet.key.proto()) {
+            if checksum::complete_partial_of(without_padding, packet.l4 as usize, &packet.key) {
                 self.counters.completed_checksums.add(1);
             }
         }
@@ -500,7 +510,16 @@ fn ask(table: &Table, packet: Packet, pending: &mut Pending) {
 
 /// What is not plain: it has a flow all the same, or gets its verdict at once.
 #[cold]
-fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, counters: &Counters) {
+fn look_closely(
+    table: &Table,
+    frame: &mut Frame<'_>,
+    pending: &mut Pending,
+    snapshot: &Snapshot,
+    counters: &Counters,
+) {
+    if !snapshot.hops.vlans().is_empty() {
+        tags::take_off(frame, &snapshot.hops);
+    }
     match parse::plain_v6(frame.data()).map_or_else(|| parse::careful(frame.data()), Ok) {
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.

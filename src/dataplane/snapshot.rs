@@ -6,9 +6,9 @@ use super::nexthop::{Hop, Missing, NextHops};
 use super::suspect::Suspects;
 use super::verdict::DropReason;
 use crate::conntrack::Expiry;
-use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
+use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, SctpEvent, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull};
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -103,6 +103,12 @@ impl Services {
         self.table.services().get(service).is_some_and(|service| service.policy.one_packet)
     }
 
+    /// Whether any server of the service that this key addresses may take a new connection, whatever the scheduler says.
+    pub fn is_available(&self, key: &FlowKey) -> bool {
+        let service = self.table.addressed_by(key).and_then(|at| self.table.services().get(at));
+        service.is_some_and(|service| service.reals.iter().any(RealServer::is_available))
+    }
+
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
     pub fn pick(&self, service: usize, key: &FlowKey, now: Tick) -> Option<&RealServer> {
         let reals = &self.table.services().get(service)?.reals;
@@ -113,7 +119,9 @@ impl Services {
 /// A server that no service names any more, but connections may.
 #[derive(Debug, Clone)]
 pub struct Departed {
-    /// The address of the service that it was of.
+    /// The protocol of the service that it was of.
+    pub proto: Proto,
+    /// Its address.
     pub vip: Endpoint,
     /// The server.
     pub real: RealServer,
@@ -142,6 +150,10 @@ pub struct Snapshot {
     once: HashMap<Endpoint, Option<RealId>>,
     /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
     sloppy_tcp: bool,
+    /// The same for SCTP.
+    sloppy_sctp: bool,
+    /// What becomes of a new connection when the table is full.
+    pub when_full: WhenFull,
     /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
     pub keeps_quiesced_templates: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
@@ -171,29 +183,36 @@ impl Snapshot {
         departed: &[Departed],
         hops: Arc<NextHops>,
         conduct: &Conduct,
-        partial_checksums: Vec<bool>,
+        mut partial_checksums: Vec<bool>,
     ) -> Snapshot {
         let most = before.map_or(0, |before| before.decisions.len());
         let (mut decisions, mut servers) = (Vec::with_capacity(most), Vec::with_capacity(most));
         let mut own = Vec::with_capacity(most);
-        let mut decide = |vip, real: &RealServer, timeouts, before: Option<&Snapshot>| {
+        let mut decide = |proto, vip, real: &RealServer, timeouts, before: Option<&Snapshot>| {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
             let same = before.and_then(|before| before.decision(real.id).cloned());
-            decisions[real.id.index()] = Some(same.unwrap_or_else(|| Decision::new(vip, real, &hops)));
+            decisions[real.id.index()] = Some(same.unwrap_or_else(|| Decision::new(proto, vip, real, &hops)));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         };
         let same_hops = before.filter(|before| Arc::ptr_eq(&before.hops, &hops));
         for service in services.table.services() {
             let before = same_hops.filter(|before| before.services.has_same(service));
             let timeouts = service.policy.timeouts;
-            service.reals.iter().for_each(|real| decide(service.endpoint, real, timeouts, before));
+            let decide = |real| decide(service.proto, service.endpoint, real, timeouts, before);
+            service.reals.iter().for_each(decide);
         }
-        departed.iter().for_each(|left| decide(left.vip, &left.real, left.timeouts, None));
+        departed.iter().for_each(|left| decide(left.proto, left.vip, &left.real, left.timeouts, None));
+        // What comes in on a VLAN, comes in on the interface below.
+        for vlan in partial_checksums.len()..hops.links().len() {
+            let below = hops.vlans().below(InterfaceId(vlan as u16)).map(|(below, _)| below.index());
+            partial_checksums
+                .push(below.and_then(|below| partial_checksums.get(below).copied()).unwrap_or(false));
+        }
         let once = servers_asked_once(&services);
-        let sloppy_tcp = conduct.sloppy_tcp;
+        let Conduct { sloppy_tcp, sloppy_sctp, when_full, .. } = *conduct;
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
         let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
@@ -219,6 +238,8 @@ impl Snapshot {
             expiry,
             once,
             sloppy_tcp,
+            sloppy_sctp,
+            when_full,
             keeps_quiesced_templates,
             partial_checksums,
             any_partial,
@@ -242,13 +263,16 @@ impl Snapshot {
     }
 
     /// Whether a packet of this key and these flags opens a connection to the service at this place: as with IPVS, a SYN
-    /// alone of TCP's segments, unless they are taken up in the midst of a flow; never a reset.
+    /// alone of TCP's segments and an INIT of SCTP's packets, unless flows are taken up in their midst; never a reset.
     pub fn opens(&self, service: usize, key: &FlowKey, flags: TcpFlags) -> bool {
         let sloppy = || self.services.table.services().get(service).and_then(|service| service.policy.sloppy);
         match key.proto() {
             Proto::Udp => true,
             Proto::Tcp if flags.has(TcpFlags::RST) => false,
             Proto::Tcp => flags.has(TcpFlags::SYN) || sloppy().unwrap_or(self.sloppy_tcp),
+            Proto::Sctp => {
+                SctpEvent::of_flags(flags) == SctpEvent::Init || sloppy().unwrap_or(self.sloppy_sctp)
+            }
         }
     }
 
@@ -367,7 +391,8 @@ mod tests {
             mac: Mac([2, 0, 0, 0, 0, last]),
         };
         let routes = addresses.iter().map(route).collect();
-        let link = Link { name: "eth0".into(), mac: Mac([2; 6]), mtu_bytes: 1500, addresses, up: true };
+        let link =
+            Link { name: "eth0".into(), mac: Mac([2; 6]), mtu_bytes: 1500, addresses, up: true, vlan: None };
         let neighbours = [("192.0.2.11", 4), ("2001:db8::11", 6)].map(neighbour).to_vec();
         NextHops::new(&Rib { links: vec![link], routes, neighbours }, None)
     }

@@ -112,7 +112,7 @@ reasons! {
     HostReason {
         /// ARP, LLDP, VLAN-tagged, or anything else that is not IP in a plain Ethernet frame.
         NotIp = "not_ip",
-        /// Neither TCP nor UDP nor an ICMP error (ICMP echo to the VIP, VRRP and so on), or behind IPv6 headers that are not followed.
+        /// Neither TCP, UDP, SCTP nor an ICMP error (ICMP echo to the VIP, VRRP and so on), or behind IPv6 headers that are not followed.
         OtherProtocol = "other_protocol",
         /// A fragment to no virtual service's address, and from no masqueraded server's.
         Fragment = "fragment",

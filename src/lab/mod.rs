@@ -23,7 +23,7 @@ mod state;
 mod topology;
 
 #[cfg(feature = "xdp")]
-pub use decap::attach_decap;
+pub use decap::{attach_decap, take_apart_reassembled};
 pub use director::Director;
 pub use error::Error;
 pub use family::Family;

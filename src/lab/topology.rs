@@ -402,7 +402,7 @@ fn director_config(plan: &Plan, director_keys: &str, services: &[LabService]) ->
     for service in services {
         let (name, protocol, port) = match service.proto {
             Proto::Tcp => ("http", "tcp", HTTP_PORT),
-            Proto::Udp => ("echo", "udp", ECHO_PORT),
+            Proto::Udp | Proto::Sctp => ("echo", "udp", ECHO_PORT),
         };
         let (vip, scheduler) = (Endpoint::new(plan.vip, port), service.scheduler);
         let _ = writeln!(toml, "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"");

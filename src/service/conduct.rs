@@ -11,6 +11,10 @@ pub struct Conduct {
     /// Whether any TCP segment but a reset opens a connection, not a SYN alone: flows are picked up in their midst,
     /// such as another director's.
     pub sloppy_tcp: bool,
+    /// Whether any SCTP packet opens a connection, not an INIT alone.
+    pub sloppy_sctp: bool,
+    /// What becomes of a new connection when `max_connections` exist already.
+    pub when_full: WhenFull,
     /// When a client's port may open a new connection although the last one is still remembered.
     pub reuse: Reuse,
     /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
@@ -28,6 +32,16 @@ pub enum Reuse {
     /// Also in FIN_WAIT if replies pass elsewhere, since that is the last state seen there: mode 2.
     #[default]
     Finished,
+}
+
+/// What becomes of a new connection when the table is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenFull {
+    /// A half-open connection makes room, or without one a closing one; never one that is established.
+    #[default]
+    Evict,
+    /// It is refused.
+    Refuse,
 }
 
 impl Reuse {

@@ -308,6 +308,51 @@ mod tests {
         assert!(live.is_overloaded());
     }
 
+    /// Workers open, move and end at random; whenever they pause, the flag is what the sum says, and the sum is right: set
+    /// from the upper threshold on, clear below the lower one, and in between as it was last beyond either.
+    #[test]
+    fn the_flag_and_the_counts_are_exact_whenever_workers_pause() {
+        const WORKERS: usize = 4;
+        for (upper, lower) in [(40, 20), (40, 0), (1, 0), (40, 40)] {
+            let live = with(upper, lower, 0);
+            let left = |sum: u32| if lower > 0 { sum < lower } else { sum * 4 < upper * 3 };
+            let mut own: [(Vec<Standing>, u64); WORKERS] =
+                std::array::from_fn(|i| (Vec::new(), i as u64 + 1));
+            for round in 0..200 {
+                std::thread::scope(|scope| {
+                    for (open, dice) in &mut own {
+                        scope.spawn(|| {
+                            for _ in 0..50 {
+                                *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
+                                match (*dice >> 33) % 5 {
+                                    0 | 1 => {
+                                        let standing = if *dice >> 40 & 1 == 0 { Active } else { Inactive };
+                                        live.opened(standing);
+                                        open.push(standing);
+                                    }
+                                    2 => open.last_mut().into_iter().for_each(|standing| {
+                                        let to = if *standing == Active { Inactive } else { Active };
+                                        live.moved(std::mem::replace(standing, to), to);
+                                    }),
+                                    _ => open.pop().into_iter().for_each(|standing| live.closed(standing)),
+                                }
+                            }
+                        });
+                    }
+                });
+                let all = own.iter().flat_map(|(open, _)| open);
+                let active = all.clone().filter(|&&standing| standing == Active).count() as u32;
+                let sum = all.count() as u32;
+                assert_eq!((live.active(), live.inactive()), (active, sum - active), "round {round}");
+                if sum >= upper {
+                    // The last change may have been an end, which leaves the flag as it was: set on the way up.
+                    assert!(live.is_overloaded(), "round {round}: {sum} of {upper}");
+                }
+                assert!(!(left(sum) && live.is_overloaded()), "round {round}: {sum} of {upper}");
+            }
+        }
+    }
+
     #[test]
     fn the_flag_belongs_to_the_counts_whatever_order_workers_come_in() {
         let live = with(50, 20, 0);

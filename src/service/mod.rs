@@ -10,7 +10,7 @@ mod table;
 mod timeouts;
 mod watch;
 
-pub use conduct::{Conduct, Reuse};
+pub use conduct::{Conduct, Reuse, WhenFull};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use persistence::Persistence;
 pub use state::State;
@@ -243,7 +243,7 @@ pub struct Policy {
 pub struct VirtualService {
     /// The operator's name for it.
     pub name: Arc<str>,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub proto: Proto,
     /// VIP:vport.
     pub endpoint: Endpoint,

@@ -1,7 +1,7 @@
 //! The internet checksum: whole (RFC 1071) and by difference (RFC 1624).
 
 use super::{ETHERNET, IPV4, be16, be32, be128, put16};
-use crate::net::Proto;
+use crate::net::{FlowKey, Proto};
 
 /// The ones' complement sum of big-endian 16-bit words, not folded; an odd last byte counts as a high byte.
 #[inline]
@@ -107,6 +107,7 @@ pub const fn offset(proto: Proto) -> usize {
     match proto {
         Proto::Tcp => 16,
         Proto::Udp => 6,
+        Proto::Sctp => 8,
     }
 }
 
@@ -128,6 +129,15 @@ pub fn complete_partial_v6(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
     let len = frame.len().saturating_sub(l4);
     let pseudo = pseudo_v6(be128(frame, ETHERNET + 8), be128(frame, ETHERNET + 24), proto as u8, len as u32);
     complete(frame, l4, proto, pseudo)
+}
+
+/// The same for a packet of this key, whatever it is of; of SCTP, [`super::sctp::complete_partial`].
+pub fn complete_partial_of(frame: &mut [u8], l4: usize, key: &FlowKey) -> bool {
+    match key.proto() {
+        Proto::Sctp => super::sctp::complete_partial(frame, l4),
+        proto if key.is_v4() => complete_partial(frame, l4, proto),
+        proto => complete_partial_v6(frame, l4, proto),
+    }
 }
 
 fn complete(frame: &mut [u8], l4: usize, proto: Proto, pseudo: u32) -> bool {

@@ -8,10 +8,13 @@
 
 use super::ipv6;
 use super::parse::{NoFlow, Packet};
-use super::{ETHERNET, IPV4, IPV6, be16, be32, be128};
+use super::{ETHERNET, IPV4, IPV6, be16, be32, be128, sctp};
 use crate::net::{FlowKey, Proto, TcpFlags};
 
-/// A piece of a TCP or UDP datagram.
+/// The header of an SCTP chunk, which tells what the packet does.
+const CHUNK: usize = 4;
+
+/// A piece of a TCP, UDP or SCTP datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// Of which datagram: its identification stands where a packet's key has the ports. In IPv6 the protocol is no part
@@ -133,6 +136,12 @@ pub fn first(frame: &[u8], piece: &Piece) -> Result<Packet, NoFlow> {
             if be16(udp, 4) < 8 {
                 return Err(NoFlow::BadLength);
             }
+        }
+        Proto::Sctp => {
+            if segment.len() < sctp::HEADER + CHUNK {
+                return Err(NoFlow::TinyFragment);
+            }
+            flags = sctp::event(segment).as_flags();
         }
     }
     Ok(Packet { flags, ..piece.as_packet(piece.proto, be32(segment, 0)) })

@@ -18,6 +18,9 @@ mod kind {
 /// Bytes of a fragment header.
 pub const FRAGMENT: usize = 8;
 
+/// The protocol number of a fragment header.
+pub const FRAGMENT_NUMBER: u8 = kind::FRAGMENT;
+
 /// The protocol number of destination options, which may also stand behind a fragment header.
 pub const DESTINATION: u8 = kind::DESTINATION;
 

@@ -15,6 +15,9 @@ pub mod parse;
 pub mod reset;
 pub mod rewrite;
 pub mod rewrite6;
+pub mod sctp;
+pub mod split;
+pub mod vlan;
 
 /// Bytes of an untagged Ethernet II header: destination, source, type.
 pub const ETHERNET: usize = 14;

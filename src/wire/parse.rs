@@ -7,13 +7,13 @@
 
 use super::ipv6::{self, Stuck};
 use super::options::{self, BadOptions};
-use super::{ETHERNET, IPV4, IPV6, be16, be128, checksum};
+use super::{ETHERNET, IPV4, IPV6, be16, be128, checksum, sctp};
 use crate::net::{FlowKey, Proto, TcpFlags};
 use etherparse::{
     EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice,
 };
 
-/// A packet with ports: an unfragmented (or whole) TCP segment or UDP datagram.
+/// A packet with ports: an unfragmented (or whole) TCP segment, UDP datagram or SCTP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Who sent it to whom.
@@ -24,7 +24,7 @@ pub struct Packet {
     pub ip_len: u16,
     /// Hops left (TTL, hop limit).
     pub ttl: u8,
-    /// For UDP, none.
+    /// For UDP, none; for SCTP, what [`crate::net::SctpEvent::as_flags`] puts there.
     pub flags: TcpFlags,
 }
 
@@ -33,7 +33,7 @@ pub struct Packet {
 pub enum NoFlow {
     /// Not IP in an untagged Ethernet II frame.
     NotIp,
-    /// Neither TCP nor UDP, or behind IPv6 headers that the director does not follow.
+    /// Neither TCP, UDP nor SCTP, or behind IPv6 headers that the director does not follow.
     OtherProtocol,
     /// A piece of a datagram.
     Fragment,
@@ -67,7 +67,7 @@ impl From<BadOptions> for NoFlow {
 /// The flow of `frame`, which starts with its Ethernet header.
 ///
 /// # Errors
-/// [`NoFlow`] for everything that is not a sound TCP or UDP packet.
+/// [`NoFlow`] for everything that is not a sound TCP, UDP or SCTP packet.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Packet, NoFlow> {
     plain(frame).or_else(|| plain_v6(frame)).map_or_else(|| careful(frame), Ok)
@@ -166,6 +166,7 @@ fn careful_v4(datagram: &[u8]) -> Result<Packet, NoFlow> {
     let proto = match ip.protocol() {
         IpNumber::TCP => Proto::Tcp,
         IpNumber::UDP => Proto::Udp,
+        IpNumber::SCTP => Proto::Sctp,
         _ => return Err(NoFlow::OtherProtocol),
     };
     if ip.is_fragmenting_payload() {
@@ -194,6 +195,7 @@ fn careful_v6(datagram: &[u8]) -> Result<Packet, NoFlow> {
         17 => Proto::Udp,
         // What is behind these, the first piece knows.
         ipv6::DESTINATION if upper.fragment.is_some() => return Err(NoFlow::Fragment),
+        132 => Proto::Sctp,
         _ => return Err(NoFlow::OtherProtocol),
     };
     if upper.fragment.is_some() {
@@ -210,6 +212,7 @@ fn ports_of(proto: Proto, segment: &[u8]) -> Result<(u16, u16, TcpFlags), NoFlow
     match proto {
         Proto::Tcp => ports_of_tcp(segment),
         Proto::Udp => ports_of_udp(segment),
+        Proto::Sctp => ports_of_sctp(segment),
     }
 }
 
@@ -228,6 +231,13 @@ fn ports_of_udp(segment: &[u8]) -> Result<(u16, u16, TcpFlags), NoFlow> {
         return Err(NoFlow::BadLength);
     }
     Ok((be16(segment, 0), be16(segment, 2), TcpFlags::default()))
+}
+
+fn ports_of_sctp(packet: &[u8]) -> Result<(u16, u16, TcpFlags), NoFlow> {
+    if packet.len() < sctp::HEADER {
+        return Err(NoFlow::Truncated);
+    }
+    Ok((be16(packet, 0), be16(packet, 2), sctp::event(packet).as_flags()))
 }
 
 fn bad_ip_header(datagram: &[u8]) -> NoFlow {

@@ -4,7 +4,7 @@
 //! change is left as it is rather than read past its end.
 
 use super::checksum::Change;
-use super::{ETHERNET, IPV4};
+use super::{ETHERNET, IPV4, be16, be32};
 use crate::net::Proto;
 
 /// Ethernet and IPv4 header, its options not included: every place in it is known to be there.
@@ -132,8 +132,20 @@ pub(super) fn replace_port(
             };
             udp[6..].copy_from_slice(&checksum);
         }
+        // Its checksum cannot be mended so: see [`super::sctp`].
+        Proto::Sctp => return false,
     }
     true
+}
+
+/// Replaces the address at one end of an IPv4 header, of which `header` holds at least the part without options, and
+/// mends its checksum.
+pub(super) fn replace_address(header: &mut [u8], end: End, new: u32) {
+    let at = if end == End::Src { 12 } else { 16 };
+    let change = Change::NONE.long(be32(header, at), new);
+    let checksum = change.applied_to(be16(header, 10).to_be_bytes());
+    header[at..at + 4].copy_from_slice(&new.to_be_bytes());
+    header[10..12].copy_from_slice(&checksum);
 }
 
 /// Takes a hop off and mends the IP checksum for all that has changed.
@@ -155,7 +167,7 @@ mod tests {
         let ip = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(src.to_be_bytes(), dst.to_be_bytes(), ttl);
         match proto {
             Proto::Tcp => ip.tcp(sport, dport, 9, 512).ack(3).write(&mut frame, payload).unwrap(),
-            Proto::Udp => ip.udp(sport, dport).write(&mut frame, payload).unwrap(),
+            _ => ip.udp(sport, dport).write(&mut frame, payload).unwrap(),
         }
         frame
     }

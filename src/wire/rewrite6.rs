@@ -127,7 +127,7 @@ mod tests {
         let mut frame = Vec::new();
         match proto {
             Proto::Tcp => ip.tcp(src.port, dst.port, 9, 512).ack(3).write(&mut frame, payload).unwrap(),
-            Proto::Udp => ip.udp(src.port, dst.port).write(&mut frame, payload).unwrap(),
+            _ => ip.udp(src.port, dst.port).write(&mut frame, payload).unwrap(),
         }
         frame
     }

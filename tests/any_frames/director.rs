@@ -231,9 +231,7 @@ pub fn as_the_host_gets_it(packet: &[u8], ingress: u16) -> Vec<u8> {
     let mut frame = packet.to_vec();
     if let (true, Ok(found)) = (PARTIAL[usize::from(ingress)], parse::careful(packet)) {
         let whole = &mut frame[..ETHERNET + found.ip_len as usize];
-        let complete =
-            if found.key.is_v4() { checksum::complete_partial } else { checksum::complete_partial_v6 };
-        complete(whole, found.l4 as usize, found.key.proto());
+        checksum::complete_partial_of(whole, found.l4 as usize, &found.key);
     }
     frame
 }

@@ -8,7 +8,9 @@ mod soundness;
 mod tape;
 
 use director::{Director, Received, as_the_host_gets_it};
-use etherparse::{IpFragOffset, IpHeaders, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep};
+use etherparse::{
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep,
+};
 use lvx::dataplane::port::BATCH;
 use lvx::dataplane::verdict::Verdict;
 use lvx::net::Tick;
@@ -85,7 +87,24 @@ fn sound() -> impl Strategy<Value = Vec<u8>> {
             [&frame[..14], &header.to_bytes()[..], rest].concat()
         },
     );
-    prop_oneof![3 => tcp, 1 => udp, 2 => piece]
+    let sctp = (any::<bool>(), 0..6u8, 0..2u8, 0..16u8, 0..80usize, any::<bool>());
+    let sctp = sctp.prop_map(|(is_six, host, way, chunk, len, is_partial)| {
+        let client = ([203, 0, 113, host], 40000 + u16::from(host));
+        let (src, dst) = match way {
+            0 => (client, (VIP, 3868)),
+            _ => (([10, 0, 0, 11], 3900), client),
+        };
+        let ports = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
+        let mut sctp = [&ports[..], &[0, 0, 0, 9, 0, 0, 0, 0, chunk, 0, 0, 4], &vec![0x77; len]].concat();
+        if !is_partial {
+            let crc = crc32c::crc32c(&sctp);
+            sctp[8..12].copy_from_slice(&crc.to_le_bytes());
+        }
+        let mut frame = Vec::new();
+        builder(is_six, src.0, dst.0, 9).write(&mut frame, IpNumber::SCTP, &sctp).unwrap();
+        frame
+    });
+    prop_oneof![3 => tcp, 1 => udp, 2 => piece, 1 => sctp]
 }
 
 /// Any bytes; a sound packet; one with a few bytes changed, so that the checksum is wrong or, set right again,

@@ -43,6 +43,7 @@ fn lies_inside(frame: &[u8], packet: &Packet) -> Result<(), String> {
     let header = match packet.key.proto() {
         lvx::net::Proto::Tcp => 20,
         lvx::net::Proto::Udp => 8,
+        lvx::net::Proto::Sctp => 12,
     };
     let lies = end <= frame.len() && usize::from(packet.l4) + header <= end;
     if lies { Ok(()) } else { Err(format!("{packet:?} of {} bytes", frame.len())) }
@@ -51,15 +52,25 @@ fn lies_inside(frame: &[u8], packet: &Packet) -> Result<(), String> {
 /// What etherparse, reading the whole frame by itself, says of it.
 fn flow(frame: &[u8]) -> Option<Flow> {
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
-    let (src, dst): (std::net::IpAddr, std::net::IpAddr) = match &sliced.net? {
+    let net = sliced.net?;
+    let (src, dst): (std::net::IpAddr, std::net::IpAddr) = match &net {
         NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
         NetSlice::Ipv6(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
         _ => return None,
     };
-    let (sport, dport, slice) = match &sliced.transport? {
-        TransportSlice::Tcp(tcp) => (tcp.source_port(), tcp.destination_port(), tcp.slice()),
-        TransportSlice::Udp(udp) => (udp.source_port(), udp.destination_port(), udp.slice()),
-        _ => return None,
+    let (sport, dport, slice) = match &sliced.transport {
+        Some(TransportSlice::Tcp(tcp)) => (tcp.source_port(), tcp.destination_port(), tcp.slice()),
+        Some(TransportSlice::Udp(udp)) => (udp.source_port(), udp.destination_port(), udp.slice()),
+        Some(_) => return None,
+        // Of SCTP etherparse knows the number.
+        None => {
+            let payload = net.ip_payload_ref().filter(|payload| payload.ip_number == IpNumber::SCTP)?;
+            let [s0, s1, d0, d1, rest @ ..] = payload.payload else { return None };
+            let is_whole = !payload.fragmented && rest.len() >= 8;
+            let ports =
+                is_whole.then_some((u16::from_be_bytes([*s0, *s1]), u16::from_be_bytes([*d0, *d1])))?;
+            (ports.0, ports.1, payload.payload)
+        }
     };
     let end = |addr, port| std::net::SocketAddr::new(addr, port).to_string();
     let l4 = slice.as_ptr() as usize - frame.as_ptr() as usize;

@@ -54,7 +54,9 @@ fn bad_header(packet: &[u8]) -> Option<String> {
         if ip.header_checksum != ip.calc_header_checksum() {
             return Some("its IP checksum is wrong".to_owned());
         }
-        (ip.time_to_live, ip.total_len.into(), ip.protocol, payload)
+        // What is in a fragment of a tunnel's packet is not whole.
+        let inside = if ip.is_fragmenting_payload() { IpNumber::UDP } else { ip.protocol };
+        (ip.time_to_live, ip.total_len.into(), inside, payload)
     } else {
         let (ip, payload) = match Ipv6Header::from_slice(packet) {
             Ok(parsed) => parsed,

@@ -17,5 +17,6 @@ mod methods;
 mod modes;
 mod network;
 mod reload;
+mod sctp;
 mod start;
 mod untouched;

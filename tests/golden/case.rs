@@ -39,6 +39,8 @@ pub struct Case {
     dropped: BTreeMap<&'static str, u64>,
     answered: BTreeMap<&'static str, u64>,
     related: u64,
+    /// Half-open and closing ones.
+    evicted: (u64, u64),
     /// Whether the services are of IPv6.
     six: bool,
     /// Whether transport checksums are wrong on purpose.
@@ -90,6 +92,7 @@ impl Case {
             dropped: BTreeMap::new(),
             answered: BTreeMap::new(),
             related: 0,
+            evicted: (0, 0),
             six: false,
             has_wrong_checksums: false,
             held: 0,
@@ -345,6 +348,11 @@ impl Case {
         self.traffic(vip, server).standing = Some((active, inactive));
     }
 
+    /// So many half-open and closing connections make room for others.
+    pub fn evicts(&mut self, half_open: u64, closing: u64) {
+        self.evicted = (half_open, closing);
+    }
+
     fn service_at(&mut self, vip: (Ip, u16)) -> &mut Service {
         self.services.iter_mut().find(|service| service.vip == vip).expect("a service at this VIP")
     }
@@ -420,6 +428,10 @@ impl Case {
         }
         if self.related > 0 {
             counters["related"] = self.related.into();
+        }
+        if self.evicted != (0, 0) {
+            let (half_open, closing) = self.evicted;
+            counters["connections"] = json!({ "evicted_half_open": half_open, "evicted_closing": closing });
         }
         counters
     }

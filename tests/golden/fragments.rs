@@ -22,6 +22,9 @@ pub fn cases() -> Vec<Case> {
         too_many_fragments(),
         fragment_timeout(),
         fragments_share_the_fate_of_the_first(),
+        too_big_without_df(),
+        fragments_too_big(),
+        fragments_one_packet(),
     ]
 }
 
@@ -328,5 +331,83 @@ fn fragments_share_the_fate_of_the_first() -> Case {
     case.answers_instead(10, come[0].clone(), "no_real_server", told);
     case.waited_in_vain("dropped", "no_real_server", 1);
     case.drops(20, come[1].clone(), "no_real_server");
+    case
+}
+
+/// The identifications that the director gives to outer packets that it fragments, in a replay.
+const FIRST_ID: u16 = 0x72c3;
+
+/// A frame's packet, with the identification that the director has given it.
+fn identified(frame: &[u8], id: u16) -> Vec<u8> {
+    super::packet::with_header(frame, |ip| ip.identification = id)
+}
+
+fn too_big_without_df() -> Case {
+    let mut case = Case::new(
+        "too_big_without_df",
+        "A packet without DF beyond the MTU of the way out goes on in fragments: by NAT and DR as a router makes them, by \
+         TUN as fragments of the outer packet, which has an identification of its own.",
+    )
+    .web("rr", &[nat(11, 8080), dr(12, 80), tun(21, 80)]);
+    let servers = [nat(11, 8080), dr(12, 80), tun(21, 80)];
+    for (n, payload) in [(1, 1461), (2, 4000), (3, 1441)] {
+        let server = usize::from(n) - 1;
+        let at = 100 * u64::from(n);
+        case.opens(at, &Packet::tcp("S", client(n), HTTP), server);
+        let data =
+            Packet { dont_fragment: false, ..Packet::tcp("A", client(n), HTTP).with(vec![n; payload]) };
+        let sent = servers[server].receives(&data);
+        let sent = if n == 3 { identified(&sent, FIRST_ID) } else { sent };
+        case.carries_in(HTTP, server, &[data.frame()]);
+        let time = case.comes(at + 50, ETH0, data.frame());
+        case.goes_in_pieces(time, ETH1, pieces(&sent, FULL));
+    }
+    let answer = nat(11, 8080).answers(Packet::tcp("A", HTTP, client(1))).with(vec![7; 2000]);
+    let answer = Packet { dont_fragment: false, ..answer };
+    case.carries_out(HTTP, 0, &[answer.frame()]);
+    let time = case.comes(500, ETH1, answer.frame());
+    case.goes_in_pieces(time, ETH0, pieces(&client_receives(&answer, HTTP), FULL));
+    case
+}
+
+fn fragments_too_big() -> Case {
+    let mut case = Case::new(
+        "fragments_too_big",
+        "Fragments that do not fit a tunnel are each carried by an outer packet in fragments, also those that waited; each \
+         outer packet has an identification of its own. Options that RFC 791 does not copy stand in the first alone.",
+    )
+    .dns("rr", &[tun(21, 53)]);
+    let packet = datagram(1, DNS);
+    let (come, go) = (pieces(&packet.frame(), FULL), received(&tun(21, 53), &packet));
+    case.opened(DNS, 0);
+    case.carries_in(DNS, 0, &come);
+    case.waits(0, ETH0, come[1].clone());
+    let time = case.comes(10, ETH0, come[0].clone());
+    case.goes_in_pieces(time, ETH1, pieces(&identified(&go[0], FIRST_ID), FULL));
+    case.goes_in_pieces(time, ETH1, pieces(&identified(&go[1], FIRST_ID + 1), FULL));
+    let time = case.comes(20, ETH0, come[2].clone());
+    case.goes(time, ETH1, go[2].clone());
+    case
+}
+
+fn fragments_one_packet() -> Case {
+    let mut case = dns(
+        "fragments_one_packet",
+        "With one-packet scheduling there is no connection to follow: fragments follow their first all the same, both ways.",
+    )
+    .more("one_packet = true\n");
+    let server = nat(11, 5353);
+    for n in 1..=2 {
+        pass_in(&mut case, 100 * u64::from(n), &datagram(n, DNS), (0, &server), &[1, 0, 2]);
+    }
+    let answer = Packet { dst: client(1), src: DNS, ..datagram(2, DNS) };
+    let from_server = Packet { dont_fragment: false, ..server.answers(answer) };
+    let come = pieces(&from_server.frame(), FULL);
+    let go = pieces(&client_receives(&from_server, DNS), FULL);
+    case.carries_out(DNS, 0, &come);
+    for (n, (come, go)) in come.into_iter().zip(go).enumerate() {
+        let time = case.comes(400 + 10 * n as u64, ETH1, come);
+        case.goes(time, ETH0, go);
+    }
     case
 }

@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         tun(),
         mixed(),
         ip_options(),
+        ecn(),
         largest(),
         partial_checksums(),
     ]
@@ -168,6 +169,24 @@ fn mixed() -> Case {
     }
     for server in 0..3 {
         case.ends_with(HTTP, server, 2, 0);
+    }
+    case
+}
+
+fn ecn() -> Case {
+    let mut case = Case::new(
+        "ecn",
+        "The four ECN codepoints and the DS field are the packet's by every method, and a tunnel's outer header has them, \
+         too (RFC 6040, normal mode).",
+    )
+    .web("rr", &[nat(11, 8080), network::dr(12, 80), network::tun(21, 80)]);
+    for n in 1..=3 {
+        let server = usize::from(n) - 1;
+        case.opens(100 * u64::from(n), &Packet::tcp("S", client(n), HTTP), server);
+        for ecn in 0..4 {
+            let data = Packet { tos: 0x0a << 2 | ecn, ..Packet::tcp("PA", client(n), HTTP).with("data") };
+            case.reaches(100 * u64::from(n) + 1 + u64::from(ecn), &data, server);
+        }
     }
     case
 }

@@ -312,7 +312,7 @@ fn headers_not_followed() -> Case {
     .frame();
     routed[57] = 1;
     case.left(0, routed, "other_protocol");
-    for (at, next) in [(1, 51), (2, 50), (3, 59), (4, 132), (5, 41), (6, 4)] {
+    for (at, next) in [(1, 51), (2, 50), (3, 59), (4, 47), (5, 41), (6, 4)] {
         let mut frame = request("S", 1).frame();
         frame[20] = next;
         case.left(at, frame, "other_protocol");

@@ -4,14 +4,15 @@
 use super::six;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Extensions,
-    SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
+    EtherType, Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options,
+    Ipv6Extensions, SingleVlanHeader, SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
+    VlanId, VlanPcp,
 };
 
 pub type Mac = [u8; 6];
 pub type Ip = [u8; 4];
 
-/// A TCP segment or UDP datagram in an Ethernet frame.
+/// A TCP segment, UDP datagram or SCTP packet in an Ethernet frame.
 #[derive(Debug, Clone)]
 pub struct Packet {
     pub from_mac: Mac,
@@ -42,6 +43,8 @@ pub enum Segment {
     Udp,
     /// Without a checksum.
     BareUdp,
+    /// A chunk of this type; its value is the payload.
+    Sctp(u8),
 }
 
 impl Packet {
@@ -68,6 +71,20 @@ impl Packet {
     /// A UDP datagram.
     pub fn udp(src: (Ip, u16), dst: (Ip, u16), payload: &[u8]) -> Packet {
         Packet { segment: Segment::Udp, payload: payload.to_vec(), ..Packet::tcp("", src, dst) }
+    }
+
+    /// An SCTP packet with one chunk of this type, and what such a chunk holds at least.
+    pub fn sctp(chunk: u8, src: (Ip, u16), dst: (Ip, u16)) -> Packet {
+        let init = [0, 0, 0, 9, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 7];
+        let value = match chunk {
+            DATA => [&[0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0][..], b"hello"].concat(),
+            INIT => init.to_vec(),
+            INIT_ACK => [&init[..], &[0, 7, 0, 8], b"biscuit!"].concat()[..24].to_vec(),
+            COOKIE_ECHO => b"bisc".to_vec(),
+            SHUTDOWN => vec![0, 0, 0, 7],
+            _ => Vec::new(),
+        };
+        Packet { segment: Segment::Sctp(chunk), payload: value, ..Packet::tcp("", src, dst) }
     }
 
     pub fn with(&self, payload: impl Into<Vec<u8>>) -> Packet {
@@ -98,6 +115,7 @@ impl Packet {
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend(self.transport(&header));
         bytes.extend(&self.payload);
+        bytes.extend(vec![0; self.padding()]);
         bytes
     }
 
@@ -112,9 +130,15 @@ impl Packet {
         let (proto, offset) = match self.segment {
             Segment::Tcp(_) => (IpNumber::TCP, 16),
             Segment::Udp | Segment::BareUdp => (IpNumber::UDP, 6),
+            Segment::Sctp(_) => (IpNumber::SCTP, 8),
         };
         let mut frame = self.frame();
         let l4 = if self.six { 54 + self.extensions.header_len() } else { 34 + self.options.len() };
+        // The card of a sender of SCTP finds zeros.
+        if proto == IpNumber::SCTP {
+            frame[l4 + 8..l4 + 12].fill(0);
+            return frame;
+        }
         let len = (frame.len() - l4) as u16;
         if self.six {
             frame[l4 + offset..l4 + offset + 2].copy_from_slice(&six::pseudo_sum(self, proto, len));
@@ -144,11 +168,17 @@ impl Packet {
         ethernet(self.to_mac, self.from_mac, 0x0800, &[&outer.to_bytes()[..], &inner].concat())
     }
 
+    /// Bytes behind a chunk of SCTP, up to a multiple of 4.
+    pub fn padding(&self) -> usize {
+        if matches!(self.segment, Segment::Sctp(_)) { self.payload.len().wrapping_neg() % 4 } else { 0 }
+    }
+
     fn ip_header(&self) -> Ipv4Header {
         let (len, proto) = match self.segment {
             Segment::Tcp(_) if self.mss.is_some() => (24, IpNumber::TCP),
             Segment::Tcp(_) => (20, IpNumber::TCP),
             Segment::Udp | Segment::BareUdp => (8, IpNumber::UDP),
+            Segment::Sctp(_) => (16 + self.padding(), IpNumber::SCTP),
         };
         let len = (len + self.payload.len()) as u16;
         let mut ip = Ipv4Header::new(len, self.ttl, proto, self.src.0, self.dst.0).unwrap();
@@ -159,6 +189,16 @@ impl Packet {
         ip.set_payload_len(len.into()).unwrap();
         ip.header_checksum = ip.calc_header_checksum();
         ip
+    }
+
+    /// The SCTP header, and that of its chunk.
+    pub fn sctp_header(&self, chunk: u8) -> Vec<u8> {
+        let mut header = [self.src.1.to_be_bytes(), self.dst.1.to_be_bytes()].concat();
+        header.extend([0, 0, 0, 9, 0, 0, 0, 0, chunk, 0]);
+        header.extend((4 + self.payload.len() as u16).to_be_bytes());
+        let whole = [&header[..], &self.payload, &vec![0; self.padding()]].concat();
+        header[8..12].copy_from_slice(&crc32c(&whole).to_le_bytes());
+        header
     }
 
     /// The TCP header, but for its checksum.
@@ -183,12 +223,29 @@ impl Packet {
                 .unwrap()
                 .to_bytes()
                 .to_vec(),
+            Segment::Sctp(chunk) => self.sctp_header(chunk),
             Segment::BareUdp => {
                 let len = self.payload.len();
                 UdpHeader::without_ipv4_checksum(self.src.1, self.dst.1, len).unwrap().to_bytes().to_vec()
             }
         }
     }
+}
+
+pub const DATA: u8 = 0;
+pub const INIT: u8 = 1;
+pub const INIT_ACK: u8 = 2;
+pub const ABORT: u8 = 6;
+pub const SHUTDOWN: u8 = 7;
+pub const SHUTDOWN_ACK: u8 = 8;
+pub const COOKIE_ECHO: u8 = 10;
+pub const COOKIE_ACK: u8 = 11;
+pub const SHUTDOWN_COMPLETE: u8 = 14;
+
+/// The checksum of SCTP, a bit at a time (RFC 9260, appendix A), since etherparse has none.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let shifted = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), shifted))
 }
 
 pub fn set_tos(ip: &mut Ipv4Header, tos: u8) {
@@ -265,9 +322,27 @@ pub fn wrapped(frame: &[u8], macs: (Mac, Mac), ends: (Ip, Ip), (client, port): (
     ethernet(macs.1, macs.0, 0x0800, &[&outer.to_bytes()[..], &inner.to_bytes(), rest].concat())
 }
 
+/// The frame behind these tags, each of a protocol, a priority and a VLAN; the outer one first.
+pub fn tagged(frame: &[u8], tags: &[(u16, u8, u16)]) -> Vec<u8> {
+    let mut tagged = frame[..12].to_vec();
+    for &(protocol, priority, vlan) in tags {
+        let tag = SingleVlanHeader {
+            pcp: VlanPcp::try_new(priority).unwrap(),
+            drop_eligible_indicator: false,
+            vlan_id: VlanId::try_new(vlan).unwrap(),
+            ether_type: EtherType(0),
+        };
+        tagged.extend(protocol.to_be_bytes());
+        tagged.extend(&tag.to_bytes()[..2]);
+    }
+    [&tagged[..], &frame[12..]].concat()
+}
+
 /// What is wrong with the checksums of a frame, those inside a tunnel included.
 pub fn bad_checksum(frame: &[u8]) -> Option<String> {
-    bad_ip_checksum(&frame[14..])
+    let is_tag = |at: usize| matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8]);
+    let tags = (0..2).take_while(|n| is_tag(12 + 4 * n)).count();
+    bad_ip_checksum(&frame[14 + 4 * tags..])
 }
 
 fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
@@ -285,6 +360,9 @@ fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
     if ip.protocol == IpNumber::IPV4 || ip.protocol == IpNumber::IPV6 {
         return bad_ip_checksum(payload);
     }
+    if ip.protocol == IpNumber::SCTP {
+        return bad_sctp_checksum(&payload[..usize::from(ip.payload_len().unwrap())]);
+    }
     let (found, right) = match SlicedPacket::from_ip(bytes).unwrap().transport? {
         TransportSlice::Tcp(tcp) => {
             (tcp.checksum(), tcp.to_header().calc_checksum_ipv4(&ip, tcp.payload()).unwrap())
@@ -299,4 +377,13 @@ fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     (found != right).then(|| format!("the transport checksum is {found:04x}, not {right:04x}"))
+}
+
+/// What is wrong with the checksum of an SCTP packet.
+pub fn bad_sctp_checksum(packet: &[u8]) -> Option<String> {
+    let mut packet = packet.to_vec();
+    let found = u32::from_le_bytes(packet[8..12].try_into().unwrap());
+    packet[8..12].fill(0);
+    let right = crc32c(&packet);
+    (found != right).then(|| format!("the SCTP checksum is {found:08x}, not {right:08x}"))
 }

@@ -1,6 +1,6 @@
 //! The golden network in IPv6: every address has its counterpart there, and a packet is described by the same names.
 
-use super::packet::{Ip, Mac, Packet, Segment, ethernet};
+use super::packet::{Ip, Mac, Packet, Segment, bad_sctp_checksum, ethernet};
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
     Icmpv6Header, Icmpv6Type, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, SlicedPacket, TcpHeader,
@@ -93,6 +93,7 @@ pub fn ip(packet: &Packet) -> Vec<u8> {
     extensions.write(&mut bytes, first).unwrap();
     bytes.extend(transport);
     bytes.extend(&packet.payload);
+    bytes.extend(vec![0; packet.padding()]);
     let header = header(packet, bytes.len(), first);
     [&header.to_bytes()[..], &bytes].concat()
 }
@@ -122,6 +123,7 @@ fn transport(packet: &Packet) -> (IpNumber, Vec<u8>) {
             let udp = UdpHeader::with_ipv6_checksum(sport, dport, &ip, payload).unwrap();
             (IpNumber::UDP, udp.to_bytes().to_vec())
         }
+        Segment::Sctp(chunk) => (IpNumber::SCTP, packet.sctp_header(chunk)),
         Segment::BareUdp => {
             let udp = UdpHeader {
                 source_port: sport,
@@ -205,6 +207,9 @@ pub fn bad_checksum(bytes: &[u8]) -> Result<Option<String>, &[u8]> {
     assert_eq!(usize::from(ip.payload_length), payload.len());
     if ip.next_header == IpNumber::IPV6 || ip.next_header == IpNumber::IPV4 {
         return Err(payload);
+    }
+    if ip.next_header == IpNumber::SCTP {
+        return Ok(bad_sctp_checksum(payload));
     }
     let (found, right) = match SlicedPacket::from_ip(bytes).unwrap().transport {
         Some(TransportSlice::Tcp(tcp)) => {

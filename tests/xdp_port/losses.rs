@@ -3,7 +3,11 @@
 use super::*;
 
 /// Has a road deal with one datagram, and gives what the port counted as `tx_ring_full` and `host_unreachable`.
-fn losses(mut road: impl FnMut(&mut [Frame<'_>]) + Send) -> (u64, u64) {
+fn losses(mut deal: impl FnMut(&mut [Frame<'_>]) + Send) -> (u64, u64) {
+    let mut road = |frames: &mut [Frame<'_>]| {
+        deal(frames);
+        Vec::new()
+    };
     let lab = Lab::new(1);
     lab.on("d", || {
         let steering = steered("d0", 1, AttachMode::Auto, &udp(&[SERVICE]));

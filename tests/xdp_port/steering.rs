@@ -6,7 +6,8 @@ use etherparse::{
     EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpFragOffset, IpNumber,
     Ipv4Header, Ipv6FragmentHeader, Ipv6Header, SingleVlanHeader, UdpHeader, VlanId, VlanPcp,
 };
-use std::net::{Ipv4Addr, Ipv6Addr};
+use lvx::net::Endpoint;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -210,6 +211,43 @@ fn pieces(v4_ends: (Ipv4Addr, Ipv4Addr), v6_ends: (Ipv6Addr, Ipv6Addr)) -> Vec<V
         pieces.push(v6(v6_ends.0, v6_ends.1, FRAGMENT, &payload));
     }
     pieces
+}
+
+/// An SCTP packet (whose ports stand where UDP's do), with its IP header.
+fn sctp(src: (IpAddr, u16), dst: (IpAddr, u16)) -> Vec<u8> {
+    let ports = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
+    let sctp = [&ports[..], &[0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 4]].concat();
+    let (src, dst) = match (src.0, dst.0) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => return v6(src, dst, IpNumber::SCTP, &sctp),
+        _ => panic!("of one family"),
+    };
+    let mut header =
+        Ipv4Header::new(sctp.len() as u16, 64, IpNumber::SCTP, src.octets(), dst.octets()).unwrap();
+    header.header_checksum = header.calc_header_checksum();
+    [&header.to_bytes()[..], &sctp].concat()
+}
+
+#[test]
+fn sctp_is_steered_to_its_services_and_from_its_servers_in_both_families() {
+    let lab = Lab::new(1);
+    lab.on("d", || {
+        let mut bed = Bed::new(&lab, AttachMode::Native);
+        let ends: [[IpAddr; 3]; 2] =
+            [[VIP, SERVER, CLIENT].map(Into::into), [VIP6, SERVER6, CLIENT6].map(Into::into)];
+        let at = |addr: IpAddr, port| (Proto::Sctp, Endpoint::new(addr, port));
+        for [vip, server, client] in ends {
+            assert!(!bed.sees(&sctp((client, 9), (vip, 7000))), "the service there is UDP's");
+            let mut with = table();
+            with.services.insert(at(vip, 7001));
+            with.returns.insert(at(server, 8001));
+            bed.steering.set(&with).unwrap();
+            assert!(bed.sees(&sctp((client, 9), (vip, 7001))));
+            assert!(!bed.sees(&sctp((client, 9), (vip, 7000))));
+            assert!(bed.sees(&sctp((server, 8001), (client, 9))));
+            assert!(!bed.sees(&sctp((server, 8000), (client, 9))));
+        }
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::services::REMOVED;
 use super::timeouts::timeouts;
 use super::value::{boolean, integer, one_of, power_of_two};
 use crate::config::{Director, Poll, XdpMode};
-use crate::service::{Conduct, Reuse};
+use crate::service::{Conduct, Reuse, WhenFull};
 use ::toml::Spanned;
 use std::collections::HashSet;
 
@@ -55,6 +55,12 @@ fn conduct(section: &mut Section<'_>) -> Conduct {
     let expire_quiescent_template = section.optional("expire_quiescent_template", boolean);
     Conduct {
         sloppy_tcp: section.optional("sloppy_tcp", boolean).map_or(default.sloppy_tcp, Spanned::into_inner),
+        sloppy_sctp: section
+            .optional("sloppy_sctp", boolean)
+            .map_or(default.sloppy_sctp, Spanned::into_inner),
+        when_full: section
+            .optional("when_full", one_of(&[("evict", WhenFull::Evict), ("refuse", WhenFull::Refuse)]))
+            .map_or(default.when_full, Spanned::into_inner),
         reuse: reuse.map_or(default.reuse, |mode| Reuse::MODES[mode.into_inner()]),
         keeps_quiesced_templates: expire_quiescent_template
             .map_or(default.keeps_quiesced_templates, |expire| !expire.into_inner()),

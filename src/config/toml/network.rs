@@ -2,9 +2,11 @@
 
 use super::findings::{Findings, FirstSeen};
 use super::section::Section;
-use super::value::{address, did_you_mean, integer, interface_address, mac, name, network, quoted};
+use super::value::{address, did_you_mean, integer, interface_address, mac, name, network, one_of, quoted};
 use crate::config::{Interface, Neighbour, Route};
+use crate::dataplane::nexthop::Vlan;
 use crate::net::{InterfaceId, Prefix, is_link_local};
+use crate::wire::vlan::Tag;
 use ::toml::Spanned;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,7 +32,7 @@ pub(super) fn interfaces(root: &mut Section<'_>, findings: &Findings) -> Interfa
     let mut by_name = HashMap::new();
     let mut names = FirstSeen::none();
     for mut section in root.tables("interface", "interface", MAX_INTERFACES) {
-        if let Some(interface) = interface(&mut section, &mut names) {
+        if let Some(interface) = interface(&mut section, &mut names, &list) {
             by_name.entry(interface.name.clone()).or_insert(InterfaceId(list.len() as u16));
             list.push(interface);
         }
@@ -43,7 +45,11 @@ pub(super) fn interfaces(root: &mut Section<'_>, findings: &Findings) -> Interfa
     Interfaces { list, by_name, faulty }
 }
 
-fn interface(section: &mut Section<'_>, names: &mut FirstSeen<String>) -> Option<Interface> {
+fn interface(
+    section: &mut Section<'_>,
+    names: &mut FirstSeen<String>,
+    before: &[Interface],
+) -> Option<Interface> {
     let name = section.required("name", name);
     if let Some(name) = &name {
         section.entitle(&format!("interface {}", quoted(name.get_ref())));
@@ -57,7 +63,48 @@ fn interface(section: &mut Section<'_>, names: &mut FirstSeen<String>) -> Option
     let addresses = addresses.into_iter().map(Spanned::into_inner).collect();
     // RFC 791: every link carries 68 bytes; and a length field of IPv4 counts to 65535.
     let mtu_bytes = section.optional("mtu", integer(68..=u16::MAX)).map(Spanned::into_inner);
-    Some(Interface { name: name?.into_inner(), mac, addresses, mtu_bytes })
+    let vlan = vlan(section, before);
+    Some(Interface { name: name?.into_inner(), mac, addresses, mtu_bytes, vlan })
+}
+
+/// The VLAN that an interface is on one of those `before` it.
+fn vlan(section: &mut Section<'_>, before: &[Interface]) -> Option<Vlan> {
+    let (has_parent, has_id) = (section.has("parent"), section.has("vlan"));
+    let parent = section.optional("parent", name);
+    let id = section.optional("vlan", integer(1..=4094));
+    let protocol =
+        section.optional("vlan_protocol", one_of(&[("802.1q", Tag::DOT1Q), ("802.1ad", Tag::DOT1AD)]));
+    if has_parent != has_id || (protocol.is_some() && !has_id) {
+        let missing = if has_parent { "vlan" } else { "parent" };
+        section.error(section.at(), &format!("{missing} is missing (allowed: parent and vlan, or neither)"));
+        return None;
+    }
+    let (parent, id) = (parent?, id?);
+    let at = id.span().start;
+    let names = || before.iter().map(|interface| interface.name.as_str());
+    let Some(place) = names().position(|name| name == parent.get_ref()) else {
+        let error = format!(
+            "parent {} is unknown{} (allowed: an interface before this one)",
+            quoted(parent.get_ref()),
+            did_you_mean(parent.get_ref(), names())
+        );
+        section.error(parent.span().start, &error);
+        return None;
+    };
+    let is_deep = before[place].vlan.is_some_and(|vlan| before[vlan.parent.index()].vlan.is_some());
+    if is_deep {
+        let error = "parent is a VLAN in a VLAN (allowed: two tags at most)";
+        section.error(parent.span().start, error);
+        return None;
+    }
+    let protocol = protocol.map_or(Tag::DOT1Q, Spanned::into_inner);
+    let vlan = Vlan { parent: InterfaceId(place as u16), tag: Tag { protocol, vlan: id.into_inner() } };
+    if let Some(twin) = before.iter().find(|interface| interface.vlan == Some(vlan)) {
+        let error =
+            format!("vlan {} is {} already (allowed: each VLAN once)", vlan.tag.vlan, quoted(&twin.name));
+        section.error(at, &error);
+    }
+    Some(vlan)
 }
 
 impl Interfaces {

@@ -53,7 +53,7 @@ pub(super) const REMOVED: [(&str, Removed); 2] =
 /// From what every host takes (RFC 9293, 3.7.1) to what a segment holds at most.
 const MSS: RangeInclusive<u16> = 536..=65_495;
 
-const PROTOCOLS: [(&str, Proto); 2] = [("tcp", Proto::Tcp), ("udp", Proto::Udp)];
+const PROTOCOLS: [(&str, Proto); 3] = [("tcp", Proto::Tcp), ("udp", Proto::Udp), ("sctp", Proto::Sctp)];
 
 /// Reads every `[[virtual_service]]`.
 pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
@@ -185,7 +185,7 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
     options
 }
 
-/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp`, `one_packet`, and what persistence is to be.
+/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp` or `sloppy_sctp`, `one_packet`, and what persistence is to be.
 fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
     let no_server = section.optional("no_server", one_of(&NO_SERVER));
     let mut policy = Policy {
@@ -196,27 +196,26 @@ fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
         one_packet: false,
         persistence: persistence(section, is_v4),
     };
-    if let Some(written) = section.optional("sloppy_tcp", boolean) {
-        policy.sloppy = Some(*written.get_ref());
-        if proto != Proto::Tcp {
-            let error =
-                format!("sloppy_tcp is not for {} (allowed: with protocol = \"tcp\")", protocol(proto));
-            section.error(written.span().start, &error);
-        }
+    for (key, of) in [("sloppy_tcp", Proto::Tcp), ("sloppy_sctp", Proto::Sctp)] {
+        policy.sloppy = switch_of(section, key, of, proto).or(policy.sloppy);
     }
-    if let Some(written) = section.optional("one_packet", boolean) {
-        policy.one_packet = *written.get_ref();
-        if proto != Proto::Udp {
-            let error =
-                format!("one_packet is not for {} (allowed: with protocol = \"udp\")", protocol(proto));
-            section.error(written.span().start, &error);
-        }
-    }
-    if let Some(written) = no_server.filter(|_| proto == Proto::Udp && policy.no_server == NoServer::Reset) {
-        section.error(written.span().start, "no_server \"reset\" is not for udp (allowed: icmp, drop)");
+    policy.one_packet = switch_of(section, "one_packet", Proto::Udp, proto).unwrap_or(false);
+    if let Some(written) = no_server.filter(|_| proto != Proto::Tcp && policy.no_server == NoServer::Reset) {
+        let error = format!("no_server \"reset\" is not for {} (allowed: icmp, drop)", word(proto));
+        section.error(written.span().start, &error);
         policy.no_server = NoServer::default();
     }
     policy
+}
+
+/// A switch that services of one protocol have alone.
+fn switch_of(section: &mut Section<'_>, key: &'static str, of: Proto, proto: Proto) -> Option<bool> {
+    let written = section.optional(key, boolean)?;
+    if proto != of {
+        let error = format!("{key} is not for {} (allowed: with protocol = \"{}\")", word(proto), word(of));
+        section.error(written.span().start, &error);
+    }
+    Some(written.into_inner())
 }
 
 /// True, false, or bytes.
@@ -284,11 +283,11 @@ fn not_a_hosts(addr: IpAddr) -> Option<String> {
 }
 
 fn default_name(proto: Proto, endpoint: Endpoint) -> String {
-    format!("{} {endpoint}", protocol(proto))
+    format!("{} {endpoint}", word(proto))
 }
 
 /// The word for a protocol.
-fn protocol(proto: Proto) -> &'static str {
+fn word(proto: Proto) -> &'static str {
     PROTOCOLS.iter().find(|&&(_, meaning)| meaning == proto).map_or("", |&(word, _)| word)
 }
 

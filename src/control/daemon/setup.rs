@@ -94,8 +94,7 @@ pub(super) fn steering_table(publisher: &Publisher) -> SteeringTable {
         own: own.filter(|addr| !vips.contains(addr)).collect(),
         errors: true,
         fragments: true,
-        // The packet path has no road for these yet.
-        vlans: false,
+        vlans: !snapshot.hops.vlans().is_empty(),
     }
 }
 

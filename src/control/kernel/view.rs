@@ -3,10 +3,13 @@
 use super::asks::Standing;
 use super::netlink::Message;
 use super::routes::Routes;
-use crate::dataplane::nexthop::{Link, Neighbour, Rib};
+use crate::dataplane::nexthop::{Link, Neighbour, Rib, Vlan};
 use crate::net::{InterfaceId, Mac, Prefix};
+use crate::wire::vlan::Tag;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -17,7 +20,8 @@ use std::net::IpAddr;
 /// All links, addresses and neighbours, and the main routing table.
 #[derive(Debug)]
 pub(super) struct View {
-    /// The interfaces that lvx works on; [`InterfaceId`] is a place in this list.
+    /// The interfaces that lvx works on, then the VLANs on them as they were first heard of; [`InterfaceId`] is a place
+    /// in this list.
     names: Vec<String>,
     /// By the kernel's index, as everything below.
     links: HashMap<u32, LinkFacts>,
@@ -46,6 +50,8 @@ pub(super) struct LinkFacts {
     pub carrier: bool,
     /// Receive queues that the driver may have at most, those not in use included.
     pub rx_queues: u32,
+    /// The index of the link that it is a VLAN on, and the VLAN.
+    pub vlan: Option<(u32, Tag)>,
 }
 
 impl LinkFacts {
@@ -130,7 +136,7 @@ impl View {
     fn compile_link(&self, name: &str) -> Link {
         let Some((index, link)) = self.by_name(name) else {
             let (mac, addresses) = (Mac::ZERO, Vec::new());
-            return Link { name: name.to_owned(), mac, mtu_bytes: 0, addresses, up: false };
+            return Link { name: name.to_owned(), mac, mtu_bytes: 0, addresses, up: false, vlan: None };
         };
         Link {
             name: name.to_owned(),
@@ -138,6 +144,7 @@ impl View {
             mtu_bytes: link.mtu_bytes.try_into().unwrap_or(u16::MAX),
             addresses: self.compile_addresses(index),
             up: link.up(),
+            vlan: link.vlan.and_then(|(parent, tag)| Some(Vlan { parent: self.id(parent)?, tag })),
         }
     }
 
@@ -170,7 +177,22 @@ impl View {
         self.routes.in_doubt |= before.as_ref().is_some_and(|b| b.admin_up) && !after.admin_up;
         let changed = before.as_ref() != Some(&after);
         self.links.insert(index, after);
+        self.name_vlans();
         changed
+    }
+
+    /// Names the VLANs on links that have a name, and those in them.
+    fn name_vlans(&mut self) {
+        let is_new = |view: &View, link: &LinkFacts| {
+            let on_ours = link.vlan.is_some_and(|(parent, _)| view.id(parent).is_some());
+            on_ours && !view.names.contains(&link.name)
+        };
+        while self.names.len() < u16::MAX as usize {
+            let mut new: Vec<_> = self.links.iter().filter(|(_, link)| is_new(self, link)).collect();
+            new.sort_by_key(|(index, _)| **index);
+            let Some(name) = new.first().map(|(_, link)| link.name.clone()) else { return };
+            self.names.push(name);
+        }
     }
 
     fn no_link(&mut self, message: &LinkMessage) -> bool {
@@ -258,6 +280,7 @@ fn link_facts(message: &LinkMessage, before: Option<LinkFacts>) -> LinkFacts {
         admin_up: false,
         carrier: false,
         rx_queues: 1,
+        vlan: None,
     });
     facts.admin_up = flags.contains(LinkFlags::Up);
     facts.carrier = flags.contains(LinkFlags::LowerUp);
@@ -270,7 +293,34 @@ fn link_facts(message: &LinkMessage, before: Option<LinkFacts>) -> LinkFacts {
             _ => {}
         }
     }
+    facts.vlan = vlan(&message.attributes).or(facts.vlan);
     facts
+}
+
+/// The link below and the tag, if the link is a VLAN in this network namespace.
+fn vlan(attributes: &[LinkAttribute]) -> Option<(u32, Tag)> {
+    let (mut parent, mut id, mut protocol) = (None, None, Tag::DOT1Q);
+    for attribute in attributes {
+        match attribute {
+            LinkAttribute::Link(index) => parent = Some(*index),
+            // In another namespace, the index says nothing here.
+            LinkAttribute::LinkNetNsId(_) => return None,
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    let LinkInfo::Data(InfoData::Vlan(data)) = info else { continue };
+                    for datum in data {
+                        match datum {
+                            InfoVlan::Id(vlan) => id = Some(*vlan),
+                            InfoVlan::Protocol(VlanProtocol::Ieee8021Ad) => protocol = Tag::DOT1AD,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some((parent?, Tag { protocol, vlan: id? }))
 }
 
 /// The address of an address message. IFA_LOCAL is the host's own where IFA_ADDRESS is its peer's, and then
@@ -370,6 +420,32 @@ mod tests {
         assert_eq!((links[0].name.as_str(), links[0].up), ("eth1", false), "no carrier");
         assert_eq!((links[1].mac, links[1].mtu_bytes, links[1].up), (Mac([2, 0, 0, 0, 1, 7]), 1500, true));
         assert_eq!(links[1].addresses, ["10.0.0.2/24".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_vlan_on_an_interface_of_ours_is_a_link_of_its_own_whose_routes_lead_there() {
+        let vlan_on = |index, parent, name: &str, id, protocol| {
+            let mut vlan = link(index, name, up());
+            let data = vec![InfoVlan::Id(id), InfoVlan::Protocol(protocol)];
+            vlan.attributes.push(LinkAttribute::Link(parent));
+            vlan.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(data))]));
+            told(RouteNetlinkMessage::NewLink(vlan))
+        };
+        let mut view = View::new(&["eth0".to_owned()]);
+        view.apply(&vlan_on(9, 8, "eth0.100.7", 7, VlanProtocol::Ieee8021Q));
+        view.apply(&vlan_on(10, 3, "mgmt.5", 5, VlanProtocol::Ieee8021Q));
+        view.apply(&told(RouteNetlinkMessage::NewLink(link(3, "mgmt", up()))));
+        view.apply(&told(RouteNetlinkMessage::NewLink(link(7, "eth0", up()))));
+        view.apply(&vlan_on(8, 7, "eth0.100", 100, VlanProtocol::Ieee8021Ad));
+        view.apply(&told(RouteNetlinkMessage::NewRoute(default_route("10.0.0.1", 9))));
+        let rib = view.rib();
+        let names: Vec<&str> = rib.links.iter().map(|link| link.name.as_str()).collect();
+        assert_eq!(names, ["eth0", "eth0.100", "eth0.100.7"], "not those on other interfaces");
+        let vlan =
+            |parent, protocol, vlan| Some(Vlan { parent: InterfaceId(parent), tag: Tag { protocol, vlan } });
+        let vlans: Vec<_> = rib.links.iter().map(|link| link.vlan).collect();
+        assert_eq!(vlans, [None, vlan(0, Tag::DOT1AD, 100), vlan(1, Tag::DOT1Q, 7)]);
+        assert_eq!(rib.routes[0].interface, Some(InterfaceId(2)));
     }
 
     #[test]

@@ -6,11 +6,13 @@ use crate::dataplane::decision::{Decision, How, Six};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
+use crate::net::Endpoint;
 use crate::wire::icmp::{Quoted, translate_v4, translate_v6};
 use crate::wire::parse::Packet;
 use crate::wire::rewrite::{End, V4End};
 use crate::wire::rewrite6::V6End;
 use crate::wire::{ETHERNET, rewrite, rewrite6};
+use std::net::IpAddr;
 
 /// Sends an error about a server's packet to the server, which finds its own packet quoted.
 ///
@@ -27,6 +29,7 @@ pub fn to_server(
         How::Nat { there, .. } => translate(frame, packet, quoted, End::Src, there.end(), hop),
         How::Six(six) => match &**six {
             Six::Nat { there, .. } => translate6(frame, packet, quoted, End::Src, there.end(), hop),
+            Six::Sctp { there, .. } => translate_sctp(frame, packet, quoted, End::Src, *there, hop),
             _ => super::to_server(frame, packet, decision, hop),
         },
         _ => super::to_server(frame, packet, decision, hop),
@@ -48,9 +51,28 @@ pub fn to_client(
         How::Nat { back, .. } => translate(frame, packet, quoted, End::Dst, back.end(), hop),
         How::Six(six) => match &**six {
             Six::Nat { back, .. } => translate6(frame, packet, quoted, End::Dst, back.end(), hop),
+            Six::Sctp { back, .. } => translate_sctp(frame, packet, quoted, End::Dst, *back, hop),
             _ => Err(DropReason::NoRealServer),
         },
         How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),
+    }
+}
+
+fn translate_sctp(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    quoted: &Quoted,
+    end: End,
+    new: Endpoint,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    match new.addr {
+        IpAddr::V4(addr) => {
+            translate(frame, packet, quoted, end, V4End { addr: addr.to_bits(), port: new.port }, hop)
+        }
+        IpAddr::V6(addr) => {
+            translate6(frame, packet, quoted, end, V6End { addr: addr.to_bits(), port: new.port }, hop)
+        }
     }
 }
 

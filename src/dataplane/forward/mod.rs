@@ -16,6 +16,7 @@ use super::port::Frame;
 use super::verdict::DropReason;
 use crate::wire::ETHERNET;
 use crate::wire::parse::Packet;
+use crate::wire::rewrite::End;
 
 /// Rewrites a client's packet for the server of this decision, to which `hop` leads.
 ///
@@ -51,6 +52,7 @@ pub fn to_client(
         How::Nat { back, .. } => nat::to_client(frame, packet, back, hop),
         How::Six(how) => match &**how {
             Six::Nat { back, .. } => six::to_client(frame, packet, back, hop),
+            Six::Sctp { back, .. } => six::sctp(frame, packet, End::Src, *back, hop),
             _ => Err(DropReason::NoRealServer),
         },
         // Only masqueraded servers' replies are looked for.

@@ -39,6 +39,6 @@ fn translate(
 ) -> Result<(), DropReason> {
     admit(packet, hop, 0)?;
     without_padding(frame, packet);
-    rewrite::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.proto(), end, to);
+    rewrite::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
     Ok(())
 }

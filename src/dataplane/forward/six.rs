@@ -1,15 +1,17 @@
-//! The three methods with IPv6 inside or outside: as for IPv4, but for the headers.
+//! The three methods with IPv6 inside or outside: as for IPv4, but for the headers. And SCTP masqueraded, in both
+//! families.
 
 use super::{admit, without_padding};
 use crate::dataplane::decision::Six;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
+use crate::net::Endpoint;
 use crate::wire::encap::{self, Envelope};
 use crate::wire::parse::Packet;
 use crate::wire::rewrite::End;
 use crate::wire::rewrite6::Translation6;
-use crate::wire::{IPV4, IPV6, rewrite, rewrite6};
+use crate::wire::{self, IPV4, IPV6, rewrite, rewrite6};
 
 /// Sends a client's packet to the server.
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -> Result<(), DropReason> {
@@ -22,6 +24,7 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -
             Ok(())
         }
         Six::InFour(envelope) => in_four(frame, packet, envelope, hop),
+        Six::Sctp { there, .. } => sctp(frame, packet, End::Dst, *there, hop),
         &Six::InSix { source, server } => in_six(frame, packet, source, server, hop),
     }
 }
@@ -36,6 +39,20 @@ pub fn to_client(
     translate(frame, packet, End::Src, to, hop)
 }
 
+/// One end of an SCTP packet, of either family, becomes another.
+pub fn sctp(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    end: End,
+    new: Endpoint,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    admit(packet, hop, 0)?;
+    without_padding(frame, packet);
+    wire::sctp::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, end, new);
+    Ok(())
+}
+
 fn translate(
     frame: &mut Frame<'_>,
     packet: &Packet,
@@ -45,7 +62,7 @@ fn translate(
 ) -> Result<(), DropReason> {
     admit(packet, hop, 0)?;
     without_padding(frame, packet);
-    rewrite6::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.proto(), end, to);
+    rewrite6::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
     Ok(())
 }
 

@@ -6,8 +6,10 @@
 
 mod prefixes;
 mod rib;
+mod vlans;
 
-pub use rib::{Link, Neighbour, Rib, Route};
+pub use rib::{Link, Neighbour, Rib, Route, Vlan};
+pub use vlans::{Tags, Vlans};
 
 use crate::net::{InterfaceId, Mac, Prefix, is_link_local};
 use hashbrown::HashMap;
@@ -68,6 +70,7 @@ pub struct NextHops {
     v6: Prefixes<u128, Target>,
     /// Never 0, another whenever a remembered number may lead elsewhere.
     age: u32,
+    vlans: Vlans,
     /// What `routes` and `links` were made of, to see whether they changed.
     made_of: (Vec<Link>, Vec<Route>),
 }
@@ -84,6 +87,7 @@ impl NextHops {
             v4: Prefixes::default(),
             v6: Prefixes::default(),
             age: before.map_or(1, |b| if same.is_some() { b.age } else { b.age.wrapping_add(1).max(1) }),
+            vlans: Vlans::new(&rib.links),
             made_of,
         };
         for neighbour in &rib.neighbours {
@@ -137,9 +141,15 @@ impl NextHops {
         self.numbers.insert((neighbour.interface, neighbour.address), number);
     }
 
-    /// The interfaces that lvx works on.
+    /// The interfaces that lvx works on, and VLANs on them.
     pub fn links(&self) -> &[Link] {
         &self.links
+    }
+
+    /// The VLANs among them.
+    #[inline]
+    pub fn vlans(&self) -> &Vlans {
+        &self.vlans
     }
 
     /// The hop of a number given earlier; `None` if the routes have changed since or the neighbour is gone.
@@ -292,7 +302,14 @@ mod tests {
 
     fn link(name: &str, address: &str, last: u8) -> Link {
         let addresses = vec!["10.0.0.100/32".parse().unwrap(), address.parse().unwrap()];
-        Link { name: name.into(), mac: Mac([2, 0, 0, 0, 1, last]), mtu_bytes: 1500, addresses, up: true }
+        Link {
+            name: name.into(),
+            mac: Mac([2, 0, 0, 0, 1, last]),
+            mtu_bytes: 1500,
+            addresses,
+            up: true,
+            vlan: None,
+        }
     }
 
     fn rib() -> Rib {

@@ -2,12 +2,13 @@
 //! over netlink, or the configuration's in a replay.
 
 use crate::net::{InterfaceId, Mac, Prefix};
+use crate::wire::vlan::Tag;
 use std::net::IpAddr;
 
 /// What is known of the network around the director. Order does not matter.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rib {
-    /// The interfaces that lvx works on, by [`InterfaceId`].
+    /// The interfaces that lvx works on, and VLANs on them, by [`InterfaceId`].
     pub links: Vec<Link>,
     /// All routes of the main table, those through other interfaces included, so that the longest prefix wins
     /// as it does in the kernel. Connected routes are among them.
@@ -29,6 +30,17 @@ pub struct Link {
     pub addresses: Vec<Prefix>,
     /// Whether it can carry packets now (administratively up, with carrier).
     pub up: bool,
+    /// What it is, if it is a VLAN.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vlan {
+    /// The interface below, which may be a VLAN itself (QinQ).
+    pub parent: InterfaceId,
+    /// What frames there are tagged with.
+    pub tag: Tag,
 }
 
 /// A route to a prefix.

@@ -129,9 +129,12 @@ impl Road {
         reason: DropReason,
         view: View<'_>,
     ) {
+        let outer = view.snapshot.decision(found.real()).map_or(0, |decision| decision.how.outer_bytes());
+        if reason == DropReason::TooBig && answer::may_be_fragmented(frame, outer) {
+            return self.go_in_pieces(frame, packet, (found.real(), found.direction()), false, view);
+        }
         let complaint = match reason {
             DropReason::TtlExpired => Some(Complaint::TimeExceeded),
-            DropReason::TooBig if answer::may_be_fragmented(frame) => None,
             DropReason::TooBig => {
                 self.fitting(packet, found, view).map(|mtu_bytes| Complaint::TooBig { mtu_bytes })
             }

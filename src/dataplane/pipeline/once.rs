@@ -24,6 +24,7 @@ impl Road {
             return self.turn_away(frame, packet, view);
         };
         self.counters.real(real.id).connections.add(1);
+        self.once = Some((real.id, Direction::Original));
         self.forward(frame, packet, Found::of_no_connection(real.id, Direction::Original), view);
     }
 
@@ -32,6 +33,7 @@ impl Road {
     #[cold]
     pub(super) fn answer_once(&mut self, frame: &mut Frame<'_>, packet: &Packet, view: View<'_>) -> bool {
         let Some(real) = view.snapshot.answers_once(&packet.key) else { return false };
+        self.once = Some((real, Direction::Reply));
         self.forward(frame, packet, Found::of_no_connection(real, Direction::Reply), view);
         true
     }

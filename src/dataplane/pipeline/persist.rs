@@ -38,7 +38,11 @@ impl Road {
         };
         let choose = || services.pick(service, key, view.now).map(|real| real.id);
         let lasts = Tick::span(persistence.lasts);
-        let followed = match self.tracker.follow(&template, lasts, view.now, may_lead, choose) {
+        let mut followed = self.tracker.follow(&template, lasts, view.now, may_lead, choose);
+        if matches!(followed, Err(Refused::Full)) && self.make_room(key, view) {
+            followed = self.tracker.follow(&template, lasts, view.now, may_lead, choose);
+        }
+        let followed = match followed {
             Ok(followed) => followed,
             Err(Refused::NoServer) => return self.turn_away(frame, &pending.packet, view),
             Err(Refused::Full) => return self.refuse(frame, DropReason::TableFull),

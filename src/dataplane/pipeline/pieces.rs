@@ -1,17 +1,20 @@
 //! Fragments on the road. The first of a datagram goes as any packet of its flow; the others follow it, and those that
-//! came before it come right behind it. Nothing is put together. All of it is rare.
+//! came before it come right behind it. Nothing is put together. What does not fit its way, and may be fragmented, is made
+//! fragments of here. All of it is rare.
 
 use super::{Pending, Road, View, give};
 use crate::conntrack::Lookup;
 use crate::conntrack::datagrams::{Arrival, Fate, Held, Wrong};
-use crate::dataplane::forward;
+use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::{Frame, OwnFrame};
 use crate::dataplane::verdict::{DropReason, HostReason, Verdict};
+use crate::dataplane::{answer, forward};
 use crate::net::{Direction, Tick};
 use crate::service::RealId;
 use crate::wire::ETHERNET;
 use crate::wire::fragment::{self, Piece};
 use crate::wire::parse::Packet;
+use crate::wire::split::split;
 
 /// How long a server keeps its id without a connection, at least, which is how long a fragment may go by the id alone.
 const NAMED: u32 = 4 * Tick::PER_SECOND;
@@ -52,9 +55,12 @@ impl Road {
             self.tracker.table().datagrams().decided(&piece.key, fate, view.now)
         {
             let mut own = OwnFrame::new(copy, ingress, Verdict::Held, behind);
+            let before = self.own.len();
             own.put_through(|frame| self.follow_first(frame, &piece, fate, view.now, view));
+            // Its own fragments, if it became several, come behind it.
+            self.own[before..].iter_mut().for_each(|piece| piece.put_behind(behind));
             if matches!(own.verdict(), Verdict::Forward(_) | Verdict::ToHost(_)) {
-                self.own.push(own);
+                self.own.insert(before, own);
             }
         }
     }
@@ -62,17 +68,17 @@ impl Road {
     fn decide_first(&mut self, frame: &mut Frame<'_>, packet: Packet, view: View<'_>) -> Fate {
         let hash = self.tracker.table().hash(&packet.key);
         let pending = Pending { packet, hash, lookup: Lookup::NOWHERE };
+        self.once = None;
         match self.look_up(&packet.key) {
             Some(found) => self.move_on(frame, &pending, found, view),
             None => self.miss(frame, &pending, view),
         }
-        match (frame.verdict, self.look_up(&packet.key)) {
-            (Verdict::Forward(_), Some(found)) => Fate::Server {
-                real: found.real(),
-                direction: found.direction(),
-                proto: packet.key.proto(),
-                ports: (packet.key.tail() >> 32) as u32,
-            },
+        let connection = self.look_up(&packet.key).map(|found| (found.real(), found.direction()));
+        match (frame.verdict, connection.or(self.once)) {
+            (Verdict::Forward(_), Some((real, direction))) => {
+                let (proto, ports) = (packet.key.proto(), (packet.key.tail() >> 32) as u32);
+                Fate::Server { real, direction, proto, ports }
+            }
             (verdict, _) => fate_of(verdict),
         }
     }
@@ -140,9 +146,60 @@ impl Road {
                 self.counters.real(real).passed(direction, packet.ip_len);
                 self.send(frame, &hop);
             }
+            Err(DropReason::TooBig) if answer::may_be_fragmented(frame, 0) => {
+                self.go_in_pieces(frame, packet, (real, direction), true, view);
+            }
             // Nobody is told of a fragment other than the first (RFC 1122, 3.2.2).
             Err(reason) => self.refuse(frame, reason),
         }
+    }
+
+    /// A packet that does not fit its way, and may be fragmented: NAT and DR do it as a router, TUN to its outer packet,
+    /// as that one's sender. The first fragment takes the frame. `is_later` is said of a packet that is a fragment itself,
+    /// and not the first.
+    #[cold]
+    pub(super) fn go_in_pieces(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        (real, direction): (RealId, Direction),
+        is_later: bool,
+        view: View<'_>,
+    ) {
+        let snapshot = view.snapshot;
+        let Some(decision) = snapshot.decision(real) else { return self.lack(frame, real, snapshot) };
+        let hop = match direction {
+            Direction::Original => decision.way,
+            Direction::Reply => snapshot.hops.find(packet.key.dst().addr).map(|way| way.hop),
+        };
+        let hop = match hop {
+            Ok(hop) => hop,
+            Err(missing) => return self.miss_out(frame, missing),
+        };
+        let anything = Hop { mtu_bytes: u16::MAX, ..hop };
+        let sent = match (direction, is_later) {
+            (Direction::Original, false) => forward::to_server(frame, packet, decision, &anything),
+            (Direction::Original, true) => forward::later::to_server(frame, packet, decision, &anything),
+            (Direction::Reply, false) => forward::to_client(frame, packet, decision, &anything),
+            (Direction::Reply, true) => forward::later::to_client(frame, packet, decision, &anything),
+        };
+        if let Err(reason) = sent {
+            return self.refuse(frame, reason);
+        }
+        let is_ours = decision.how.outer_bytes() > 0;
+        let id = is_ours.then(|| self.tracker.table().datagrams().next_id());
+        let (before, behind) = (self.own.len(), std::ptr::from_ref(frame).addr());
+        let (ingress, verdict) = (frame.ingress(), Verdict::Forward(hop.interface));
+        let own = &mut self.own;
+        let later =
+            |piece: Vec<u8>| own.push(OwnFrame::new(OwnFrame::copy(&piece), ingress, verdict, behind));
+        let Some(len) = split(frame.data_mut(), hop.mtu_bytes, id, later) else {
+            return self.refuse(frame, DropReason::TooBig);
+        };
+        frame.truncate(len);
+        self.counters.fragmented.add((self.own.len() - before) as u64);
+        self.counters.real(real).passed(direction, packet.ip_len);
+        self.send(frame, &hop);
     }
 
     /// Forgets datagrams whose pieces have not come, looking at `most` sets of them.

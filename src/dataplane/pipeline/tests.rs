@@ -42,6 +42,7 @@ fn rib() -> Rib {
         mtu_bytes: 1500,
         addresses: vec![address.parse().unwrap()],
         up: true,
+        vlan: None,
     };
     let route = |to: &str, via: Option<&str>, interface| Route {
         to: to.parse().unwrap(),
@@ -283,6 +284,7 @@ fn every_drop_on_the_way_out_has_its_reason() {
     let full = World::new(1, &[(Method::Dr, 1)]);
     let mut worker = full.worker(0);
     send(&mut worker, &request(1, SYN));
+    send(&mut worker, &request(1, ACK));
     assert_eq!(send(&mut worker, &request(2, SYN)).0, Verdict::Drop(DropReason::TableFull));
     assert_eq!(
         send(&mut worker, &request(1, ACK)).0,
@@ -386,6 +388,8 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 
 mod errors;
 mod persist;
+mod sctp;
+mod tags;
 
 #[test]
 fn a_frame_without_room_for_an_outer_header_is_dropped_by_name() {

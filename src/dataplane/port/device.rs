@@ -50,6 +50,22 @@ pub fn driver(ifname: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(name).into_owned())
 }
 
+/// Whether the interface takes VLAN tags off frames (`rxvlan` of `ethtool -K`): XDP sees such frames as if they had none.
+///
+/// # Errors
+/// ENODEV without such an interface, EOPNOTSUPP for a driver that does not say.
+pub fn strips_vlan_tags(ifname: &str) -> io::Result<bool> {
+    const ETHTOOL_GFLAGS: u32 = 0x25;
+    const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+    // `struct ethtool_value` of linux/ethtool.h: cmd, data.
+    let mut value = [ETHTOOL_GFLAGS, 0];
+    let mut request = request(ifname)?;
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: SIOCETHTOOL with GFLAGS writes one ethtool_value, which `value` is.
+    unsafe { ioctl(libc::SIOCETHTOOL, &mut request)? };
+    Ok(value[1] & ETH_FLAG_RXVLAN != 0)
+}
+
 /// The kernel's number of the interface.
 ///
 /// # Errors
@@ -133,6 +149,11 @@ mod tests {
             assert_eq!(index(name).unwrap_err().raw_os_error(), Some(libc::ENODEV), "{name}");
             assert!(driver(name).is_err());
         }
+    }
+
+    #[test]
+    fn the_loopback_interface_takes_no_tags_off() {
+        assert!(!strips_vlan_tags("lo").unwrap());
     }
 
     #[test]

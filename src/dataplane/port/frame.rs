@@ -91,6 +91,24 @@ impl<'a> Frame<'a> {
         true
     }
 
+    /// The interface the frame came in on, from here on.
+    #[inline]
+    pub fn set_ingress(&mut self, ingress: InterfaceId) {
+        self.ingress = ingress;
+    }
+
+    /// Takes `bytes` off the packet's front, once `prepare` has had the whole packet and agreed. `false`, and nothing
+    /// changes, if it did not, or the packet is shorter.
+    #[must_use]
+    pub fn shrink_front(&mut self, bytes: usize, prepare: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        if bytes > self.len as usize || !prepare(self.data_mut()) {
+            return false;
+        }
+        self.start += bytes as u32;
+        self.len -= bytes as u32;
+        true
+    }
+
     /// Cuts the packet to its first `len` bytes; nothing happens if it is not longer.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
@@ -125,6 +143,10 @@ mod tests {
         frame.data_mut().fill(1);
         frame.truncate(40);
         assert_eq!(frame.data(), [1; 30]);
+        assert!(!frame.shrink_front(31, |_| true) && !frame.shrink_front(30, |_| false));
+        assert!(frame.shrink_front(10, |packet| packet.len() == 30));
+        assert_eq!((frame.start(), frame.len()), (10, 20));
+        assert!(frame.grow_front(10));
         frame.truncate(3);
         assert_eq!(frame.data(), [1; 3]);
     }

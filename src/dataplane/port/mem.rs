@@ -20,7 +20,7 @@ pub const MAX_PACKET: usize = STRIDE - HEADROOM;
 ///
 /// ```text
 /// arena      [ headroom | packet ...... | unused ] [ headroom | packet ...
-///              40 bytes                             ^ every 2048 bytes
+///              48 bytes                             ^ every 2048 bytes
 /// pristine   [ the packet's first 128 bytes ] [ the next one's ...
 /// ```
 #[derive(Debug)]

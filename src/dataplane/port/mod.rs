@@ -29,8 +29,8 @@ use std::time::Duration;
 /// Frames lent at once, at most.
 pub const BATCH: usize = 64;
 
-/// Room that every port keeps in front of a received packet, in bytes: enough for an outer IPv6 header.
-pub const HEADROOM: usize = 40;
+/// Room that every port keeps in front of a received packet, in bytes: enough for an outer IPv6 header and two VLAN tags.
+pub const HEADROOM: usize = 48;
 
 /// What a worker takes frames from and gives them back to: all the interfaces of one worker together.
 pub trait Port {

@@ -31,6 +31,11 @@ impl OwnFrame {
         OwnFrame { buffer: copy, start: start as u32, len: len as u32, ingress, verdict, behind }
     }
 
+    /// Comes behind the frame at another address.
+    pub fn put_behind(&mut self, address: usize) {
+        self.behind = address;
+    }
+
     /// Says behind which of `frames` it comes, of which it has named one by its address.
     pub fn number_in(&mut self, frames: &[Frame<'_>]) {
         let bytes = self.behind.saturating_sub(frames.as_ptr().addr());

@@ -51,7 +51,7 @@ pub enum NoQuote {
     BadQuote,
     /// A piece other than the first is quoted, which has no ports.
     QuotedFragment,
-    /// Neither TCP nor UDP is quoted, not even in a tunnel.
+    /// Neither TCP, UDP nor SCTP is quoted, not even in a tunnel.
     OtherProtocol,
 }
 

@@ -74,6 +74,10 @@ fn set_port(packet: &mut [u8], quoted: &Quoted, end: End, address: Change, new: 
     let at = if end == End::Src { l4 } else { l4 + 2 };
     let (change, proto) = (address.word(be16(packet, at), new), quoted.key.proto());
     put16(packet, at, new);
+    // A CRC over what was cut off cannot be mended, nor does who looks for its association look at it (RFC 9260, 10).
+    if proto == Proto::Sctp {
+        return;
+    }
     let checksum_at = l4 + checksum::offset(proto);
     // RFC 768: 0 is none.
     let none = proto == Proto::Udp && be16(packet, checksum_at) == 0;

@@ -41,6 +41,11 @@ fn packet(proto: Proto, src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Vec
     match proto {
         Proto::Tcp => ip.tcp(src.port(), dst.port(), 9, 512).ack(3).write(&mut packet, payload).unwrap(),
         Proto::Udp => ip.udp(src.port(), dst.port()).write(&mut packet, payload).unwrap(),
+        Proto::Sctp => {
+            let ports = [src.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
+            let number = etherparse::IpNumber::SCTP;
+            ip.write(&mut packet, number, &[&ports[..], &[7; 8], payload].concat()).unwrap();
+        }
     }
     packet
 }

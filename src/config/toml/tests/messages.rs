@@ -103,8 +103,9 @@ fn what_is_wrong_with_the_director_is_said() {
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
                  workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, removed_server, \
-                 conn_reuse_mode, expire_quiescent_template, sloppy_tcp, timeouts)",
+                 conn_reuse_mode, expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
             ),
+            ("when_full = \"drop\"", "director: when_full \"drop\" is unknown (allowed: evict, refuse)"),
             ("conn_reuse_mode = 3", "director: conn_reuse_mode 3 is out of range (allowed: 0 to 2)"),
             (
                 "timeouts = 3",
@@ -176,7 +177,39 @@ fn what_is_wrong_with_an_interface_is_said() {
             (
                 "name = \"a\"\nadresses = []",
                 "interface \"a\": key \"adresses\" is unknown; did you mean \"addresses\"? (allowed: name, mac, \
-                 addresses, mtu)",
+                 addresses, mtu, parent, vlan, vlan_protocol)",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_vlan_is_said() {
+    each_says(
+        "[[interface]]\nname = \"a\"\n[[interface]]\nname = \"b\"\nparent = \"a\"\nvlan = 2\n[[interface]]\nname = \"c\"\n\
+         parent = \"b\"\nvlan = 3\nvlan_protocol = \"802.1ad\"\n[[interface]]\nname = \"d\"",
+        &[
+            ("vlan = 7", "interface \"d\": parent is missing (allowed: parent and vlan, or neither)"),
+            ("parent = \"a\"", "interface \"d\": vlan is missing (allowed: parent and vlan, or neither)"),
+            (
+                "vlan_protocol = \"802.1q\"",
+                "interface \"d\": parent is missing (allowed: parent and vlan, or neither)",
+            ),
+            (
+                "parent = \"a\"\nvlan = 4095",
+                "interface \"d\": vlan 4095 is out of range (allowed: 1 to 4094)",
+            ),
+            (
+                "parent = \"zone9\"\nvlan = 7",
+                "interface \"d\": parent \"zone9\" is unknown (allowed: an interface before this one)",
+            ),
+            (
+                "parent = \"c\"\nvlan = 7",
+                "interface \"d\": parent is a VLAN in a VLAN (allowed: two tags at most)",
+            ),
+            (
+                "parent = \"a\"\nvlan = 2",
+                "interface \"d\": vlan 2 is \"b\" already (allowed: each VLAN once)",
             ),
         ],
     );
@@ -360,6 +393,10 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "virtual service 192.0.2.100:80: sloppy_tcp is not for udp (allowed: with protocol = \"tcp\")",
             ),
             (
+                "address = \"192.0.2.100:80\"\nprotocol = \"sctp\"\nno_server = \"reset\"",
+                "virtual service 192.0.2.100:80: no_server \"reset\" is not for sctp (allowed: icmp, drop)",
+            ),
+            (
                 "address = \"192.0.2.100:80\"\none_packet = true",
                 "virtual service 192.0.2.100:80: one_packet is not for tcp (allowed: with protocol = \"udp\")",
             ),
@@ -373,9 +410,8 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                  (allowed: nat, dr, tun, masq, gate, ipip)",
             ),
             (
-                "address = \"192.0.2.100:80\"\nprotocol = \"sctp\"",
-                "virtual service 192.0.2.100:80: protocol \"sctp\" is unknown (allowed: tcp, \
-                 udp)",
+                "address = \"192.0.2.100:80\"\nprotocol = \"gre\"",
+                "virtual service 192.0.2.100:80: protocol \"gre\" is unknown (allowed: tcp, udp, sctp)",
             ),
             (
                 "address = \"192.0.2.100:80\"\n[[virtual_service]]\naddress = \"192.0.2.100:80\"",
@@ -392,7 +428,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
-                 persistence_mask, sloppy_tcp, one_packet, removed_server, real_server)",
+                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, removed_server, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

@@ -7,8 +7,8 @@ use super::{parse, read};
 use crate::config::{Config, Poll, XdpMode};
 use crate::net::{InterfaceId, Proto};
 use crate::service::{
-    Method, MssClamp, NoServer, Policy, RealId, Reuse, SchedulerName, SchedulerOptions, State, Thresholds,
-    Timeouts,
+    Conduct, Method, MssClamp, NoServer, Policy, RealId, Reuse, SchedulerName, SchedulerOptions, State,
+    Thresholds, Timeouts, WhenFull,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -25,6 +25,8 @@ xdp_mode = "generic"
 frames = 4096
 removed_server = "expire_nodest"
 conn_reuse_mode = 1
+when_full = "refuse"
+sloppy_sctp = true
 sloppy_tcp = true
 [director.timeouts]
 tcp = "15m"
@@ -109,7 +111,9 @@ fn a_configuration_that_is_written_again_reads_as_the_same() {
     assert_eq!(parse("written", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")), whole());
     let more = "[[interface]]\nname = \"a\"\n[[virtual_service]]\naddress = \"192.0.2.1:80\"\npersistent = 60\n\
          netmask = \"255.255.255.0\"\ntimeouts.close = 5\n[[virtual_service]]\naddress = \"[2001:db8::1]:53\"\n\
-         protocol = \"udp\"\none_packet = true\npersistent = true\n[director]\nexpire_quiescent_template = false";
+         protocol = \"udp\"\none_packet = true\npersistent = true\n[[virtual_service]]\naddress = \"192.0.2.1:80\"\nprotocol = \"sctp\"\n\
+         sloppy_sctp = true\n[[interface]]\nname = \"a.7\"\nparent = \"a\"\nvlan = 7\nvlan_protocol = \"802.1ad\"\n\
+         [director]\nexpire_quiescent_template = false\nwhen_full = \"refuse\"";
     let config = parse("f", more).unwrap();
     let text = config.to_toml().unwrap();
     assert_eq!(parse("written", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")), config);
@@ -159,7 +163,8 @@ fn every_key_arrives_where_it_belongs() {
         |timeouts: Timeouts| states.map(|state| timeouts.get(state).map(|silence| silence.as_secs()));
     let said = [Some(900), Some(60), Some(300), Some(7), Some(3600), None];
     assert_eq!(seconds(director.conduct.timeouts), said);
-    assert_eq!((director.conduct.reuse, director.conduct.sloppy_tcp), (Reuse::Closed, true));
+    let Conduct { reuse, sloppy_tcp, sloppy_sctp, when_full, .. } = director.conduct;
+    assert_eq!((reuse, sloppy_tcp, sloppy_sctp, when_full), (Reuse::Closed, true, true, WhenFull::Refuse));
     let [web, dns] = &whole().services[..] else { panic!("there are two") };
     assert_eq!((web.policy.sloppy, dns.policy.sloppy), (Some(false), None));
     assert!(!web.policy.one_packet && dns.policy.one_packet);

@@ -161,6 +161,8 @@ fn a_full_table_refuses_a_template_and_a_failed_opening_lets_go_of_it() {
     republish(&world, [1, 1], 32);
     let mut worker = world.worker(0);
     assert_eq!(server_of(&mut worker, (CIP, 10), SYN, at(0)), Some(0));
+    // An established one makes no room.
+    assert_eq!(server_of(&mut worker, (CIP, 10), ACK, at(0)), Some(0));
     let full = |worker: &mut Pipeline, client, port| {
         send(worker, &tcp((client, port), (VIP, 80), SYN, 64)).0 == Verdict::Drop(DropReason::TableFull)
     };

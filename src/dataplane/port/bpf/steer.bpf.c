@@ -24,7 +24,7 @@
  * RFC 8200, 4.1 has them at most. */
 #define EXTENSIONS 5
 
-enum { IPPROTO_ICMP = 1, IPPROTO_IPIP = 4, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_IPV6 = 41, IPPROTO_ICMPV6 = 58 };
+enum { IPPROTO_ICMP = 1, IPPROTO_IPIP = 4, IPPROTO_TCP = 6, IPPROTO_UDP = 17, IPPROTO_IPV6 = 41, IPPROTO_ICMPV6 = 58, IPPROTO_SCTP = 132 };
 enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION = 60 };
 enum { ETH_LEN = 14, VLAN_LEN = 4, IPV4_LEN = 20, IPV6_LEN = 40, ICMP_LEN = 8, TICKET_LEN = 28 };
 
@@ -65,8 +65,8 @@ struct beat {
 };
 
 /* The first 28 bytes behind the Ethernet header of a frame on its way through the host door, or of a shorter frame
- * the first 20 and zeros: for IPv4 without options that is all of it and the first 8 bytes of TCP or UDP, ports and
- * sequence number or checksum among them; for IPv6 it says little, but the frame that the ticket is for comes right
+ * the first 20 and zeros: for IPv4 without options that is all of it and the first 8 bytes of TCP, UDP or SCTP, ports and
+ * sequence number, checksum or tag among them; for IPv6 it says little, but the frame that the ticket is for comes right
  * behind it. */
 struct ticket {
 	u32 word[TICKET_LEN / 4];
@@ -127,7 +127,7 @@ struct {
 
 enum kind {
 	OTHER,
-	/* TCP or UDP with both ports. */
+	/* TCP, UDP or SCTP with both ports. */
 	WHOLE,
 	/* A piece of a TCP or UDP datagram: its addresses are known, its ports are not looked at. */
 	PIECE,
@@ -148,7 +148,7 @@ ALWAYS_INLINE enum kind parse_upper(struct packet *p, u8 proto, void *end)
 {
 	u16 *ports = (u16 *)p->upper;
 
-	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
+	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP) {
 		if ((void *)(ports + 2) > end)
 			return OTHER;
 		p->src.port = ports[0];

@@ -27,6 +27,15 @@ pub enum PortError {
         /// Its receive queue.
         queue: u32,
     },
+    /// The interface's MTU is larger than what a frame holds.
+    Jumbo {
+        /// The interface.
+        interface: String,
+        /// Its MTU.
+        mtu_bytes: usize,
+        /// The largest MTU whose packets fit.
+        fits: usize,
+    },
     /// The interface was named twice.
     Twice {
         /// The interface.
@@ -80,6 +89,11 @@ pub(super) fn source_of(error: &(dyn std::error::Error + 'static)) -> io::Error 
 impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            PortError::Jumbo { interface, mtu_bytes, fits } => write!(
+                f,
+                "interface \"{interface}\" has an MTU of {mtu_bytes} bytes, and a packet may have {fits}: `ip link set dev \
+                 {interface} mtu {fits}`"
+            ),
             PortError::TooFewFrames { least } => write!(f, "too few frames: it takes at least {least}"),
             PortError::Privilege(_) => {
                 f.write_str("opening an AF_XDP socket needs root or CAP_NET_ADMIN, CAP_BPF and CAP_NET_RAW")

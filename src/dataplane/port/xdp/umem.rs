@@ -15,8 +15,8 @@ use xsk_rs::umem::frame::FrameDesc;
 const KERNEL_HEADROOM: usize = 256;
 const _: () = assert!(KERNEL_HEADROOM >= HEADROOM);
 
-/// Ethernet header.
-const LINK_BYTES: usize = 14;
+/// Ethernet header and two VLAN tags.
+const LINK_BYTES: usize = 22;
 
 /// The UMEM's memory.
 #[derive(Debug)]
@@ -141,19 +141,21 @@ fn ring(entries: usize) -> Result<QueueSize, PortError> {
     QueueSize::new(entries as u32).map_err(|e| PortError::Other(io::Error::other(e.to_string())))
 }
 
-/// The smaller frame unless a packet with an outer header would not fit it.
+/// The smaller frame unless a packet with an outer header would not fit it. A frame is a page at most, and a packet in one
+/// frame, so that the kernel would drop what is larger.
 pub(super) fn frame_bytes(interfaces: &[(InterfaceId, &str, &Steering)]) -> Result<u32, PortError> {
     let mut most = 0;
-    for (_, name, _) in interfaces {
-        most = most.max(device::mtu_bytes(name).map_err(|e| PortError::socket(name, 0, e))?);
-    }
     let room = |frame: usize| frame - KERNEL_HEADROOM;
+    let fits = room(4096) - LINK_BYTES;
+    for (_, name, _) in interfaces {
+        let mtu_bytes = device::mtu_bytes(name).map_err(|e| PortError::socket(name, 0, e))?;
+        if mtu_bytes > fits {
+            return Err(PortError::Jumbo { interface: (*name).to_owned(), mtu_bytes, fits });
+        }
+        most = most.max(mtu_bytes);
+    }
     if LINK_BYTES + most + HEADROOM <= room(2048) {
         return Ok(2048);
-    }
-    if LINK_BYTES + most > room(4096) {
-        let fits = room(4096) - LINK_BYTES;
-        tracing::warn!("an MTU of {most} is more than a frame holds: packets above {fits} bytes are dropped");
     }
     Ok(4096)
 }
