@@ -3,6 +3,10 @@
 //! A real server keeps its [`RealId`] for as long as a connection may name it: a server taken out of its service
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
+mod ids;
+
+pub use ids::Baselines;
+
 use super::desired::{Desired, Key};
 use super::report::Traffic;
 use crate::config::{Config, Real, Removed, Service};
@@ -11,9 +15,9 @@ use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
 use crate::net::Endpoint;
-use crate::service::{Conduct, Live, Method, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::service::{Conduct, Method, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use ids::Ids;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -338,71 +342,6 @@ impl Publisher {
 
 fn identity(real: &Real) -> Identity {
     (real.endpoint, real.method)
-}
-
-/// What the counters of an id stood at when its server got it, or was counted from zero again.
-#[derive(Debug, Clone, Default)]
-pub struct Baselines(Arc<HashMap<RealId, Traffic>>);
-
-impl Baselines {
-    /// What an id's present server has counted since, all workers together.
-    pub fn since(&self, id: RealId, counters: &[Arc<Counters>]) -> Traffic {
-        Traffic::of(id, counters).since(self.of(id))
-    }
-
-    fn of(&self, id: RealId) -> Traffic {
-        self.0.get(&id).copied().unwrap_or_default()
-    }
-
-    fn set(&mut self, id: RealId, to: Traffic) {
-        Arc::make_mut(&mut self.0).insert(id, to);
-    }
-}
-
-/// Ids never used, and those given back, the longest ago first.
-#[derive(Debug)]
-struct Ids {
-    unused: u32,
-    free: VecDeque<RealId>,
-    baselines: Baselines,
-    counters: Vec<Arc<Counters>>,
-}
-
-impl Ids {
-    fn new(counters: Vec<Arc<Counters>>) -> Ids {
-        Ids { unused: 0, free: VecDeque::new(), baselines: Baselines::default(), counters }
-    }
-
-    fn available(&self) -> usize {
-        RealId::LIMIT - self.unused as usize + self.free.len()
-    }
-
-    /// An id with fresh live counts; there must be one available.
-    fn take(&mut self) -> (RealId, Arc<Live>) {
-        let id = if (self.unused as usize) < RealId::LIMIT {
-            self.unused += 1;
-            RealId(self.unused - 1)
-        } else {
-            let id = self.free.pop_front().expect("the caller has seen that an id is available");
-            self.baselines.set(id, Traffic::of(id, &self.counters));
-            id
-        };
-        (id, Arc::default())
-    }
-
-    /// What an id's present server has counted.
-    fn traffic(&self, id: RealId) -> Traffic {
-        self.baselines.since(id, &self.counters)
-    }
-
-    /// Counts an id's traffic from 0.
-    fn zero(&mut self, id: RealId) {
-        self.baselines.set(id, Traffic::of(id, &self.counters));
-    }
-
-    fn give(&mut self, id: RealId) {
-        self.free.push_back(id);
-    }
 }
 
 #[cfg(test)]
