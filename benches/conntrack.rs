@@ -33,8 +33,16 @@ fn filled(flows: u32) -> Tracker {
 fn open(tracker: &mut Tracker, key: &FlowKey) -> lvx::conntrack::Found {
     let hash = tracker.table().hash(key);
     // An ACK alone opens an established connection, which lasts longest.
-    let choose =
-        || Some(Chosen { real: SERVER, replies_pass: true, hop: 0, template: None, is_watched: false });
+    let choose = || {
+        Some(Chosen {
+            real: SERVER,
+            replies_pass: true,
+            hop: 0,
+            template: None,
+            is_watched: false,
+            listens: false,
+        })
+    };
     match tracker.open(key, hash, TcpFlags::ACK, Tick(0), choose) {
         Ok(Opened::New(found)) => found,
         other => panic!("{key} was not opened: {other:?}"),

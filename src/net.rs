@@ -157,13 +157,6 @@ pub enum Mark {
     Expected = 3,
 }
 
-impl Mark {
-    /// Whether it is a template's.
-    pub const fn is_template(self) -> bool {
-        matches!(self, Mark::Template | Mark::GroupTemplate)
-    }
-}
-
 /// The directed five-tuple of a packet: who sent it, to whom, over which protocol. 40 bytes.
 ///
 /// ```text
@@ -388,6 +381,48 @@ impl std::ops::BitOr for TcpFlags {
     }
 }
 
+/// How far one direction of a TCP stream is shifted of which bytes were replaced by more or fewer: as of the last segment
+/// that was changed, and before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shift {
+    /// The sender's number of the last segment that changed its length.
+    at: u32,
+    before: u32,
+    after: u32,
+}
+
+impl Shift {
+    /// Whether nothing is shifted.
+    pub fn is_none(&self) -> bool {
+        (self.before, self.after) == (0, 0)
+    }
+
+    /// The segment that the sender numbers `seq` has become longer by so many bytes, or shorter. Sent again, it changes
+    /// nothing anew.
+    pub fn changed(&mut self, seq: u32, by: i32) {
+        let is_first = self.is_none();
+        if by != 0 && (is_first || is_after(seq, self.at)) {
+            *self = Shift { at: seq, before: self.after, after: self.after.wrapping_add_signed(by) };
+        }
+    }
+
+    /// What a sender's number is to the receiver.
+    pub fn forth(&self, seq: u32) -> u32 {
+        seq.wrapping_add(if is_after(seq, self.at) { self.after } else { self.before })
+    }
+
+    /// What a receiver's number is to the sender.
+    pub fn back(&self, ack: u32) -> u32 {
+        let is_behind = is_after(ack.wrapping_sub(self.before), self.at);
+        ack.wrapping_sub(if is_behind { self.after } else { self.before })
+    }
+}
+
+/// Whether `a` comes after `b` (RFC 9293, 3.4).
+fn is_after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
 /// A moment, in steps of 10 ms since the director's start (or since the first packet of a replay).
 /// Wraps after 497 days; two ticks compare rightly while they are less than half of that apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -561,6 +596,27 @@ mod tests {
         assert_ne!(FlowKey::new(Proto::Tcp, a, b), FlowKey::new(Proto::Udp, a, b));
         let (a6, b6) = (end("[::1]:1"), end("[::2]:2"));
         assert_ne!(FlowKey::new(Proto::Tcp, a, b), FlowKey::new(Proto::Tcp, a6, b6));
+    }
+
+    #[test]
+    fn numbers_are_shifted_behind_a_change_and_back_again() {
+        let mut shift = Shift::default();
+        assert!(shift.is_none());
+        shift.changed(1000, 5);
+        // 50 bytes of the sender's became 55.
+        assert_eq!([900, 1000, 1050].map(|seq| shift.forth(seq)), [900, 1000, 1055]);
+        assert_eq!([900, 1000, 1055, 1100].map(|ack| shift.back(ack)), [900, 1000, 1050, 1095]);
+        let before = shift;
+        shift.changed(1000, 5);
+        assert_eq!(shift, before, "sent again");
+        shift.changed(2000, -7);
+        assert_eq!([1050, 2000, 2050].map(|seq| shift.forth(seq)), [1055, 2005, 2048]);
+        assert_eq!([2005, 2048].map(|ack| shift.back(ack)), [2000, 2050]);
+        shift.changed(1000, 5);
+        assert_eq!(shift.forth(2050), 2048, "an old one sent again");
+        let mut wraps = Shift::default();
+        wraps.changed(u32::MAX - 10, 20);
+        assert_eq!((wraps.forth(5), wraps.back(25)), (25, 5));
     }
 
     #[test]

@@ -326,6 +326,7 @@ pub fn publish(table: &Table, published: &Published, method: Method, servers: u3
         name: "bench".into(),
         proto: Proto::Tcp,
         endpoint: Endpoint::v4(VIP.into(), 80),
+        group: None,
         scheduler: SchedulerName::Rr,
         options: SchedulerOptions::default(),
         policy: Policy::default(),

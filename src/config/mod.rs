@@ -16,7 +16,7 @@ pub use written::{Written, written_service};
 
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Conduct, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{Conduct, Group, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -172,9 +172,12 @@ pub struct Service {
     /// `protocol`, default tcp.
     #[serde(rename = "protocol")]
     pub proto: Proto,
-    /// `address`: VIP:vport.
-    #[serde(rename = "address")]
+    /// `address`: VIP:vport, or the VIP alone for all ports, which then are port 0. Of a group, the first match's.
+    #[serde(rename = "address", serialize_with = "written::address")]
     pub endpoint: Endpoint,
+    /// `match` and `fwmark`, if clients address several ports or addresses.
+    #[serde(skip)]
+    pub group: Option<Group>,
     /// `scheduler`, default wlc.
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
@@ -196,7 +199,7 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Real {
     /// `address`: RIP:rport, or RIP alone for the service's port. In DR and TUN no other port is allowed.
-    #[serde(rename = "address")]
+    #[serde(rename = "address", serialize_with = "written::address")]
     pub endpoint: Endpoint,
     /// `weight`, default 1.
     pub weight: u16,

@@ -5,8 +5,8 @@ use super::{Config, Interface, Service};
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, Mac, Prefix, Proto};
 use crate::service::{
-    Conduct, Method, MssClamp, NoServer, Persistence, Policy, Reuse, SchedulerName, SchedulerOptions, State,
-    Thresholds, Timeouts, WhenFull,
+    ALL_PORTS, Conduct, Group, Match, Method, MssClamp, NoServer, Persistence, Policy, Reuse, SchedulerName,
+    SchedulerOptions, State, Thresholds, Timeouts, WhenFull,
 };
 use crate::wire::vlan::Tag;
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
@@ -57,11 +57,34 @@ pub fn written_service(service: &Service) -> Written {
             *flag = Value::String(format!("{}-{word}", service.scheduler));
         }
     }
+    // A group is known by what clients address, not by one address.
+    if let Some(Group { fwmark, matches }) = &service.group {
+        written.0.retain(|key, _| key != "address" && key != "protocol");
+        let matches = matches.iter().map(|to| Value::Object(written_match(to).0)).collect();
+        written.0.insert("fwmark".to_owned(), (*fwmark).into());
+        written.0.insert("match".to_owned(), Value::Array(matches));
+    }
     // The same for flows that are taken up in their midst.
     if let Some(sloppy) = written.0.remove("sloppy") {
         written.0.insert(format!("sloppy_{}", service.proto.to_string().to_lowercase()), sloppy);
     }
     written
+}
+
+fn written_match(to: &Match) -> Written {
+    let first = Endpoint::new(to.addr, to.ports.0);
+    let address = match to.ports {
+        ALL_PORTS => to.addr.to_string(),
+        (one, last) if one == last => first.to_string(),
+        (_, last) => format!("{first}-{last}"),
+    };
+    let keys = [("address", address), ("protocol", to.proto.to_string().to_lowercase())];
+    Written(keys.map(|(key, value)| (key.to_owned(), Value::String(value))).into_iter().collect())
+}
+
+/// An address with its port; alone, if it has all ports.
+pub(super) fn address<S: Serializer>(endpoint: &Endpoint, to: S) -> Result<S::Ok, S::Error> {
+    if endpoint.port == 0 { to.collect_str(&endpoint.addr) } else { to.collect_str(endpoint) }
 }
 
 impl Config {
@@ -168,7 +191,7 @@ impl Serialize for SchedulerOptions {
 
 impl Serialize for Policy {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Policy { no_server, mss_clamp, timeouts, sloppy, one_packet, persistence } = *self;
+        let Policy { no_server, mss_clamp, timeouts, sloppy, one_packet, persistence, ftp } = *self;
         let no_server = match no_server {
             NoServer::Icmp => "icmp",
             NoServer::Reset => "reset",
@@ -184,6 +207,7 @@ impl Serialize for Policy {
         if let Some(sloppy) = sloppy {
             table.serialize_field("sloppy", &sloppy)?;
         }
+        table.serialize_field("helper", if ftp.is_some() { "ftp" } else { "none" })?;
         if one_packet {
             table.serialize_field("one_packet", &true)?;
         }

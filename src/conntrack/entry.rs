@@ -14,7 +14,7 @@
 use super::sctp;
 use super::state::Phase;
 use super::tracker::Chosen;
-use crate::net::{FlowKey, SctpEvent, TcpFlags, Tick};
+use crate::net::{FlowKey, Mark, SctpEvent, TcpFlags, Tick};
 use crate::service::{RealId, Reuse, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
@@ -29,6 +29,8 @@ const WATCHED: u8 = 1 << 7;
 const TEMPLATE: u8 = 1 << 6;
 /// `Meta` flag: the connection is one of a template's, which the table notes beside the slab.
 const LED: u8 = 1 << 5;
+/// `Meta` flag: the entry is a connection whose client's port is not known yet, and which no packet finds.
+const EXPECTED: u8 = 1 << 4;
 
 /// The word that decides: who serves the connection, its state, and which connection of this slot it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +77,19 @@ impl Meta {
         self.flags() & LIVE != 0
     }
 
+    /// Whether every packet is looked at.
+    #[inline]
+    pub(super) fn is_watched(self) -> bool {
+        self.flags() & WATCHED != 0
+    }
+
     #[inline]
     pub(super) fn is_template(self) -> bool {
         self.flags() & TEMPLATE != 0
+    }
+
+    pub(super) fn is_expectation(self) -> bool {
+        self.flags() & EXPECTED != 0
     }
 
     #[inline]
@@ -163,7 +175,11 @@ impl Entry {
         let flags = if chosen.is_watched { WATCHED } else { LIVE }
             | if chosen.replies_pass { BOTH_WAYS } else { 0 }
             | if chosen.template.is_some() { LED } else { 0 }
-            | if key.mark().is_template() { TEMPLATE } else { 0 };
+            | match key.mark() {
+                Mark::Packet => 0,
+                Mark::Template | Mark::GroupTemplate => TEMPLATE,
+                Mark::Expected => EXPECTED,
+            };
         let phase = Phase::new(state, !chosen.replies_pass);
         let meta = Meta::new(phase, flags, old.generation().wrapping_add(1), chosen.real);
         self.meta.store(meta.0, Release);
@@ -246,6 +262,11 @@ impl Entry {
             } else {
                 self.words[0].load(Relaxed) == w2 && self.words[1].load(Relaxed) == w3
             }
+    }
+
+    /// The port that the client addresses.
+    pub(super) fn vport(&self) -> u16 {
+        (self.tail.load(Relaxed) >> 32) as u16
     }
 
     /// When the last packet was seen.

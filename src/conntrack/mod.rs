@@ -10,6 +10,7 @@
 //! ```
 
 mod bucket;
+mod control;
 pub mod datagrams;
 mod entry;
 mod expiry;
@@ -25,8 +26,11 @@ mod tracker;
 
 pub use crate::service::State;
 pub use bucket::Reference;
+pub use control::Control;
 pub use expiry::Expiry;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
 pub use table::{Connection, Found, Leading, Lookup, Table, Touched};
-pub use tracker::{Chosen, Ended, Evicted, Followed, Lead, Opened, Refused, Template, Tracker};
+pub use tracker::{
+    Chosen, Claimed, Ended, Evicted, Followed, Lead, Opened, Refused, Template, Tracker, expectation,
+};

@@ -1,6 +1,7 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
 use super::bucket::{Bucket, Chain, Reference};
+use super::control::Controls;
 use super::datagrams::Datagrams;
 use super::entry::{Entry, Meta};
 use super::expiry::Expiry;
@@ -9,7 +10,7 @@ use super::memory::{Zeros, prefetch};
 use super::stock::Stock;
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
-use crate::service::{RealId, Reuse, Standing, State};
+use crate::service::{PortMap, RealId, Reuse, Standing, State};
 use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -29,12 +30,20 @@ pub struct Table {
     pub(super) overflow: Stock,
     pub(super) slab: Zeros<Entry>,
     pub(super) slots: Stock,
-    /// RIP:rport by [`RealId`]: IPv4 as one word, IPv6 as three.
+    /// RIP:rport by [`RealId`]: IPv4 as one word, IPv6 as three. Of a server that answers at many ports, its port has
+    /// [`OF_MANY`], and the fourth word is the only port that leads to it, if one does.
     endpoints: Zeros<[AtomicU64; 4]>,
     /// By slot: 1 + the slot of the template that led the connection. Made when there is a persistent service.
     pub(super) leaders: OnceLock<Zeros<AtomicU32>>,
+    /// What is kept of watched connections.
+    pub(super) controls: Controls,
+    /// Connections whose client's port is not known yet.
+    pub(super) expected: AtomicU32,
     datagrams: Datagrams,
 }
+
+/// A server's port is one of many: set where no packet's port has a bit.
+const OF_MANY: u64 = 1 << 63;
 
 /// Where a packet's connection may be, as a glance at its bucket saw it: behind a reference, in the bucket that goes on,
 /// or nowhere. Packed, since a batch keeps 64 of them: a reference, or the number of a bucket with
@@ -98,6 +107,11 @@ impl Found {
     #[inline]
     pub fn real(&self) -> RealId {
         self.meta.real()
+    }
+
+    /// Whether each packet of the connection is to be looked at.
+    pub fn is_watched(&self) -> bool {
+        self.meta.is_watched()
     }
 
     /// The connection's state when it was found.
@@ -164,6 +178,8 @@ impl Table {
             slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
             leaders: OnceLock::new(),
+            controls: Controls::default(),
+            expected: AtomicU32::new(0),
             datagrams: Datagrams::new(seed),
         })
     }
@@ -199,16 +215,26 @@ impl Table {
         lines + self.overflow.bytes() + self.slots.bytes() + leaders
     }
 
-    /// Says where a server is, before the first connection to it is opened: replies are matched by that.
+    /// Says where a server of a service with one port is, before the first connection to it is opened: replies are
+    /// matched by that.
     pub fn set_endpoint(&self, real: RealId, endpoint: Endpoint) {
+        self.set_endpoint_of(real, endpoint, PortMap::One);
+    }
+
+    /// The same for a server of any service.
+    pub fn set_endpoint_of(&self, real: RealId, endpoint: Endpoint, ports: PortMap) {
         let Some(words) = self.endpoints.get(real.index()) else { return };
-        let [first, second, third, _] = words;
+        let [first, second, third, fourth] = words;
+        let of_many = if ports.is_one_port(endpoint.port) { 0 } else { OF_MANY };
+        fourth.store(if let PortMap::Only(port) = ports { u64::from(port) } else { 0 }, Release);
         match endpoint.addr {
-            IpAddr::V4(addr) => first.store((addr.to_bits() as u64) << 16 | endpoint.port as u64, Release),
+            IpAddr::V4(addr) => {
+                first.store((addr.to_bits() as u64) << 16 | endpoint.port as u64 | of_many, Release);
+            }
             IpAddr::V6(addr) => {
                 first.store((addr.to_bits() >> 64) as u64, Release);
                 second.store(addr.to_bits() as u64, Release);
-                third.store(endpoint.port as u64, Release);
+                third.store(endpoint.port as u64 | of_many, Release);
             }
         }
     }
@@ -224,6 +250,30 @@ impl Table {
         } else {
             first.load(Acquire) == w0 && second.load(Acquire) == w1 && third.load(Acquire) == sport
         }
+    }
+
+    /// Whether packets of this key come from the server, which answers at many ports: from the one that `vport` leads to.
+    fn is_from_one_of_many(&self, real: RealId, key: &FlowKey, vport: u16) -> bool {
+        let Some(server) = self.server(real, key.is_v4(), vport) else { return false };
+        key.src() == server
+    }
+
+    /// Where the server of a connection of this family to `vport` answers from.
+    fn server(&self, real: RealId, is_v4: bool, vport: u16) -> Option<Endpoint> {
+        let [first, second, third, fourth] = self.endpoints.get(real.index())?;
+        let (first, third) = (first.load(Acquire), third.load(Acquire));
+        let (addr, last) = if is_v4 {
+            (IpAddr::V4(((first >> 16) as u32).into()), first)
+        } else {
+            let addr = (first as u128) << 64 | second.load(Acquire) as u128;
+            (IpAddr::V6(addr.into()), third)
+        };
+        let port = match fourth.load(Acquire) as u16 {
+            _ if last & OF_MANY == 0 => last as u16,
+            0 => vport,
+            only => PortMap::Only(only).rport(last as u16, vport),
+        };
+        Some(Endpoint::new(addr, port))
     }
 
     /// The hash of a key in this table.
@@ -318,7 +368,9 @@ impl Table {
     fn confirm(&self, entry: &Entry, reference: Reference, key: &FlowKey) -> Option<Found> {
         let meta = entry.meta();
         let ours = if reference.is_reply() {
-            entry.is_to_client_of(key) && self.is_from(meta.real(), key)
+            let real = meta.real();
+            entry.is_to_client_of(key)
+                && (self.is_from(real, key) || self.is_from_one_of_many(real, key, entry.vport()))
         } else {
             entry.is_of(key)
         };
@@ -355,15 +407,22 @@ impl Table {
     /// The hash of the key that replies of a connection have; `None` for a server that is on no list.
     #[inline(always)]
     pub(super) fn reply_hash(&self, key: &FlowKey, real: RealId) -> Option<FlowHash> {
-        let [first, second, third, _] = self.endpoints.get(real.index())?;
-        if key.is_v4() {
-            let (server, (cip, cport)) = (first.load(Acquire), key.src_v4());
+        let server = self.endpoints.get(real.index())?[0].load(Acquire);
+        if key.is_v4() && server & OF_MANY == 0 {
+            let (cip, cport) = key.src_v4();
             let reply = FlowKey::v4(key.proto(), (server >> 16) as u32, cip, server as u16, cport);
             return Some(self.hash(&reply));
         }
-        let addr = (first.load(Acquire) as u128) << 64 | second.load(Acquire) as u128;
-        let server = Endpoint::new(IpAddr::V6(addr.into()), third.load(Acquire) as u16);
+        let server = self.server(real, key.is_v4(), key.dst().port)?;
         Some(self.hash(&FlowKey::new(key.proto(), server, key.src())))
+    }
+
+    /// VIP:vport, as the client of the connection addresses it; `None` if the connection is over.
+    #[cold]
+    pub fn asked(&self, found: Found) -> Option<Endpoint> {
+        let entry = self.slab.get(found.slot() as usize)?;
+        let key = entry.key()?;
+        entry.still(found.meta).then(|| key.dst())
     }
 
     /// A packet of the connection passes: its state moves on, its silence ends.

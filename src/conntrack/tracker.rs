@@ -1,10 +1,12 @@
 //! A worker's hand on the table: opens connections, ends them, and sweeps out the silent ones.
 
 mod evict;
+mod expected;
 mod replies;
 mod sweep;
 mod templates;
 
+pub use expected::{Claimed, expectation};
 pub use templates::{Followed, Lead, Template};
 
 use super::bucket::Reference;
@@ -63,6 +65,8 @@ pub struct Chosen {
     pub template: Option<Template>,
     /// Whether every packet of the connection is looked at: none of them passes [`Table::pass`].
     pub is_watched: bool,
+    /// Whether the connection begins in LISTEN: its first packet is still to come.
+    pub listens: bool,
 }
 
 /// What opening a connection led to.
@@ -162,7 +166,10 @@ impl Tracker {
             Proto::Sctp => State::SctpNone,
         };
         let phase = Phase::new(before, !chosen.replies_pass);
-        let state = tcp::next(phase, Direction::Original, flags).state();
+        let state = match chosen.listens {
+            true => State::Listen,
+            false => tcp::next(phase, Direction::Original, flags).state(),
+        };
         if let Some(template) = chosen.template {
             table.note_leader(slot, template);
         }
@@ -218,6 +225,12 @@ impl Tracker {
         }
         if last.is_led() {
             self.table.leave_leader(slot);
+        }
+        if last.is_watched() {
+            self.table.controls.forget((slot, place.meta.generation()));
+        }
+        if last.is_expectation() {
+            self.expects_less();
         }
         Ended { real: last.real(), standing: Some(last.state().standing()) }
     }

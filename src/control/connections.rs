@@ -279,6 +279,7 @@ mod tests {
                 replies_pass: true,
                 hop: 0,
                 is_watched: false,
+                listens: false,
                 template: None,
             };
             let opened = tracker.open(&key, table.hash(&key), TcpFlags::SYN, Tick(0), || Some(chosen));

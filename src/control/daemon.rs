@@ -26,10 +26,12 @@ use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
+use crate::service::VirtualService;
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -169,17 +171,23 @@ impl Director {
         let snapshot = self.desk.publisher.current();
         let ours =
             |vip| snapshot.hops.links().iter().any(|link| link.addresses.iter().any(|own| own.addr == vip));
-        for service in
-            snapshot.services.table().services().iter().filter(|service| !ours(service.endpoint.addr))
+        let of_service = |service: &VirtualService| {
+            let mut vips: Vec<IpAddr> = service.matches().iter().map(|to| to.addr).collect();
+            vips.sort_unstable();
+            vips.dedup();
+            vips.into_iter().map(|vip| (service.name.clone(), vip)).collect::<Vec<_>>()
+        };
+        let services = snapshot.services.table().services();
+        for (name, vip) in
+            services.iter().flat_map(|service| of_service(service)).filter(|&(_, vip)| !ours(vip))
         {
-            let vip = service.endpoint.addr;
             // An IPv6 VIP would otherwise be the source of what the director's host itself sends.
             let (asked, how) =
                 if vip.is_ipv4() { ("ARP", "") } else { ("neighbour solicitations", " preferred_lft 0") };
             tracing::warn!(
                 "virtual service \"{}\": no interface of the configuration has the address {vip}, so that nobody answers \
                  {asked} for it there: `ip address add {} dev {}{how}`",
-                service.name,
+                name,
                 Prefix::host(vip),
                 self.interfaces[0].name
             );

@@ -125,6 +125,11 @@ impl Desired {
         self.places.get(&key).map(|&place| &self.services[place])
     }
 
+    /// Where the service of a key is among [`Desired::services`].
+    pub fn place(&self, key: Key) -> Option<usize> {
+        self.places.get(&key).copied()
+    }
+
     /// The service that somebody means: by its key, or else by its name.
     pub fn meant_by(&self, by: &ServiceRef) -> Option<&Arc<Service>> {
         let by_key = by.key().and_then(|key| self.find(key));

@@ -314,7 +314,7 @@ impl Desk {
     fn plan(&self, new: &Desired) -> Plan {
         let services = self.publisher.services().table();
         let live = |service: &Service, real: &Real| {
-            let at = services.find(service.proto, service.endpoint);
+            let at = self.desired.place(Key::of(service));
             let reals =
                 at.and_then(|at| services.services().get(at)).map_or(&[][..], |service| &service.reals[..]);
             let here = reals.iter().find(|here| (here.endpoint, here.method) == (real.endpoint, real.method));

@@ -16,4 +16,6 @@ pub mod kernel;
 pub mod publish;
 pub mod rates;
 pub mod report;
+#[cfg(any(test, all(target_os = "linux", feature = "xdp")))]
+mod steering;
 pub mod view;

@@ -15,7 +15,7 @@ use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
 use crate::net::Endpoint;
-use crate::service::{Conduct, Method, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::service::{Conduct, Method, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use hashbrown::HashMap;
 use ids::Ids;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 /// that does not name it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What makes a server the same server of a service.
-type Identity = (Endpoint, Method);
+/// What makes a server the same server of a service: its address, and how packets get there.
+type Identity = (Endpoint, Method, PortMap);
 
 /// The writer.
 #[derive(Debug)]
@@ -119,8 +119,10 @@ impl Publisher {
             known.get(key).is_some_and(|of| of.contains_key(identity)) || departed()
         };
         let changed = desired.services().iter().filter(|service| !self.has(service));
-        let fresh = changed
-            .flat_map(|service| service.reals.iter().map(move |real| (Key::of(service), identity(real))));
+        let fresh = changed.flat_map(|service| {
+            let ports = noun(service).port_map();
+            service.reals.iter().map(move |real| (Key::of(service), identity(real, ports)))
+        });
         if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
         }
@@ -129,8 +131,10 @@ impl Publisher {
             None => Arc::new(self.compile(service, &mut known)),
         });
         let services: Vec<Arc<VirtualService>> = services.collect();
-        let timeouts_before =
-            |key: Key| self.services.timeouts(key.proto(), key.endpoint()).unwrap_or_default();
+        let timeouts_before = |key: Key| {
+            let before = self.desired.as_ref().and_then(|desired| desired.find(key));
+            before.map(|service| service.policy.timeouts).unwrap_or_default()
+        };
         let timeouts: HashMap<Key, Timeouts> = known.keys().map(|&key| (key, timeouts_before(key))).collect();
         self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
         let before = self.desired.as_ref();
@@ -175,7 +179,7 @@ impl Publisher {
 
     /// What was made of this very service before.
     fn compiled(&self, service: &Arc<Service>) -> Option<Arc<VirtualService>> {
-        let at = self.has(service).then(|| self.services.table().find(service.proto, service.endpoint))??;
+        let at = self.desired.as_ref().filter(|_| self.has(service))?.place(Key::of(service))?;
         self.services.table().services().get(at).cloned()
     }
 
@@ -186,7 +190,9 @@ impl Publisher {
         for (before, compiled) in self.desired.iter().flat_map(Desired::services).zip(current) {
             let key = Key::of(before);
             if !desired.find(key).is_some_and(|after| Arc::ptr_eq(before, after)) {
-                let reals = compiled.reals.iter().map(|real| ((real.endpoint, real.method), real.clone()));
+                let ports = compiled.port_map();
+                let reals =
+                    compiled.reals.iter().map(|real| ((real.endpoint, real.method, ports), real.clone()));
                 loosened.insert(key, reals.collect());
             }
         }
@@ -198,17 +204,22 @@ impl Publisher {
         service: &Service,
         known: &mut HashMap<Key, HashMap<Identity, RealServer>>,
     ) -> VirtualService {
-        let key = Key::of(service);
+        let (key, noun) = (Key::of(service), noun(service));
+        let ports = noun.port_map();
         let mut known = known.get_mut(&key);
         let mut departed = self.departed.get_mut(&key);
         let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
         let mut compile = |real: &Real| {
-            let known = known.as_mut().and_then(|of| of.remove(&identity(real)));
-            let back =
-                || departed.as_mut().and_then(|of| of.remove(&identity(real))).map(|departed| departed.real);
+            let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
+            let back = || {
+                departed
+                    .as_mut()
+                    .and_then(|of| of.remove(&identity(real, ports)))
+                    .map(|departed| departed.real)
+            };
             *has_moved |= known.is_none();
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
-            table.set_endpoint(id, real.endpoint);
+            table.set_endpoint_of(id, real.endpoint, ports);
             RealServer {
                 id,
                 endpoint: real.endpoint,
@@ -218,15 +229,7 @@ impl Publisher {
                 live,
             }
         };
-        VirtualService {
-            name: service.name.as_str().into(),
-            proto: service.proto,
-            endpoint: service.endpoint,
-            scheduler: service.scheduler,
-            options: service.options,
-            policy: service.policy,
-            reals: service.reals.iter().map(&mut compile).collect(),
-        }
+        VirtualService { reals: service.reals.iter().map(&mut compile).collect(), ..noun }
     }
 
     /// Takes up what is known of the network now, and publishes it.
@@ -270,7 +273,7 @@ impl Publisher {
 
     /// Counts the traffic of a service from 0 again.
     pub fn zero(&mut self, key: Key) {
-        let at = self.services.table().find(key.proto(), key.endpoint());
+        let at = self.desired.as_ref().and_then(|desired| desired.place(key));
         let current =
             at.and_then(|at| self.services.table().services().get(at)).map_or(&[][..], |s| &s.reals[..]);
         let departed =
@@ -317,8 +320,9 @@ impl Publisher {
 
     fn publish(&mut self) {
         let departed = self.departed.iter().flat_map(|(key, of)| {
-            of.values().map(|&Departed { ref real, timeouts, .. }| snapshot::Departed {
+            of.iter().map(|(&(.., ports), &Departed { ref real, timeouts, .. })| snapshot::Departed {
                 proto: key.proto(),
+                ports,
                 vip: key.endpoint(),
                 real: real.clone(),
                 timeouts,
@@ -340,8 +344,22 @@ impl Publisher {
     }
 }
 
-fn identity(real: &Real) -> Identity {
-    (real.endpoint, real.method)
+fn identity(real: &Real, ports: PortMap) -> Identity {
+    (real.endpoint, real.method, ports)
+}
+
+/// The service that the operator described, still without its servers.
+fn noun(service: &Service) -> VirtualService {
+    VirtualService {
+        name: service.name.as_str().into(),
+        proto: service.proto,
+        endpoint: service.endpoint,
+        group: service.group.clone(),
+        scheduler: service.scheduler,
+        options: service.options,
+        policy: service.policy,
+        reals: Vec::new(),
+    }
 }
 
 #[cfg(test)]

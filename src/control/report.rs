@@ -109,8 +109,14 @@ pub struct Service {
     pub name: String,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// VIP:vport.
+    /// VIP:vport; the port is 0 for all ports. Of a group, the first of `matches`.
     pub address: String,
+    /// The number of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fwmark: Option<u32>,
+    /// What clients of a group address: protocol, address and ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<String>,
     /// As ipvsadm spells it.
     pub scheduler: String,
     /// What its servers have counted together, servers since removed included.

@@ -3,7 +3,7 @@
 
 use super::nexthop::{Hop, Missing, NextHops};
 use crate::net::{Endpoint, Proto};
-use crate::service::{Live, Method, RealServer};
+use crate::service::{Live, Method, PortMap, RealServer};
 use crate::wire::encap::Envelope;
 use crate::wire::rewrite::{Translation, V4End};
 use crate::wire::rewrite6::{Translation6, V6End};
@@ -39,11 +39,11 @@ pub enum How {
     Dr,
     /// IPv4 in IPv4.
     Tun(Envelope),
-    /// Wherever IPv6 has a part, or SCTP is masqueraded.
+    /// Wherever IPv6 has a part, or more than one port, or SCTP is masqueraded.
     Six(Box<Six>),
 }
 
-/// A forwarding method with IPv6 inside or outside, or one of SCTP alone.
+/// A forwarding method with IPv6 inside or outside, or for many ports, or one of SCTP alone.
 #[derive(Debug, Clone)]
 pub enum Six {
     /// Masquerading.
@@ -60,6 +60,14 @@ pub enum Six {
         there: Endpoint,
         /// VIP:vport, for the server's.
         back: Endpoint,
+    },
+    /// Masquerading in either family for a service of many ports: what a packet's ends become depends on what it
+    /// addressed.
+    NatMany {
+        /// The server.
+        rip: Endpoint,
+        /// Where the ports lead.
+        ports: PortMap,
     },
     /// Direct routing.
     Dr,
@@ -81,7 +89,7 @@ impl How {
             How::Nat { .. } | How::Dr => 0,
             How::Tun(_) => IPV4,
             How::Six(six) => match **six {
-                Six::Nat { .. } | Six::Sctp { .. } | Six::Dr => 0,
+                Six::Nat { .. } | Six::NatMany { .. } | Six::Sctp { .. } | Six::Dr => 0,
                 Six::InFour(_) => IPV4,
                 Six::InSix { .. } => IPV6,
             },
@@ -99,7 +107,7 @@ impl How {
             How::Six(six) => match &**six {
                 Six::InFour(envelope) => of(envelope),
                 Six::InSix { source, .. } => Some(IpAddr::from(source.to_be_bytes())),
-                Six::Nat { .. } | Six::Sctp { .. } | Six::Dr => None,
+                Six::Nat { .. } | Six::NatMany { .. } | Six::Sctp { .. } | Six::Dr => None,
             },
             How::Nat { .. } | How::Dr => None,
         }
@@ -107,10 +115,10 @@ impl How {
 }
 
 impl Decision {
-    /// What to do with packets of `proto` for `vip` that go to `real`.
-    pub fn new(proto: Proto, vip: Endpoint, real: &RealServer, hops: &NextHops) -> Decision {
+    /// What to do with packets of `proto` for `vip` that go to `real`, where its ports lead so.
+    pub fn new(proto: Proto, vip: Endpoint, ports: PortMap, real: &RealServer, hops: &NextHops) -> Decision {
         let found = hops.find(real.endpoint.addr).map(|way| way.hop);
-        let (how, way) = match how(proto, vip, real, hops) {
+        let (how, way) = match how(proto, vip, ports, real, hops) {
             Some(how) => (how, found),
             None => (How::Dr, found.and(Err(Missing::Route))),
         };
@@ -119,10 +127,11 @@ impl Decision {
 }
 
 /// `None` if the director has no address for the outside of the tunnel.
-fn how(proto: Proto, vip: Endpoint, real: &RealServer, hops: &NextHops) -> Option<How> {
+fn how(proto: Proto, vip: Endpoint, ports: PortMap, real: &RealServer, hops: &NextHops) -> Option<How> {
     let six = |six| How::Six(Box::new(six));
     let to = real.endpoint;
     Some(match (real.method, vip.addr, to.addr) {
+        (Method::Nat, ..) if ports != PortMap::One => six(Six::NatMany { rip: to, ports }),
         (Method::Nat, ..) if proto == Proto::Sctp => six(Six::Sctp { there: to, back: vip }),
         (Method::Nat, IpAddr::V4(vip4), IpAddr::V4(rip4)) => {
             let vip = V4End { addr: vip4.to_bits(), port: vip.port };
@@ -147,7 +156,14 @@ fn how(proto: Proto, vip: Endpoint, real: &RealServer, hops: &NextHops) -> Optio
     })
 }
 
-fn v6_end(endpoint: Endpoint) -> V6End {
+/// An endpoint of IPv4, if it is one.
+pub(super) fn v4_end(endpoint: Endpoint) -> Option<V4End> {
+    let IpAddr::V4(addr) = endpoint.addr else { return None };
+    Some(V4End { addr: addr.to_bits(), port: endpoint.port })
+}
+
+/// An endpoint of IPv6.
+pub(super) fn v6_end(endpoint: Endpoint) -> V6End {
     V6End { addr: v6_bits(endpoint.addr), port: endpoint.port }
 }
 

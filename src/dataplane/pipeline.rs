@@ -7,6 +7,7 @@
 //! is what one packet at a time would have given.
 
 mod errors;
+mod ftp;
 mod once;
 mod persist;
 mod pieces;
@@ -176,6 +177,30 @@ impl Pending {
     }
 }
 
+/// What is to be noted of a connection that is opened, where there is anything.
+#[derive(Debug, Clone, Copy, Default)]
+struct Closely {
+    /// The template that leads it.
+    template: Option<Template>,
+    /// Whether, if replies pass, each of its packets is looked at.
+    is_watched: bool,
+}
+
+/// A server picked for a connection.
+#[derive(Debug, Clone, Copy)]
+struct Pick {
+    real: RealId,
+    /// Whether its replies pass here.
+    replies_pass: bool,
+}
+
+impl Pick {
+    #[inline]
+    fn of(real: &RealServer) -> Pick {
+        Pick { real: real.id, replies_pass: real.method.sees_replies() }
+    }
+}
+
 /// What a batch is decided by.
 #[derive(Debug, Clone, Copy)]
 struct View<'s> {
@@ -285,6 +310,9 @@ impl Road {
                 return self.miss(frame, pending, view);
             }
         }
+        if found.is_watched() {
+            return self.control(frame, &pending.packet, found, view);
+        }
         self.clamp(frame, &pending.packet, found, view.snapshot);
         self.forward(frame, &pending.packet, found, view);
     }
@@ -314,7 +342,8 @@ impl Road {
                     Ok(hop) => hop,
                     Err(missing) => return self.miss_out(frame, missing),
                 };
-                match forward::to_client(frame, packet, decision, &hop) {
+                let asked = || self.tracker.table().asked(found);
+                match forward::to_client(frame, packet, decision, &hop, asked) {
                     Ok(()) => {
                         self.counters.real(real).passed(Direction::Reply, packet.ip_len);
                         self.send(frame, &hop);
@@ -400,29 +429,28 @@ impl Road {
         if snapshot.services.is_one_packet(service) {
             return self.send_once(frame, packet, service, view);
         }
-        if snapshot.services.table().is_persistent(service) {
-            return self.persist(frame, pending, service, view);
+        if snapshot.services.table().is_out_of_the_ordinary(service) || self.tracker.table().expects() {
+            return self.open_closely(frame, pending, service, view);
         }
-        self.open(frame, pending, None, view, || snapshot.services.pick(service, key, view.now));
+        let pick = || snapshot.services.pick(service, key, view.now).map(Pick::of);
+        self.open(frame, pending, Closely::default(), view, pick);
     }
 
-    /// Opens a connection, led there by a template or not, to the server that `pick` gives. Whether it did: otherwise the
-    /// template is the caller's still.
+    /// Opens a connection to the server that `pick` gives. Whether it did: otherwise the template is the caller's still.
     #[inline(always)]
-    fn open<'s>(
+    fn open(
         &mut self,
         frame: &mut Frame<'_>,
         pending: &Pending,
-        template: Option<Template>,
-        view: View<'s>,
-        pick: impl Fn() -> Option<&'s RealServer>,
+        closely: Closely,
+        view: View<'_>,
+        pick: impl Fn() -> Option<Pick>,
     ) -> bool {
         let Pending { packet, hash, .. } = pending;
         let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
         let mut choose = || {
-            let real = pick()?;
-            let replies_pass = real.method.sees_replies();
+            let Pick { real, replies_pass } = pick()?;
             let mut hop = HopNumber::default();
             if replies_pass {
                 let hops = &snapshot.hops;
@@ -433,7 +461,9 @@ impl Road {
                     Err(missing) => lacking = Some(missing),
                 }
             }
-            Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
+            let is_watched = closely.is_watched && replies_pass;
+            let template = closely.template;
+            Some(Chosen { real, replies_pass, hop: hop.0, template, is_watched, listens: false })
         };
         let mut opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
         if matches!(opened, Err(Refused::Full)) && self.make_room(key, view) {

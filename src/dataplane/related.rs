@@ -77,7 +77,7 @@ pub fn is_of_tunnel(datagram: &[u8], outer: Outer, how: &How) -> bool {
                 addresses(8, 16) == Some(&source.to_be_bytes()[..])
                     && addresses(24, 16) == Some(&server.to_be_bytes()[..])
             }
-            Six::Nat { .. } | Six::Sctp { .. } | Six::Dr => false,
+            Six::Nat { .. } | Six::NatMany { .. } | Six::Sctp { .. } | Six::Dr => false,
         },
         How::Nat { .. } | How::Dr => false,
     }

@@ -8,7 +8,9 @@ use super::verdict::DropReason;
 use crate::conntrack::Expiry;
 use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, SctpEvent, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull};
+use crate::service::{
+    Conduct, Policy, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService, WhenFull,
+};
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -69,7 +71,8 @@ impl Services {
         if Arc::ptr_eq(old, service) {
             return Some(self.schedulers[at].clone());
         }
-        if (old.scheduler, old.options) != (service.scheduler, service.options) {
+        let same_name = (old.proto, old.endpoint) == (service.proto, service.endpoint);
+        if !same_name || (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
         }
         let same = |(a, b): (&RealServer, &RealServer)| a.id == b.id && a.weight == b.weight;
@@ -123,6 +126,8 @@ pub struct Departed {
     pub proto: Proto,
     /// Its address.
     pub vip: Endpoint,
+    /// Where that service's ports led.
+    pub ports: PortMap,
     /// The server.
     pub real: RealServer,
     /// What the service said of its own about timeouts.
@@ -188,23 +193,27 @@ impl Snapshot {
         let most = before.map_or(0, |before| before.decisions.len());
         let (mut decisions, mut servers) = (Vec::with_capacity(most), Vec::with_capacity(most));
         let mut own = Vec::with_capacity(most);
-        let mut decide = |proto, vip, real: &RealServer, timeouts, before: Option<&Snapshot>| {
+        let mut decide = |proto, vip, ports, real: &RealServer, timeouts, before: Option<&Snapshot>| {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
             let same = before.and_then(|before| before.decision(real.id).cloned());
-            decisions[real.id.index()] = Some(same.unwrap_or_else(|| Decision::new(proto, vip, real, &hops)));
+            decisions[real.id.index()] =
+                Some(same.unwrap_or_else(|| Decision::new(proto, vip, ports, real, &hops)));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         };
         let same_hops = before.filter(|before| Arc::ptr_eq(&before.hops, &hops));
         for service in services.table.services() {
             let before = same_hops.filter(|before| before.services.has_same(service));
             let timeouts = service.policy.timeouts;
-            let decide = |real| decide(service.proto, service.endpoint, real, timeouts, before);
+            let (proto, vip, ports) = (service.proto, service.endpoint, service.port_map());
+            let decide = |real| decide(proto, vip, ports, real, timeouts, before);
             service.reals.iter().for_each(decide);
         }
-        departed.iter().for_each(|left| decide(left.proto, left.vip, &left.real, left.timeouts, None));
+        departed
+            .iter()
+            .for_each(|left| decide(left.proto, left.vip, left.ports, &left.real, left.timeouts, None));
         // What comes in on a VLAN, comes in on the interface below.
         for vlan in partial_checksums.len()..hops.links().len() {
             let below = hops.vlans().below(InterfaceId(vlan as u16)).map(|(below, _)| below.index());
@@ -216,7 +225,7 @@ impl Snapshot {
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
         let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
-        let vips = services.table.services().iter().map(|service| service.endpoint.addr);
+        let vips = services.table.services().iter().flat_map(|service| service.matches()).map(|to| to.addr);
         let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
         let suspects = Suspects::new(interfaces.chain(vips.clone()).chain(tunnels));
         let vips: Vec<IpAddr> = vips.chain(departed.iter().map(|departed| departed.vip.addr)).collect();
@@ -410,6 +419,7 @@ mod tests {
             name: "web".into(),
             proto: Proto::Tcp,
             endpoint: vip.parse().unwrap(),
+            group: None,
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
             policy: Policy::default(),
@@ -468,6 +478,7 @@ mod tests {
                 name: "cache".into(),
                 proto: Proto::Tcp,
                 endpoint: vip,
+                group: None,
                 scheduler: SchedulerName::Lblc,
                 options: SchedulerOptions::default(),
                 policy: Policy::default(),

@@ -77,6 +77,8 @@ reasons! {
         FragmentOverlap = "fragment_overlap",
         /// A fragment whose data have come already.
         FragmentDuplicate = "fragment_duplicate",
+        /// A fragment of an SCTP packet to a masqueraded server at another port: the checksum stands over all fragments.
+        SctpFragment = "sctp_fragment",
         /// A fragment that ends beyond the longest datagram.
         FragmentTooLong = "fragment_too_long",
         /// A fragment without data, or of a length that lets none follow although one does, or one that contradicts what

@@ -3,6 +3,7 @@
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
 mod conduct;
+mod group;
 mod live;
 mod persistence;
 mod state;
@@ -11,6 +12,7 @@ mod timeouts;
 mod watch;
 
 pub use conduct::{Conduct, Reuse, WhenFull};
+pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use persistence::Persistence;
 pub use state::State;
@@ -236,6 +238,8 @@ pub struct Policy {
     pub one_packet: bool,
     /// Whether a client keeps to its server.
     pub persistence: Option<Persistence>,
+    /// The port of FTP's control connections, if the service carries FTP.
+    pub ftp: Option<u16>,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.
@@ -245,8 +249,10 @@ pub struct VirtualService {
     pub name: Arc<str>,
     /// TCP, UDP or SCTP.
     pub proto: Proto,
-    /// VIP:vport.
+    /// VIP:vport; the port is 0 if the service answers at all ports. Of a group, the first of its matches.
     pub endpoint: Endpoint,
+    /// If it answers at several addresses and ports, what they are.
+    pub group: Option<Group>,
     /// Which scheduler chooses for new connections.
     pub scheduler: SchedulerName,
     /// How it is to do so.

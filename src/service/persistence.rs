@@ -1,7 +1,8 @@
 //! Persistence: a client's connections go to the server that its first one went to (`ipvsadm -p`, `-M`).
 
 use super::VirtualService;
-use crate::net::{Endpoint, FlowKey, Mark, mask};
+use crate::net::{Endpoint, FlowKey, Mark, Proto, mask};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long, and which clients count as one.
@@ -18,11 +19,25 @@ impl VirtualService {
     ///
     /// As IPVS keys them (`ip_vs_sched_persist`):
     /// ```text
-    /// client's network : 0  >  VIP : vport
+    /// client's network : 0  >  VIP    : vport
+    ///                          VIP    : 0      of all ports, and FTP's control and data connections
+    ///                          number : 0      of a group
     /// ```
     pub fn template_key(&self, key: &FlowKey) -> Option<FlowKey> {
         let persistence = self.policy.persistence?;
         let client = Endpoint::new(mask(key.src().addr, persistence.prefix_len), 0);
-        Some(FlowKey::new(key.proto(), client, key.dst()).marked(Mark::Template))
+        if let Some(group) = &self.group {
+            let number = if key.is_v4() {
+                IpAddr::V4(group.fwmark.into())
+            } else {
+                IpAddr::V6(u128::from(group.fwmark).into())
+            };
+            // IPVS has IPPROTO_IP here: the protocols of a group share their templates.
+            let key = FlowKey::new(Proto::Tcp, client, Endpoint::new(number, 0));
+            return Some(key.marked(Mark::GroupTemplate));
+        }
+        let Endpoint { addr, port } = key.dst();
+        let port = if port == self.endpoint.port && !self.takes_ftp_data() { port } else { 0 };
+        Some(FlowKey::new(key.proto(), client, Endpoint::new(addr, port)).marked(Mark::Template))
     }
 }

@@ -1,6 +1,6 @@
 //! Finds the virtual service that a packet addresses.
 
-use super::VirtualService;
+use super::{ALL_PORTS, FTP_DATA, VirtualService};
 use crate::net::{Endpoint, FlowKey, Proto};
 use hashbrown::HashMap;
 use std::net::IpAddr;
@@ -15,6 +15,29 @@ pub struct ServiceTable {
     /// The same in a row if they are no more than [`FEW`].
     few_v4: Vec<(u64, u32)>,
     v6: HashMap<(Proto, Endpoint), u32>,
+    /// By address, what answers at many ports of it: looked at when nothing answers at just the one.
+    wide: HashMap<(Proto, IpAddr), Wide>,
+}
+
+/// The services that answer at many ports of an address.
+#[derive(Debug, Default)]
+struct Wide {
+    /// First port, last port, and whose they are; they do not overlap.
+    ranges: Vec<(u16, u16, u32)>,
+    /// Whose FTP's data connections are.
+    ftp: Option<u32>,
+    /// Whose all other ports are.
+    all: Option<u32>,
+}
+
+impl Wide {
+    /// As in IPVS: FTP's data connections, then the service of port 0.
+    fn find(&self, port: u16) -> Option<u32> {
+        let within = |first, last| (first..=last).contains(&port);
+        let range = self.ranges.iter().find(|&&(first, last, _)| within(first, last));
+        let is_ftp_data = || FTP_DATA.into_iter().any(|(first, last)| within(first, last));
+        range.map(|&(.., place)| place).or_else(|| self.ftp.filter(|_| is_ftp_data())).or(self.all)
+    }
 }
 
 impl ServiceTable {
@@ -23,24 +46,48 @@ impl ServiceTable {
     pub fn new(services: Vec<impl Into<Arc<VirtualService>>>) -> ServiceTable {
         let services: Vec<Arc<VirtualService>> = services.into_iter().map(Into::into).collect();
         let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
+        let mut wide: HashMap<_, Wide> = HashMap::new();
         for (service, place) in services.iter().zip(0..) {
-            match word(service.proto, service.endpoint) {
-                Some(word) => v4.entry(word).or_insert(place),
-                None => v6.entry((service.proto, service.endpoint)).or_insert(place),
-            };
+            for at in service.matches() {
+                if at.count() > SHORT {
+                    let wide = wide.entry((at.proto, at.addr)).or_default();
+                    match at.ports {
+                        ALL_PORTS => drop(wide.all.get_or_insert(place)),
+                        (first, last) => wide.ranges.push((first, last, place)),
+                    }
+                    continue;
+                }
+                for port in at.each_port() {
+                    let endpoint = Endpoint::new(at.addr, port);
+                    match word(at.proto, endpoint) {
+                        Some(word) => v4.entry(word).or_insert(place),
+                        None => v6.entry((at.proto, endpoint)).or_insert(place),
+                    };
+                }
+            }
+            if service.takes_ftp_data() {
+                wide.entry((service.proto, service.endpoint.addr)).or_default().ftp.get_or_insert(place);
+            }
         }
         let few_v4 =
             if v4.len() <= FEW { v4.iter().map(|(&word, &place)| (word, place)).collect() } else { vec![] };
-        ServiceTable { services, v4, few_v4, v6 }
+        ServiceTable { services, v4, few_v4, v6, wide }
     }
 
-    /// The place of the service that answers at `vip` over `proto`.
+    /// The place of the service that answers at `vip` over `proto`. Port 0 finds the service of all ports, too.
     pub fn find(&self, proto: Proto, vip: Endpoint) -> Option<usize> {
         let place = match word(proto, vip) {
             Some(word) => self.v4.get(&word),
             None => self.v6.get(&(proto, vip)),
         };
-        place.map(|&place| place as usize)
+        place.map(|&place| place as usize).or_else(|| self.find_wide(proto, vip))
+    }
+
+    fn find_wide(&self, proto: Proto, vip: Endpoint) -> Option<usize> {
+        if self.wide.is_empty() {
+            return None;
+        }
+        self.wide.get(&(proto, vip.addr))?.find(vip.port).map(|place| place as usize)
     }
 
     /// The place of the service that a packet of this key addresses.
@@ -51,16 +98,21 @@ impl ServiceTable {
         }
         let (addr, port) = key.dst_v4();
         let word = pack(key.proto(), addr, port);
-        if !self.few_v4.is_empty() {
-            return self.few_v4.iter().find_map(|&(own, place)| (own == word).then_some(place as usize));
-        }
-        self.v4.get(&word).map(|&place| place as usize)
+        let exact = if self.few_v4.is_empty() {
+            self.v4.get(&word).map(|&place| place as usize)
+        } else {
+            self.few_v4.iter().find_map(|&(own, place)| (own == word).then_some(place as usize))
+        };
+        exact.or_else(|| self.find_wide(key.proto(), key.dst()))
     }
 
-    /// Whether clients keep to their servers at the service at this place.
+    /// Whether there is more to a new connection to the service at this place than to ask its scheduler for a server.
     #[inline]
-    pub fn is_persistent(&self, place: usize) -> bool {
-        self.services.get(place).is_some_and(|service| service.policy.persistence.is_some())
+    pub fn is_out_of_the_ordinary(&self, place: usize) -> bool {
+        let is = |service: &Arc<VirtualService>| {
+            service.policy.persistence.is_some() || service.policy.ftp.is_some()
+        };
+        self.services.get(place).is_some_and(is)
     }
 
     /// The services in the operator's order; [`ServiceTable::find`] gives places in this list.
@@ -68,6 +120,9 @@ impl ServiceTable {
         &self.services
     }
 }
+
+/// So many ports of a match are looked up one by one.
+pub(super) const SHORT: usize = 256;
 
 /// So many services are compared one by one sooner than looked up.
 const FEW: usize = 8;
@@ -101,6 +156,7 @@ mod tests {
             name: endpoint.into(),
             proto,
             endpoint: endpoint.parse().unwrap(),
+            group: None,
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
             policy: Policy::default(),
@@ -124,6 +180,7 @@ mod tests {
                 name: "web".into(),
                 proto: Proto::Tcp,
                 endpoint: vip(i),
+                group: None,
                 scheduler: SchedulerName::Rr,
                 options: SchedulerOptions::default(),
                 policy: Policy::default(),

@@ -76,6 +76,17 @@ pub fn piece(frame: &[u8]) -> Option<Piece> {
     }
 }
 
+/// Whether `frame`, which holds a packet of IP, holds a piece of one.
+pub fn is_piece(frame: &[u8]) -> bool {
+    let Some(datagram) = frame.get(ETHERNET..).filter(|datagram| datagram.len() >= IPV4) else {
+        return false;
+    };
+    match datagram[0] >> 4 {
+        4 => be16(datagram, 6) & 0x3fff != 0,
+        _ => ipv6::upper(datagram).is_ok_and(|upper| upper.fragment.is_some()),
+    }
+}
+
 fn piece_v4(datagram: &[u8]) -> Option<Piece> {
     let header: &[u8; IPV4] = datagram.first_chunk()?;
     let (header_len, ip_len) = (u16::from(header[0] & 15) * 4, be16(header, 2));

@@ -6,6 +6,7 @@
 pub mod checksum;
 pub mod encap;
 pub mod fragment;
+pub mod ftp;
 pub mod icmp;
 pub mod ipv6;
 pub mod martian;
@@ -16,6 +17,7 @@ pub mod reset;
 pub mod rewrite;
 pub mod rewrite6;
 pub mod sctp;
+pub mod shift;
 pub mod split;
 pub mod vlan;
 

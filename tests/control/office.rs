@@ -120,8 +120,14 @@ impl Office {
         for port in 0..clients {
             let client = Endpoint::new([203, 0, 113, server.port as u8].into(), 1024 + port);
             let key = FlowKey::new(Proto::Tcp, client, vip);
-            let chosen =
-                Chosen { real: real.id, replies_pass: true, hop: 0, is_watched: false, template: None };
+            let chosen = Chosen {
+                real: real.id,
+                replies_pass: true,
+                hop: 0,
+                is_watched: false,
+                listens: false,
+                template: None,
+            };
             let hash = self.shared.table.hash(&key);
             tracker.open(&key, hash, TcpFlags::SYN, Tick(0), || Some(chosen)).unwrap();
             real.live.opened(Standing::Active);

@@ -18,5 +18,6 @@ mod modes;
 mod network;
 mod reload;
 mod sctp;
+mod sessions;
 mod start;
 mod untouched;

@@ -1,7 +1,7 @@
 //! SCTP, end to end. Kernels without SCTP sockets are common, so that both ends are raw ones: what they send has a
 //! checksum of 0, as an offloading sender leaves it, and what they receive must have the right one.
 
-use crate::bed::{Bed, PATIENCE, options};
+use crate::bed::{Bed, PATIENCE};
 use lvx::lab::{Layout, Node};
 use lvx::service::Method;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
@@ -57,7 +57,7 @@ fn receive(socket: &UdpSocket, sport: u16, dport: u16, chunk: u8) -> IpAddr {
 #[test]
 fn sctp_reaches_the_server_by_every_method_and_a_masqueraded_ones_answer_comes_from_the_vip() {
     for layout in [Layout::Nat, Layout::Dr, Layout::Tun] {
-        let bed = Bed::empty(layout, options());
+        let bed = Bed::new(layout);
         let server = bed.plan.servers[0].clone();
         let (vip, is_nat) = (bed.plan.vip, server.method == Method::Nat);
         let rport = if is_nat { 3900 } else { PORT };

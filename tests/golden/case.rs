@@ -54,6 +54,8 @@ struct Service {
     name: &'static str,
     protocol: &'static str,
     vip: (Ip, u16),
+    /// Of a group, what it matches beside.
+    also: Vec<(Ip, u16)>,
     scheduler: &'static str,
     /// More lines of its section.
     more: &'static str,
@@ -144,7 +146,14 @@ impl Case {
         servers: &[Server],
     ) -> Case {
         let servers = servers.iter().map(|&server| (server, Traffic::default())).collect();
-        self.services.push(Service { name, protocol, vip, scheduler, more: "", servers });
+        self.services.push(Service { name, protocol, vip, also: Vec::new(), scheduler, more: "", servers });
+        self
+    }
+
+    /// With a group of TCP endpoints, of number 5, more.
+    pub fn group(mut self, matches: &[(Ip, u16)], scheduler: &'static str, servers: &[Server]) -> Case {
+        self = self.service("group", "tcp", matches[0], scheduler, servers);
+        self.services.last_mut().expect("a service").also = matches[1..].to_vec();
         self
     }
 
@@ -343,6 +352,38 @@ impl Case {
         self.traffic(vip, server).connections += 1;
     }
 
+    /// A packet of so many bytes reaches a server, told otherwise.
+    pub fn counts(&mut self, vip: (Ip, u16), server: usize, bytes: u64) {
+        let traffic = self.traffic(vip, server);
+        traffic.inward.0 += 1;
+        traffic.inward.1 += bytes;
+    }
+
+    /// A server's packet of so many bytes reaches a client, told otherwise.
+    pub fn counts_back(&mut self, vip: (Ip, u16), server: usize, bytes: u64) {
+        let traffic = self.traffic(vip, server);
+        traffic.outward.0 += 1;
+        traffic.outward.1 += bytes;
+    }
+
+    /// A client opens a data connection of the service at `vip`, to a port that stays as it is.
+    pub fn opens_data(&mut self, at: u64, packet: &Packet, vip: (Ip, u16), server: usize, port: u16) {
+        let time = self.comes(at, ETH0, packet.frame());
+        let real = Server { rport: port, ..self.server(vip, server) };
+        self.goes(time, ETH1, real.receives(packet));
+        self.opened(vip, server);
+        self.counts(vip, server, packet.ip_len());
+    }
+
+    /// A server's packet of a data connection, described as from the VIP, reaches the client.
+    pub fn data_comes(&mut self, at: u64, packet: &Packet, vip: (Ip, u16), server: usize) {
+        let real = Server { rport: packet.src.1, ..self.server(vip, server) };
+        let sent = real.answers(packet.clone());
+        let time = self.comes(at, ETH1, sent.frame());
+        self.goes(time, ETH0, client_receives(&sent, packet.src));
+        self.counts_back(vip, server, packet.ip_len());
+    }
+
     /// How many active and inactive connections a server has at the end.
     pub fn ends_with(&mut self, vip: (Ip, u16), server: usize, active: u64, inactive: u64) {
         self.traffic(vip, server).standing = Some((active, inactive));
@@ -354,10 +395,13 @@ impl Case {
     }
 
     fn service_at(&mut self, vip: (Ip, u16)) -> &mut Service {
-        self.services.iter_mut().find(|service| service.vip == vip).expect("a service at this VIP")
+        let exact = |service: &Service| service.vip == vip || service.also.contains(&vip);
+        let of_all = |service: &Service| service.vip == (vip.0, 0);
+        let at = self.services.iter().position(exact).or_else(|| self.services.iter().position(of_all));
+        &mut self.services[at.expect("a service at this VIP")]
     }
 
-    fn server(&mut self, vip: (Ip, u16), server: usize) -> Server {
+    pub fn server(&mut self, vip: (Ip, u16), server: usize) -> Server {
         self.service_at(vip).servers[server].0
     }
 
@@ -438,12 +482,19 @@ impl Case {
 
     fn config(&self) -> String {
         let mut text = format!("# {}\n\n[director]\n{}{}", self.sentence, self.director, self.network);
-        for Service { name, protocol, vip, scheduler, more, servers } in &self.services {
+        for Service { name, protocol, vip, also, scheduler, more, servers } in &self.services {
+            let written = |at: (Ip, u16)| format!("address = \"{}\"", six::named(self.six, at));
+            let addressed = if also.is_empty() {
+                format!("protocol = \"{protocol}\"\n{}", written(*vip))
+            } else {
+                let matches = [&[*vip][..], also].concat();
+                let matches: Vec<String> =
+                    matches.into_iter().map(|to| format!("    {{ {} }},\n", written(to))).collect();
+                format!("fwmark = 5\nmatch = [\n{}]", matches.concat())
+            };
             let _ = write!(
                 text,
-                "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\n\
-                 address = \"{}\"\nscheduler = \"{scheduler}\"\n{more}",
-                six::named(self.six, *vip)
+                "\n[[virtual_service]]\nname = \"{name}\"\n{addressed}\nscheduler = \"{scheduler}\"\n{more}",
             );
             for (server, _) in servers {
                 let _ = write!(

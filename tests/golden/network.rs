@@ -127,6 +127,11 @@ impl Server {
         Server { thresholds: (upper, lower), ..self }
     }
 
+    /// Where a packet to this port of the VIP goes: a server without a port of its own keeps it.
+    fn port_for(&self, vport: u16) -> u16 {
+        if self.rport == 0 { vport } else { self.rport }
+    }
+
     /// Behind a tunnel of the other family.
     pub const fn crossed(self) -> Server {
         Server { crossed: true, ..self }
@@ -149,7 +154,7 @@ impl Server {
     pub fn receives(&self, packet: &Packet) -> Vec<u8> {
         let on = packet.hop(ETH1_MAC, self.mac());
         match self.method {
-            Method::Nat => Packet { dst: (self.rip, self.rport), ..on }.frame(),
+            Method::Nat => Packet { dst: (self.rip, self.port_for(packet.dst.1)), ..on }.frame(),
             Method::Dr => on.frame(),
             Method::Tun if packet.six != self.crossed => six::in_six(&on, DIP, self.rip),
             Method::Tun if packet.six => six::in_four(&on, DIP, self.rip),
@@ -162,7 +167,7 @@ impl Server {
         Packet {
             from_mac: self.mac(),
             to_mac: ETH1_MAC,
-            src: (self.rip, self.rport),
+            src: (self.rip, self.port_for(packet.src.1)),
             dst: packet.dst,
             ttl: 63,
             ..packet

@@ -33,6 +33,10 @@ pub struct Packet {
     pub segment: Segment,
     /// The MSS that a TCP segment announces.
     pub mss: Option<u16>,
+    /// A TCP segment's sequence number and, if it has one, its acknowledgement.
+    pub numbers: (u32, u32),
+    /// A block that a TCP segment acknowledges selectively.
+    pub sack: Option<(u32, u32)>,
     pub payload: Vec<u8>,
 }
 
@@ -64,6 +68,8 @@ impl Packet {
             extensions: Ipv6Extensions::default(),
             segment: Segment::Tcp(flags),
             mss: None,
+            numbers: (1000, 2000),
+            sack: None,
             payload: Vec::new(),
         }
     }
@@ -85,6 +91,14 @@ impl Packet {
             _ => Vec::new(),
         };
         Packet { segment: Segment::Sctp(chunk), payload: value, ..Packet::tcp("", src, dst) }
+    }
+
+    pub fn at(&self, seq: u32, ack: u32) -> Packet {
+        Packet { numbers: (seq, ack), ..self.clone() }
+    }
+
+    pub fn sacking(&self, from: u32, to: u32) -> Packet {
+        Packet { sack: Some((from, to)), ..self.clone() }
     }
 
     pub fn with(&self, payload: impl Into<Vec<u8>>) -> Packet {
@@ -175,8 +189,11 @@ impl Packet {
 
     fn ip_header(&self) -> Ipv4Header {
         let (len, proto) = match self.segment {
-            Segment::Tcp(_) if self.mss.is_some() => (24, IpNumber::TCP),
-            Segment::Tcp(_) => (20, IpNumber::TCP),
+            Segment::Tcp(_) => {
+                let options =
+                    if self.mss.is_some() { 4 } else { 0 } + if self.sack.is_some() { 12 } else { 0 };
+                (20 + options, IpNumber::TCP)
+            }
             Segment::Udp | Segment::BareUdp => (8, IpNumber::UDP),
             Segment::Sctp(_) => (16 + self.padding(), IpNumber::SCTP),
         };
@@ -203,11 +220,13 @@ impl Packet {
 
     /// The TCP header, but for its checksum.
     pub fn tcp_header(&self, flags: &str) -> TcpHeader {
-        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
+        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, self.numbers.0, 64240);
         let has = |letter| flags.contains(letter);
         (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) = (has('F'), has('S'), has('R'), has('P'), has('A'));
-        tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
-        let options: Vec<_> = self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
+        tcp.acknowledgment_number = if tcp.ack { self.numbers.1 } else { 0 };
+        let mss = self.mss.map(TcpOptionElement::MaximumSegmentSize);
+        let block = |block| TcpOptionElement::SelectiveAcknowledgement(block, [None; 3]);
+        let options: Vec<_> = mss.into_iter().chain(self.sack.map(block)).collect();
         tcp.set_options(&options).unwrap();
         tcp
     }

@@ -2,10 +2,12 @@
 
 use super::case::Case;
 use super::errors::UNREACHABLE;
-use super::network::{DNS, ETH0_MAC, ETH1, ETH1_MAC, HTTP, ROUTER_MAC, Server, VIP, client, dr, nat, tun};
+use super::network::{
+    DNS, ETH0, ETH0_MAC, ETH1, ETH1_MAC, HTTP, ROUTER_MAC, Server, VIP, client, dr, nat, tun,
+};
 use super::packet::{
     ABORT, COOKIE_ACK, COOKIE_ECHO, DATA, INIT, INIT_ACK, Ip, Packet, SHUTDOWN, SHUTDOWN_ACK,
-    SHUTDOWN_COMPLETE, icmp_error,
+    SHUTDOWN_COMPLETE, icmp_error, pieces,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -25,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         sctp_partial_checksums(),
         icmp_sctp(),
         sctp_in_six(),
+        sctp_fragments(),
         full_table(),
         full_table_without_a_server(),
     ]
@@ -203,6 +206,28 @@ fn sctp_nat() -> Case {
     case.left(303, chunk(DATA, 3).frame(), "no_connection");
     case.ends_with(DIAMETER, 0, 0, 1);
     case.ends_with(DIAMETER, 1, 1, 0);
+    case
+}
+
+fn sctp_fragments() -> Case {
+    let sentence = "An SCTP packet in fragments reaches a masqueraded server at the same port; at another it cannot, since \
+                    the CRC stands over all fragments: dropped (sctp_fragment), IPVS puts it together.";
+    let mut case = diameter(Case::new("sctp_fragments", sentence), &[nat(12, 3868), nat(11, 3900)]);
+    for (n, server) in [(1, 0), (2, 1)] {
+        case.opens(u64::from(n) * 10, &chunk(INIT, n), server);
+    }
+    let whole =
+        |n| Packet { dont_fragment: false, id: 0x5000 + u16::from(n), ..chunk(DATA, n).with(vec![7; 2000]) };
+    let (server, come) = (nat(12, 3868), pieces(&whole(1).frame(), 1480));
+    let there = Packet { dst: (server.rip, server.rport), ..whole(1).hop(ETH1_MAC, server.mac()) };
+    case.carries_in(DIAMETER, 0, &come);
+    for (at, (come, go)) in (100..).step_by(10).zip(come.into_iter().zip(pieces(&there.frame(), 1480))) {
+        let time = case.comes(at, ETH0, come);
+        case.goes(time, ETH1, go);
+    }
+    for (at, piece) in (200..).step_by(10).zip(pieces(&whole(2).frame(), 1480)) {
+        case.drops(at, piece, "sctp_fragment");
+    }
     case
 }
 

@@ -1,6 +1,7 @@
 //! TOML to [`Config`]: a walk over the parsed tree that goes on behind every error, so that the operator sees
 //! all of them at once.
 
+mod addresses;
 mod control;
 mod director;
 mod findings;

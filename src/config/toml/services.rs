@@ -1,5 +1,6 @@
 //! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
 
+use super::addresses::{self, Addressed, Taken, helper};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
 use super::section::Section;
@@ -53,11 +54,12 @@ pub(super) const REMOVED: [(&str, Removed); 2] =
 /// From what every host takes (RFC 9293, 3.7.1) to what a segment holds at most.
 const MSS: RangeInclusive<u16> = 536..=65_495;
 
-const PROTOCOLS: [(&str, Proto); 3] = [("tcp", Proto::Tcp), ("udp", Proto::Udp), ("sctp", Proto::Sctp)];
+pub(super) const PROTOCOLS: [(&str, Proto); 3] =
+    [("tcp", Proto::Tcp), ("udp", Proto::Udp), ("sctp", Proto::Sctp)];
 
 /// Reads every `[[virtual_service]]`.
 pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
-    let mut reader = Reader { names: FirstSeen::none(), addresses: FirstSeen::none(), reals: 0 };
+    let mut reader = Reader { names: FirstSeen::none(), taken: Taken::none(), reals: 0 };
     let mut services = Vec::new();
     for mut section in root.tables("virtual_service", "virtual service", MAX_SERVICES) {
         services.extend(reader.service(&mut section));
@@ -69,14 +71,14 @@ pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
 /// What has to be known of the services read so far.
 struct Reader {
     names: FirstSeen<String>,
-    addresses: FirstSeen<(Proto, Endpoint)>,
+    taken: Taken,
     /// How many real servers all services have together.
     reals: usize,
 }
 
 /// What a real server takes from its service. Things that were wrong are `None`.
-struct Outer {
-    endpoint: Option<Endpoint>,
+struct Outer<'a> {
+    addressed: Option<&'a Addressed>,
     method: Method,
 }
 
@@ -86,25 +88,15 @@ impl Reader {
         if let Some(name) = &name {
             section.entitle(&format!("virtual service {}", quoted(name.get_ref())));
         }
-        let written = section.required("address", address_and_port);
-        let endpoint = written.as_ref().and_then(|written| vip(section, written));
-        if let (None, Some(endpoint)) = (&name, endpoint) {
-            section.entitle(&format!("virtual service {endpoint}"));
-        }
-        let proto = section.optional("protocol", one_of(&PROTOCOLS)).map_or(Proto::Tcp, Spanned::into_inner);
-
-        let address_at = written.map_or(section.at(), |written| written.span().start);
-        let twin = endpoint.and_then(|endpoint| self.addresses.before((proto, endpoint), address_at));
-        if let Some(first) = twin {
-            section.error_again(address_at, first, "address", "one service per protocol, address and port");
-        }
-        let service_name = match (&name, endpoint) {
+        let addressed = addresses::addressed(section, &mut self.taken);
+        let service_name = match (&name, &addressed) {
             (Some(name), _) => name.get_ref().clone(),
-            (None, Some(endpoint)) => default_name(proto, endpoint),
+            (None, Some(addressed)) => addressed.default_name(),
             (None, None) => String::new(),
         };
         // Services of one address and no name have one name, which the operator did not write.
-        if name.is_some() || (endpoint.is_some() && twin.is_none()) {
+        if name.is_some() || addressed.as_ref().is_some_and(|addressed| !addressed.is_twin) {
+            let address_at = addressed.as_ref().map_or(section.at(), |addressed| addressed.at);
             let at = name.as_ref().map_or(address_at, |name| name.span().start);
             if let Some(first) = self.names.before(service_name.clone(), at) {
                 section.error_again(at, first, "name", "each name once");
@@ -118,25 +110,23 @@ impl Reader {
         let options = options(section, scheduler);
         // As with ipvsadm, direct routing is what one gets without asking.
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
-        let is_v4 = endpoint.is_none_or(|endpoint| endpoint.addr.is_ipv4());
-        let policy = policy(section, proto, is_v4);
+        let mut policy = policy(section, addressed.as_ref());
+        policy.ftp = helper(section, addressed.as_ref());
         let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
-        let reals = self.reals(section, &Outer { endpoint, method });
+        let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
-        let endpoint = endpoint?;
-        Some(Service {
-            name: service_name,
-            proto,
-            endpoint,
-            scheduler,
-            options,
-            policy,
-            removed_server,
-            reals,
-        })
+        let Addressed { proto, endpoint, group, at, .. } = addressed?;
+        if endpoint.port == 0 && group.is_none() && policy.persistence.is_none() {
+            // ipvsadm's words.
+            let error =
+                "zero port specified for non-persistent service (allowed: with persistent = true, or a port)";
+            section.error(at, error);
+        }
+        let name = service_name;
+        Some(Service { name, proto, endpoint, group, scheduler, options, policy, removed_server, reals })
     }
 
-    fn reals(&mut self, service: &mut Section<'_>, outer: &Outer) -> Vec<Real> {
+    fn reals(&mut self, service: &mut Section<'_>, outer: &Outer<'_>) -> Vec<Real> {
         let mut endpoints = FirstSeen::none();
         let mut reals = Vec::new();
         for mut section in service.tables("real_server", "real server", RealId::LIMIT) {
@@ -186,7 +176,9 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
 }
 
 /// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp` or `sloppy_sctp`, `one_packet`, and what persistence is to be.
-fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
+fn policy(section: &mut Section<'_>, addressed: Option<&Addressed>) -> Policy {
+    let proto = addressed.map_or(Proto::Tcp, |addressed| addressed.proto);
+    let is_v4 = addressed.is_none_or(|addressed| addressed.endpoint.addr.is_ipv4());
     let no_server = section.optional("no_server", one_of(&NO_SERVER));
     let mut policy = Policy {
         no_server: no_server.as_ref().map_or(NoServer::default(), |written| *written.get_ref()),
@@ -195,13 +187,20 @@ fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
         sloppy: None,
         one_packet: false,
         persistence: persistence(section, is_v4),
+        ftp: None,
     };
     for (key, of) in [("sloppy_tcp", Proto::Tcp), ("sloppy_sctp", Proto::Sctp)] {
-        policy.sloppy = switch_of(section, key, of, proto).or(policy.sloppy);
+        policy.sloppy = switch_of(section, key, of, proto).map(Spanned::into_inner).or(policy.sloppy);
     }
-    policy.one_packet = switch_of(section, "one_packet", Proto::Udp, proto).unwrap_or(false);
+    if let Some(written) = switch_of(section, "one_packet", Proto::Udp, proto) {
+        policy.one_packet = *written.get_ref();
+        if policy.one_packet && addressed.is_some_and(Addressed::is_wide) {
+            let error = "one_packet is not for services of many ports (allowed: with a port)";
+            section.error(written.span().start, error);
+        }
+    }
     if let Some(written) = no_server.filter(|_| proto != Proto::Tcp && policy.no_server == NoServer::Reset) {
-        let error = format!("no_server \"reset\" is not for {} (allowed: icmp, drop)", word(proto));
+        let error = format!("no_server \"reset\" is not for {} (allowed: icmp, drop)", protocol(proto));
         section.error(written.span().start, &error);
         policy.no_server = NoServer::default();
     }
@@ -209,13 +208,14 @@ fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
 }
 
 /// A switch that services of one protocol have alone.
-fn switch_of(section: &mut Section<'_>, key: &'static str, of: Proto, proto: Proto) -> Option<bool> {
+fn switch_of(section: &mut Section<'_>, key: &'static str, of: Proto, proto: Proto) -> Option<Spanned<bool>> {
     let written = section.optional(key, boolean)?;
     if proto != of {
-        let error = format!("{key} is not for {} (allowed: with protocol = \"{}\")", word(proto), word(of));
+        let (proto, of) = (protocol(proto), protocol(of));
+        let error = format!("{key} is not for {proto} (allowed: with protocol = \"{of}\")");
         section.error(written.span().start, &error);
     }
-    Some(written.into_inner())
+    Some(written)
 }
 
 /// True, false, or bytes.
@@ -258,23 +258,8 @@ fn thresholds(section: &mut Section<'_>) -> Thresholds {
     thresholds
 }
 
-/// The service's address, unless it is one that cannot be served.
-fn vip(section: &Section<'_>, written: &Spanned<(IpAddr, Option<u16>)>) -> Option<Endpoint> {
-    let at = written.span().start;
-    let (addr, port) = *written.get_ref();
-    if let Some(error) = not_a_hosts(addr) {
-        section.error(at, &error);
-        return None;
-    }
-    if port.is_none() {
-        let with_port = Endpoint::new(addr, 80);
-        section.error(at, &format!("address \"{addr}\" has no port (allowed: such as \"{with_port}\")"));
-    }
-    Some(Endpoint::new(addr, port?))
-}
-
 /// Why an address is none of a single host that every node knows by it: link-local addresses stand on every link.
-fn not_a_hosts(addr: IpAddr) -> Option<String> {
+pub(super) fn not_a_hosts(addr: IpAddr) -> Option<String> {
     is_link_local(addr).then(|| {
         format!(
             "address {addr} is link-local, which says nothing without its link (allowed: any other address)"
@@ -282,16 +267,12 @@ fn not_a_hosts(addr: IpAddr) -> Option<String> {
     })
 }
 
-fn default_name(proto: Proto, endpoint: Endpoint) -> String {
-    format!("{} {endpoint}", word(proto))
-}
-
 /// The word for a protocol.
-fn word(proto: Proto) -> &'static str {
+pub(super) fn protocol(proto: Proto) -> &'static str {
     PROTOCOLS.iter().find(|&&(_, meaning)| meaning == proto).map_or("", |&(word, _)| word)
 }
 
-fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {
+fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {
     let address = section.required("address", address_and_port);
     if let Some(address) = &address {
         let title = match *address.get_ref() {
@@ -304,10 +285,11 @@ fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endp
     let method = section.optional("forward", one_of(&METHODS)).map_or(outer.method, Spanned::into_inner);
     let thresholds = thresholds(section);
 
-    let (address, service) = (address?, outer.endpoint?);
+    let (address, service) = (address?, outer.addressed?);
     let at = address.span().start;
     let (addr, port) = address.into_inner();
-    let endpoint = Endpoint::new(addr, port.unwrap_or(service.port));
+    // A server of many ports has them all, unless the operator names one.
+    let endpoint = Endpoint::new(addr, port.unwrap_or(service.endpoint.port * u16::from(!service.is_wide())));
     if let Some(error) = cannot_reach(service, endpoint, method) {
         section.error(at, &error);
     }
@@ -318,28 +300,39 @@ fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endp
 }
 
 /// Why packets to `service` cannot be forwarded to `real` with `method`.
-fn cannot_reach(service: Endpoint, real: Endpoint, method: Method) -> Option<String> {
+fn cannot_reach(service: &Addressed, real: Endpoint, method: Method) -> Option<String> {
     let Endpoint { addr, port } = real;
     if let Some(error) = not_a_hosts(addr) {
         return Some(error);
     }
     // Only the outer packet of a tunnel may be of another family than the inner one.
-    if addr.is_ipv4() != service.addr.is_ipv4() && method != Method::Tun {
+    if addr.is_ipv4() != service.endpoint.addr.is_ipv4() && method != Method::Tun {
         let (found, allowed) = if addr.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
         return Some(format!(
             "address {addr} is {found} behind an {allowed} service, which {method} cannot bridge (allowed: {allowed}; \
              or forward = \"tun\")"
         ));
     }
-    if addr == service.addr {
+    if service.is_own(addr) {
         return Some(format!("address {addr} is the service's own (allowed: the server's address)"));
     }
+    if service.endpoint.port == 0 && service.group.is_none() && port != 0 {
+        return Some(format!(
+            "address has port {port}, and the service has all ports, which lead to the same ones of its servers \
+             (allowed: none)"
+        ));
+    }
     // Neither method touches the transport header, so the server sees the service's port.
-    if port != service.port && method != Method::Nat {
+    if service.is_wide() && port != 0 && method != Method::Nat {
+        return Some(format!(
+            "address has port {port}, and {method} cannot change the port (allowed: none; or forward = \"nat\")"
+        ));
+    }
+    if !service.is_wide() && port != service.endpoint.port && method != Method::Nat {
         return Some(format!(
             "address has port {port}, and {method} cannot change the port (allowed: {}, the service's port, or \
              none; or forward = \"nat\")",
-            service.port
+            service.endpoint.port
         ));
     }
     None

@@ -4,6 +4,7 @@
 //! 65535)` becomes `weight 70000 is out of range (allowed: 0 to 65535)`.
 
 use crate::net::{Mac, Prefix};
+use crate::service::ALL_PORTS;
 use ::toml::de::DeValue;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -176,7 +177,7 @@ fn prefix(value: &DeValue<'_>, allowed: &str) -> Result<Prefix, String> {
         .map_err(|_| format!("{} is no address with a prefix length (allowed: {allowed})", quoted(found)))
 }
 
-/// An address with a port or without: `192.0.2.100:80`, `10.0.0.11`.
+/// An address with a port or without: `192.0.2.100:80`, `10.0.0.11`. Port 0 is none.
 pub(super) fn address_and_port(value: &DeValue<'_>) -> Result<(IpAddr, Option<u16>), String> {
     const ALLOWED: &str = "such as 192.0.2.100:80 or [2001:db8::100]:80";
     let found = string(value, &format!("an address with a port, {ALLOWED}"))?;
@@ -185,13 +186,39 @@ pub(super) fn address_and_port(value: &DeValue<'_>) -> Result<(IpAddr, Option<u1
         (_, Ok(addr)) => (addr, None),
         _ => return Err(format!("{} is no address with a port (allowed: {ALLOWED})", quoted(found))),
     };
-    if port == Some(0) {
+    Ok((reachable(addr, found)?, port.filter(|&port| port != 0)))
+}
+
+/// An address with a port, with several (`192.0.2.100:8000-8100`) or with all of them (`192.0.2.100`): the first and the
+/// last.
+pub(super) fn address_and_ports(value: &DeValue<'_>) -> Result<(IpAddr, (u16, u16)), String> {
+    const ALLOWED: &str = "such as 192.0.2.100:80, 192.0.2.100:8000-8100, or 192.0.2.100 for all ports";
+    let found = string(value, &format!("an address with ports, {ALLOWED}"))?;
+    if found.contains('/') {
         return Err(format!(
-            "{} has port 0, and services of all ports come in a later version (allowed: ports 1 to 65535)",
+            "{} is a prefix: the director has each address of its own (allowed: a match for each address)",
             quoted(found)
         ));
     }
-    Ok((reachable(addr, found)?, port))
+    let (text, last) = match found.rsplit_once('-') {
+        Some((text, last)) => (text, Some(last.parse::<u16>().ok())),
+        None => (found, None),
+    };
+    let (addr, first) = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+        (Ok(both), _) => (both.ip(), Some(both.port())),
+        (_, Ok(addr)) if last.is_none() => (addr, None),
+        _ => return Err(format!("{} is no address with ports (allowed: {ALLOWED})", quoted(found))),
+    };
+    let ports = match (first, last) {
+        (None | Some(0), None) => Some(ALL_PORTS),
+        (Some(port), None) => Some((port, port)),
+        (Some(first), Some(Some(last))) if first > 0 && first <= last => Some((first, last)),
+        _ => None,
+    };
+    let ports = ports.ok_or_else(|| {
+        format!("{} has no ports between the first and the last (allowed: {ALLOWED})", quoted(found))
+    })?;
+    Ok((reachable(addr, found)?, ports))
 }
 
 /// `addr`, written as `found`, unless no packet can be addressed to it across a wire.

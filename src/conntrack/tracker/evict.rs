@@ -158,7 +158,14 @@ mod tests {
     fn open(tracker: &mut Tracker, key: &FlowKey, flags: TcpFlags, nat: bool) -> Result<Found, Refused> {
         let hash = tracker.table().hash(key);
         let opened = tracker.open(key, hash, flags, Tick(0), || {
-            Some(Chosen { real: REAL, replies_pass: nat, hop: 0, template: None, is_watched: false })
+            Some(Chosen {
+                real: REAL,
+                replies_pass: nat,
+                hop: 0,
+                template: None,
+                is_watched: false,
+                listens: false,
+            })
         });
         opened.map(|opened| match opened {
             Opened::New(found) | Opened::Already(found) => found,

@@ -135,6 +135,10 @@ impl Tracker {
             return None;
         }
         place.meta = meta;
+        if meta.is_watched() && self.table.has_data(place.slot, meta.generation()) {
+            entry.see(now);
+            return None;
+        }
         if meta.is_template() { self.end_template(&place, now) } else { self.end_at(&place) }
     }
 }

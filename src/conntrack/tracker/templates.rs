@@ -85,7 +85,8 @@ impl Tracker {
         let real = choose().ok_or(Refused::NoServer)?;
         // Held once, by the caller.
         let hop = 1 << 32 | u64::from(lasts);
-        let chosen = Chosen { real, replies_pass: false, hop, template: None, is_watched: false };
+        let chosen =
+            Chosen { real, replies_pass: false, hop, template: None, is_watched: false, listens: false };
         let entry = &table.slab[slot as usize];
         let meta = entry.occupy(key, &chosen, State::None, now);
         if !chain.put(hash.tag, Reference::new(slot, false), || self.spares.pop()) {

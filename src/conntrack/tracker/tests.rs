@@ -29,7 +29,7 @@ fn find(table: &Table, key: &FlowKey) -> Option<Found> {
 fn open(tracker: &mut Tracker, key: &FlowKey, real: RealId, now: Tick) -> Result<Opened, Refused> {
     let hash = tracker.table().hash(key);
     tracker.open(key, hash, SYN, now, || {
-        Some(Chosen { real, replies_pass: true, hop: 0, template: None, is_watched: false })
+        Some(Chosen { real, replies_pass: true, hop: 0, template: None, is_watched: false, listens: false })
     })
 }
 

@@ -3,14 +3,13 @@
 use super::RunError;
 use crate::config::{self, Config, XdpMode};
 use crate::conntrack::Seed;
-use crate::control::desired::Key;
 use crate::control::kernel::Kernel;
 use crate::control::publish::Publisher;
+use crate::control::steering;
 use crate::dataplane::port::steer::{AttachMode, QUEUES, Steering, SteeringTable};
 use crate::dataplane::port::xdp::{XdpOptions, XdpPort};
 use crate::dataplane::worker::cores;
 use crate::net::InterfaceId;
-use crate::service::RealServer;
 use crossbeam::channel::{Receiver, bounded};
 use hashbrown::HashSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -77,21 +76,28 @@ pub(super) fn steering_table(publisher: &Publisher) -> SteeringTable {
     let snapshot = publisher.current();
     let services = snapshot.services.table().services();
     let departed = publisher.departed();
-    let keys: HashSet<Key> =
-        services.iter().map(|service| Key::from(&**service)).chain(departed.keys().copied()).collect();
-    let vips: HashSet<IpAddr> = keys.iter().map(|key| key.endpoint().addr).collect();
-    let gone = departed.iter().flat_map(|(key, reals)| reals.iter().map(|real| (key.proto(), real)));
-    let current = services.iter().flat_map(|service| service.reals.iter().map(|real| (service.proto, real)));
-    let replies_pass = |(_, real): &(_, &RealServer)| real.method.sees_replies();
+    let vips: HashSet<IpAddr> =
+        services.iter().flat_map(|service| service.matches()).map(|to| to.addr).collect();
     let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
+    // Of a removed service of several ports this is the first.
+    let left = departed.keys().filter(|key| key.endpoint().port > 0);
+    let gone = departed.iter().flat_map(|(key, reals)| reals.iter().map(|real| (key.proto(), real)));
+    let gone =
+        gone.filter(|(_, real)| real.method.sees_replies()).map(|(proto, real)| (proto, real.endpoint));
+    let is_vip =
+        |addr: &IpAddr| vips.contains(addr) || departed.keys().any(|key| key.endpoint().addr == *addr);
     SteeringTable {
-        services: keys.iter().map(|key| (key.proto(), key.endpoint())).collect(),
-        returns: current
-            .chain(gone)
-            .filter(replies_pass)
-            .map(|(proto, real)| (proto, real.endpoint))
+        services: steering::endpoints(services)
+            .into_iter()
+            .chain(left.map(|key| (key.proto(), key.endpoint())))
             .collect(),
-        own: own.filter(|addr| !vips.contains(addr)).collect(),
+        ranges: steering::ranges(services),
+        returns: services
+            .iter()
+            .flat_map(|service| steering::returns(service, publisher))
+            .chain(gone)
+            .collect(),
+        own: own.filter(|addr| !is_vip(addr)).collect(),
         errors: true,
         fragments: true,
         vlans: !snapshot.hops.vlans().is_empty(),

@@ -7,6 +7,7 @@ use crate::service::RealId;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How many virtual services there are at most; as in a file.
@@ -353,11 +354,13 @@ impl<'a> Draft<'a> {
     fn server(&self, service: &ServiceRef, server: &str) -> Result<(usize, usize), Wrong> {
         let place = self.place(service)?;
         let found = self.services[place].as_ref().and_then(|service| {
-            let endpoint = server
-                .parse::<Endpoint>()
-                .ok()
-                .or_else(|| server.parse().ok().map(|addr| Endpoint::new(addr, service.endpoint.port)))?;
-            service.reals.iter().position(|real| real.endpoint == endpoint)
+            let (endpoint, addr) = (server.parse::<Endpoint>().ok(), server.parse::<IpAddr>().ok());
+            // Of a service of many ports, a server has all of them: 0.
+            let port_fits = |port| port == 0 || port == service.endpoint.port;
+            service.reals.iter().position(|real| {
+                let Endpoint { addr: own, port } = real.endpoint;
+                endpoint == Some(real.endpoint) || (addr == Some(own) && port_fits(port))
+            })
         });
         match found {
             Some(at) => Ok((place, at)),

@@ -1,8 +1,8 @@
 //! ICMP errors about a connection's packets, on the connection's ways: translated by NAT, and as any other packet by
 //! DR and TUN.
 
-use super::{admit, without_padding};
-use crate::dataplane::decision::{Decision, How, Six};
+use super::{admit, many, without_padding};
+use crate::dataplane::decision::{Decision, How, Six, v4_end, v6_end};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
@@ -12,7 +12,6 @@ use crate::wire::parse::Packet;
 use crate::wire::rewrite::{End, V4End};
 use crate::wire::rewrite6::V6End;
 use crate::wire::{ETHERNET, rewrite, rewrite6};
-use std::net::IpAddr;
 
 /// Sends an error about a server's packet to the server, which finds its own packet quoted.
 ///
@@ -29,14 +28,19 @@ pub fn to_server(
         How::Nat { there, .. } => translate(frame, packet, quoted, End::Src, there.end(), hop),
         How::Six(six) => match &**six {
             Six::Nat { there, .. } => translate6(frame, packet, quoted, End::Src, there.end(), hop),
-            Six::Sctp { there, .. } => translate_sctp(frame, packet, quoted, End::Src, *there, hop),
+            Six::Sctp { there, .. } => translate_either(frame, packet, quoted, End::Src, *there, hop),
+            &Six::NatMany { rip, ports } => {
+                let rip = many::leads_to(rip, ports, packet.key.dst().port);
+                translate_either(frame, packet, quoted, End::Src, rip, hop)
+            }
             _ => super::to_server(frame, packet, decision, hop),
         },
         _ => super::to_server(frame, packet, decision, hop),
     }
 }
 
-/// Sends an error about a masqueraded client's packet to the client, which finds its own packet quoted.
+/// Sends an error about a masqueraded client's packet to the client, which finds its own packet quoted. `asked` is what
+/// the connection's client has addressed.
 ///
 /// # Errors
 /// As [`to_server`]'s.
@@ -46,19 +50,24 @@ pub fn to_client(
     quoted: &Quoted,
     decision: &Decision,
     hop: &Hop,
+    asked: Option<Endpoint>,
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => translate(frame, packet, quoted, End::Dst, back.end(), hop),
         How::Six(six) => match &**six {
             Six::Nat { back, .. } => translate6(frame, packet, quoted, End::Dst, back.end(), hop),
-            Six::Sctp { back, .. } => translate_sctp(frame, packet, quoted, End::Dst, *back, hop),
+            Six::Sctp { back, .. } => translate_either(frame, packet, quoted, End::Dst, *back, hop),
+            Six::NatMany { .. } => {
+                let asked = asked.ok_or(DropReason::NoRealServer)?;
+                translate_either(frame, packet, quoted, End::Dst, asked, hop)
+            }
             _ => Err(DropReason::NoRealServer),
         },
         How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),
     }
 }
 
-fn translate_sctp(
+fn translate_either(
     frame: &mut Frame<'_>,
     packet: &Packet,
     quoted: &Quoted,
@@ -66,13 +75,9 @@ fn translate_sctp(
     new: Endpoint,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    match new.addr {
-        IpAddr::V4(addr) => {
-            translate(frame, packet, quoted, end, V4End { addr: addr.to_bits(), port: new.port }, hop)
-        }
-        IpAddr::V6(addr) => {
-            translate6(frame, packet, quoted, end, V6End { addr: addr.to_bits(), port: new.port }, hop)
-        }
+    match v4_end(new) {
+        Some(new) => translate(frame, packet, quoted, end, new, hop),
+        None => translate6(frame, packet, quoted, end, v6_end(new), hop),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Fragments after the first: they have addresses and no ports. NAT replaces the address alone; the transport's checksum,
 //! which covers it, stands in the first fragment and was mended there. DR and TUN treat them as any packet.
 
-use super::{admit, without_padding};
-use crate::dataplane::decision::{Decision, How, Six};
+use super::{admit, many, without_padding};
+use crate::dataplane::decision::{Decision, How, Six, v4_end, v6_end};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
+use crate::net::Endpoint;
 use crate::wire::parse::Packet;
 use crate::wire::rewrite::{self, End, Translation};
 use crate::wire::rewrite6::{self, Translation6};
@@ -24,13 +25,19 @@ pub fn to_server(
         How::Nat { there, .. } => translate(frame, packet, End::Dst, there, hop),
         How::Six(six) => match &**six {
             Six::Nat { there, .. } => translate6(frame, packet, End::Dst, there, hop),
+            &Six::Sctp { there, back } => translate_either(frame, packet, End::Dst, (back, there), hop),
+            &Six::NatMany { rip, ports } => {
+                let vip = packet.key.dst();
+                translate_either(frame, packet, End::Dst, (vip, many::leads_to(rip, ports, vip.port)), hop)
+            }
             _ => super::to_server(frame, packet, decision, hop),
         },
         _ => super::to_server(frame, packet, decision, hop),
     }
 }
 
-/// Sends a masqueraded server's fragment to its client.
+/// Sends a masqueraded server's fragment to its client. `asked` is what the connection's client has addressed, if the
+/// connection is known.
 ///
 /// # Errors
 /// As [`to_server`]'s.
@@ -39,14 +46,33 @@ pub fn to_client(
     packet: &Packet,
     decision: &Decision,
     hop: &Hop,
+    asked: Option<Endpoint>,
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => translate(frame, packet, End::Src, back, hop),
         How::Six(six) => match &**six {
             Six::Nat { back, .. } => translate6(frame, packet, End::Src, back, hop),
+            &Six::Sctp { there, back } => translate_either(frame, packet, End::Src, (there, back), hop),
+            Six::NatMany { .. } => {
+                let ends = (packet.key.src(), asked.ok_or(DropReason::NoRealServer)?);
+                translate_either(frame, packet, End::Src, ends, hop)
+            }
             _ => Err(DropReason::NoRealServer),
         },
         How::Dr | How::Tun(_) => Err(DropReason::NoRealServer),
+    }
+}
+
+fn translate_either(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    end: End,
+    (old, new): (Endpoint, Endpoint),
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    match (v4_end(old), v4_end(new)) {
+        (Some(old), Some(new)) => translate(frame, packet, end, &Translation::new(old, new), hop),
+        _ => translate6(frame, packet, end, &Translation6::new(v6_end(old), v6_end(new)), hop),
     }
 }
 

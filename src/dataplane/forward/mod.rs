@@ -6,6 +6,7 @@
 pub mod dr;
 pub mod error;
 pub mod later;
+pub mod many;
 pub mod nat;
 pub mod six;
 pub mod tun;
@@ -14,6 +15,7 @@ use super::decision::{Decision, How, Six};
 use super::nexthop::Hop;
 use super::port::Frame;
 use super::verdict::DropReason;
+use crate::net::Endpoint;
 use crate::wire::ETHERNET;
 use crate::wire::parse::Packet;
 use crate::wire::rewrite::End;
@@ -37,7 +39,8 @@ pub fn to_server(
     }
 }
 
-/// Rewrites the packet of a server for its client, to whom `hop` leads.
+/// Rewrites the packet of a server for its client, to whom `hop` leads. `asked` says what the connection's client has
+/// addressed, where that is not the same for all of the server's.
 ///
 /// # Errors
 /// As [`to_server`]'s.
@@ -47,12 +50,14 @@ pub fn to_client(
     packet: &Packet,
     decision: &Decision,
     hop: &Hop,
+    asked: impl FnOnce() -> Option<Endpoint>,
 ) -> Result<(), DropReason> {
     match &decision.how {
         How::Nat { back, .. } => nat::to_client(frame, packet, back, hop),
         How::Six(how) => match &**how {
             Six::Nat { back, .. } => six::to_client(frame, packet, back, hop),
             Six::Sctp { back, .. } => six::sctp(frame, packet, End::Src, *back, hop),
+            Six::NatMany { .. } => many::to_client(frame, packet, asked(), hop),
             _ => Err(DropReason::NoRealServer),
         },
         // Only masqueraded servers' replies are looked for.

@@ -1,7 +1,7 @@
 //! The three methods with IPv6 inside or outside: as for IPv4, but for the headers. And SCTP masqueraded, in both
 //! families.
 
-use super::{admit, without_padding};
+use super::{admit, many, without_padding};
 use crate::dataplane::decision::Six;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
@@ -16,7 +16,8 @@ use crate::wire::{self, IPV4, IPV6, rewrite, rewrite6};
 /// Sends a client's packet to the server.
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -> Result<(), DropReason> {
     match how {
-        Six::Nat { there, .. } => translate(frame, packet, End::Dst, there, hop),
+        Six::Nat { there, .. } => to_masqueraded(frame, packet, there, hop),
+        &Six::NatMany { rip, ports } => many::to_server(frame, packet, rip, ports, hop),
         Six::Dr => {
             admit(packet, hop, 0)?;
             without_padding(frame, packet);
@@ -29,6 +30,16 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -
     }
 }
 
+/// The destination becomes RIP:rport.
+pub fn to_masqueraded(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    to: &Translation6,
+    hop: &Hop,
+) -> Result<(), DropReason> {
+    translate(frame, packet, End::Dst, to, hop)
+}
+
 /// The source becomes VIP:vport again.
 pub fn to_client(
     frame: &mut Frame<'_>,
@@ -39,7 +50,8 @@ pub fn to_client(
     translate(frame, packet, End::Src, to, hop)
 }
 
-/// One end of an SCTP packet, of either family, becomes another.
+/// One end of an SCTP packet, of either family, becomes another. The checksum is over the whole packet: who sees a piece
+/// of it cannot say what another port makes of it.
 pub fn sctp(
     frame: &mut Frame<'_>,
     packet: &Packet,
@@ -47,6 +59,10 @@ pub fn sctp(
     new: Endpoint,
     hop: &Hop,
 ) -> Result<(), DropReason> {
+    let old = if end == End::Src { packet.key.src() } else { packet.key.dst() };
+    if new.port != old.port && wire::fragment::is_piece(frame.data()) {
+        return Err(DropReason::SctpFragment);
+    }
     admit(packet, hop, 0)?;
     without_padding(frame, packet);
     wire::sctp::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, end, new);

@@ -77,7 +77,8 @@ impl Road {
                     Ok(hop) => hop,
                     Err(missing) => return self.miss_out(frame, missing),
                 };
-                let sent = forward::error::to_client(frame, packet, quoted, decision, &hop);
+                let asked = self.tracker.table().asked(found);
+                let sent = forward::error::to_client(frame, packet, quoted, decision, &hop, asked);
                 (sent, hop)
             }
         };

@@ -1,33 +1,59 @@
 //! Connections to persistent services: a client is led where it was led before.
 
-use super::{Pending, Road, View};
+use super::{Closely, Pending, Pick, Road, View};
 use crate::conntrack::{Lead, Refused};
 use crate::dataplane::port::Frame;
 use crate::dataplane::snapshot::Snapshot;
-use crate::dataplane::verdict::DropReason;
-use crate::net::Tick;
+use crate::dataplane::verdict::{DropReason, HostReason};
+use crate::net::{FlowKey, Proto, Tick};
 use crate::service::RealId;
 
 impl Road {
-    /// A packet that opens a connection to a persistent service, which stands at this place of the table.
-    ///
-    /// As with IPVS, a template leads to its server for as long as that is one of the service's and not quiesced, be it
-    /// overloaded or not.
+    /// A packet that opens a connection to a persistent service or to one of FTP, which stands at this place of the table.
     #[cold]
-    pub(super) fn persist(
+    pub(super) fn open_closely(
         &mut self,
         frame: &mut Frame<'_>,
         pending: &Pending,
         service: usize,
         view: View<'_>,
     ) {
+        let (key, services) = (&pending.packet.key, &view.snapshot.services);
+        let Some(of) = services.table().services().get(service) else { return };
+        if self.is_expected(frame, pending, view) {
+            return;
+        }
+        let is_watched = of.policy.ftp == Some(key.dst().port) && key.proto() == Proto::Tcp;
+        let closely = Closely { is_watched, template: None };
+        match of.template_key(key).zip(of.policy.persistence) {
+            Some((template, persistence)) => {
+                let lasts = Tick::span(persistence.lasts);
+                self.persist(frame, pending, service, (&template, lasts, closely), view);
+            }
+            // As IPVS: a packet to what might be a port of FTP's data, and is none, is the host's.
+            None if of.is_ftp_data(key) => match self.tracker.find_for_certain(pending.hash, key) {
+                Some(found) => self.move_on(frame, pending, found, view),
+                None => self.leave(frame, HostReason::NotOurs),
+            },
+            None => {
+                let pick = || services.pick(service, key, view.now).map(Pick::of);
+                self.open(frame, pending, closely, view, pick);
+            }
+        }
+    }
+
+    /// As with IPVS, a template leads to its server for as long as that is one of the service's and not quiesced, be it
+    /// overloaded or not.
+    fn persist(
+        &mut self,
+        frame: &mut Frame<'_>,
+        pending: &Pending,
+        service: usize,
+        (template, lasts, closely): (&FlowKey, u32, Closely),
+        view: View<'_>,
+    ) {
         let (key, snapshot) = (&pending.packet.key, view.snapshot);
         let services = &snapshot.services;
-        let of = services.table().services().get(service);
-        let template = of.and_then(|of| of.template_key(key).zip(of.policy.persistence));
-        let Some((template, persistence)) = template else {
-            return self.refuse(frame, DropReason::NoRealServer);
-        };
         // The client may have its connection already.
         if let Some(found) = self.tracker.find_for_certain(pending.hash, key) {
             return self.move_on(frame, pending, found, view);
@@ -37,10 +63,9 @@ impl Road {
             real.is_some_and(|real| real.weight > 0 || snapshot.keeps_quiesced_templates)
         };
         let choose = || services.pick(service, key, view.now).map(|real| real.id);
-        let lasts = Tick::span(persistence.lasts);
-        let mut followed = self.tracker.follow(&template, lasts, view.now, may_lead, choose);
+        let mut followed = self.tracker.follow(template, lasts, view.now, may_lead, choose);
         if matches!(followed, Err(Refused::Full)) && self.make_room(key, view) {
-            followed = self.tracker.follow(&template, lasts, view.now, may_lead, choose);
+            followed = self.tracker.follow(template, lasts, view.now, may_lead, choose);
         }
         let followed = match followed {
             Ok(followed) => followed,
@@ -48,8 +73,9 @@ impl Road {
             Err(Refused::Full) => return self.refuse(frame, DropReason::TableFull),
         };
         count(snapshot, followed.lead, followed.real);
-        let real = || services.real(service, followed.real);
-        if !self.open(frame, pending, Some(followed.template), view, real) {
+        let closely = Closely { template: Some(followed.template), ..closely };
+        let pick = || services.real(service, followed.real).map(Pick::of);
+        if !self.open(frame, pending, closely, view, pick) {
             self.tracker.release(followed.template);
         }
     }

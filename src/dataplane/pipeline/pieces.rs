@@ -138,7 +138,8 @@ impl Road {
                     Ok(way) => way.hop,
                     Err(missing) => return self.miss_out(frame, missing),
                 };
-                (forward::later::to_client(frame, packet, decision, &hop), hop)
+                let asked = self.look_up(&packet.key).and_then(|found| self.tracker.table().asked(found));
+                (forward::later::to_client(frame, packet, decision, &hop, asked), hop)
             }
         };
         match sent {
@@ -177,11 +178,12 @@ impl Road {
             Err(missing) => return self.miss_out(frame, missing),
         };
         let anything = Hop { mtu_bytes: u16::MAX, ..hop };
+        let asked = self.look_up(&packet.key).and_then(|found| self.tracker.table().asked(found));
         let sent = match (direction, is_later) {
             (Direction::Original, false) => forward::to_server(frame, packet, decision, &anything),
             (Direction::Original, true) => forward::later::to_server(frame, packet, decision, &anything),
-            (Direction::Reply, false) => forward::to_client(frame, packet, decision, &anything),
-            (Direction::Reply, true) => forward::later::to_client(frame, packet, decision, &anything),
+            (Direction::Reply, false) => forward::to_client(frame, packet, decision, &anything, || asked),
+            (Direction::Reply, true) => forward::later::to_client(frame, packet, decision, &anything, asked),
         };
         if let Err(reason) = sent {
             return self.refuse(frame, reason);

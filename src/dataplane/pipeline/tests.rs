@@ -99,6 +99,7 @@ impl World {
             name: "web".into(),
             proto,
             endpoint: end(VIP, 80),
+            group: None,
             scheduler: SchedulerName::Rr,
             options: SchedulerOptions::default(),
             policy,

@@ -38,7 +38,10 @@ pub enum AttachMode {
 pub struct SteeringTable {
     /// Virtual services: packets to these.
     pub services: BTreeSet<(Proto, Endpoint)>,
-    /// Real servers' ports behind NAT: packets from these, unless they go to one of `own`.
+    /// The same by first and last port, for so many ports of an address that they are not named one by one.
+    pub ranges: BTreeMap<(Proto, IpAddr), (u16, u16)>,
+    /// Real servers' ports behind NAT, or with port 0 all ports of such a server: packets from these, unless they go to
+    /// one of `own`.
     pub returns: BTreeSet<(Proto, Endpoint)>,
     /// The director's own addresses, VIPs not among them: replies to its own health checks and its ssh.
     pub own: BTreeSet<IpAddr>,
@@ -58,6 +61,8 @@ mod wants {
     pub(super) const ERRORS: u8 = 2;
     pub(super) const TUNNEL_ERRORS: u8 = 4;
     pub(super) const VLANS: u32 = 1;
+    pub(super) const RANGES: u32 = 2;
+    pub(super) const ALL_RETURNS: u32 = 4;
 }
 
 impl SteeringTable {
@@ -67,12 +72,22 @@ impl SteeringTable {
         let of_endpoints = flag(self.fragments, wants::FRAGMENTS) | flag(self.errors, wants::ERRORS);
         let of_own = flag(self.errors, wants::TUNNEL_ERRORS);
         let endpoints = self.services.iter().chain(&self.returns).map(|(_, at)| (at.addr, of_endpoints));
+        let endpoints = endpoints.chain(self.ranges.keys().map(|&(_, addr)| (addr, of_endpoints)));
         let mut hosts = BTreeMap::new();
         for (addr, wanted) in endpoints.chain(self.own.iter().map(|&addr| (addr, of_own))) {
             *hosts.entry(addr).or_insert(0) |= wanted;
         }
         hosts.retain(|_, wanted| *wanted != 0);
         hosts
+    }
+
+    /// What is wanted of the interface as a whole.
+    fn settings(&self) -> u32 {
+        let flag = |wanted: bool, flag: u32| if wanted { flag } else { 0 };
+        let all_returns = self.returns.iter().any(|(_, from)| from.port == 0);
+        flag(self.vlans, wants::VLANS)
+            | flag(!self.ranges.is_empty(), wants::RANGES)
+            | flag(all_returns, wants::ALL_RETURNS)
     }
 }
 
@@ -94,6 +109,7 @@ pub struct Steering {
 #[derive(Debug)]
 struct Maps {
     services: Map,
+    ranges: Map,
     returns: Map,
     own: Map,
     hosts: Map,
@@ -159,14 +175,21 @@ impl Steering {
         }
         add(&maps.services, &old.services, &table.services, endpoint)?;
         add(&maps.returns, &old.returns, &table.returns, endpoint)?;
+        for (&(proto, addr), &(first, last)) in &table.ranges {
+            let ports = [first.to_ne_bytes(), last.to_ne_bytes()].concat();
+            maps.ranges.update(&endpoint_key(proto, Endpoint::new(addr, 0)), &ports)?;
+        }
+        // A program that looks for them finds them by now.
+        maps.settings.update(&0u32.to_ne_bytes(), &table.settings().to_ne_bytes())?;
+        for &(proto, addr) in old.ranges.keys().filter(|at| !table.ranges.contains_key(at)) {
+            maps.ranges.delete(&endpoint_key(proto, Endpoint::new(addr, 0)))?;
+        }
         remove(&maps.services, &old.services, &table.services, endpoint)?;
         remove(&maps.returns, &old.returns, &table.returns, endpoint)?;
         for addr in old_hosts.keys().filter(|addr| !hosts.contains_key(addr)) {
             maps.hosts.delete(&address_key(*addr))?;
         }
         remove(&maps.own, &old.own, &table.own, address)?;
-        let settings: u32 = if table.vlans { wants::VLANS } else { 0 };
-        maps.settings.update(&0u32.to_ne_bytes(), &settings.to_ne_bytes())?;
         self.table = table.clone();
         self.set_mac(device::mac(&self.interface)?)
     }
@@ -243,6 +266,7 @@ fn load() -> io::Result<(Object, Maps, Words)> {
     let object = Object::load("steer", include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o")))?;
     let maps = Maps {
         services: object.map(c"services")?,
+        ranges: object.map(c"ranges")?,
         returns: object.map(c"returns")?,
         own: object.map(c"own")?,
         hosts: object.map(c"hosts")?,

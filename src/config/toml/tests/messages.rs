@@ -260,12 +260,13 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
             ("", "virtual service 1: address is missing"),
             (
                 "address = \"192.0.2.100\"",
-                "virtual service 1: address \"192.0.2.100\" has no port (allowed: such as \"192.0.2.100:80\")",
+                "virtual service 192.0.2.100: zero port specified for non-persistent service (allowed: with persistent = \
+                 true, or a port)",
             ),
             (
                 "address = \"192.0.2.100:0\"",
-                "virtual service 1: address \"192.0.2.100:0\" has port 0, and services of all ports come in a \
-                 later version (allowed: ports 1 to 65535)",
+                "virtual service 192.0.2.100: zero port specified for non-persistent service (allowed: with persistent = \
+                 true, or a port)",
             ),
             (
                 "address = \"192.0.2.100:70000\"",
@@ -274,8 +275,8 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
             ),
             (
                 "address = \"2001:db8::1\"",
-                "virtual service 1: address \"2001:db8::1\" has no port (allowed: such as \
-                 \"[2001:db8::1]:80\")",
+                "virtual service 2001:db8::1: zero port specified for non-persistent service (allowed: with persistent = \
+                 true, or a port)",
             ),
             (
                 "address = \"[fe80::1]:80\"",
@@ -382,9 +383,9 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
             (
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
-                 \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
+                 \"real_server\"? (allowed: name, address, protocol, match, fwmark, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
-                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, removed_server, real_server)",
+                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
@@ -407,16 +408,108 @@ fn one_address_may_serve_tcp_and_udp() {
 }
 
 #[test]
+fn what_is_wrong_with_services_of_many_ports_is_said() {
+    let real = "[[virtual_service.real_server]]\naddress";
+    let all = "address = \"192.0.2.100\"\npersistent = true";
+    let group = "fwmark = 5\nmatch = [{ address = \"192.0.2.100:80\" }]";
+    let such = "(allowed: such as 192.0.2.100:80, 192.0.2.100:8000-8100, or 192.0.2.100 for all ports)";
+    let own = |text: String, error: String| (text, error);
+    let wrong = |address: &str, error: &str| {
+        let text = format!("fwmark = 5\nmatch = [{{ address = \"{address}\" }}]");
+        own(text, format!("virtual service fwmark 5: match 1: address {error}"))
+    };
+    let table = [
+        own(
+            format!("{all}\n{real} = \"10.0.0.11:80\""),
+            "virtual service 192.0.2.100: real server 10.0.0.11:80: address has port 80, and the service has all ports, \
+             which lead to the same ones of its servers (allowed: none)"
+                .to_owned(),
+        ),
+        own(
+            format!("{group}\n{real} = \"10.0.0.11:80\""),
+            "virtual service fwmark 5: real server 10.0.0.11:80: address has port 80, and dr cannot change the port \
+             (allowed: none; or forward = \"nat\")"
+                .to_owned(),
+        ),
+        own(
+            group.replace("fwmark = 5\n", ""),
+            "virtual service 1: fwmark is missing".to_owned(),
+        ),
+        own(
+            group.replace('5', "0"),
+            "virtual service 1: fwmark 0 is out of range (allowed: 1 to 4294967295)".to_owned(),
+        ),
+        own(
+            format!("{group}\nprotocol = \"udp\""),
+            "virtual service fwmark 5: protocol is for a single address (allowed: protocol in each match)".to_owned(),
+        ),
+        own(
+            format!("{group}\naddress = \"192.0.2.101:80\""),
+            "virtual service 192.0.2.101:80: match is for groups (allowed: match and fwmark, or address)".to_owned(),
+        ),
+        own(
+            "fwmark = 5\nmatch = []".to_owned(),
+            "virtual service fwmark 5: match is empty (allowed: what clients address, such as [{ address = \
+             \"192.0.2.100:80\" }])"
+                .to_owned(),
+        ),
+        own(
+            "fwmark = 5\nmatch = [{ address = \"192.0.2.100:80-90\" }, { address = \"192.0.2.100:85\" }]".to_owned(),
+            "virtual service fwmark 5: match 2: address stands in line 3 already (allowed: one service per protocol, \
+             address and port)"
+                .to_owned(),
+        ),
+        own(
+            "fwmark = 5\nmatch = [{ address = \"192.0.2.100:80\" }, { address = \"[2001:db8::1]:80\" }]".to_owned(),
+            "virtual service fwmark 5: match 2: address 2001:db8::1 is of another family than the first (allowed: a \
+             group for each family)"
+                .to_owned(),
+        ),
+        own(
+            format!("{group}\n[[virtual_service]]\n{}", group.replace("80", "81")),
+            "virtual service fwmark 5: fwmark stands in line 2 already (allowed: each number once in a family)".to_owned(),
+        ),
+        wrong(
+            "192.0.2.0/24",
+            "\"192.0.2.0/24\" is a prefix: the director has each address of its own (allowed: a match for each address)",
+        ),
+        wrong("192.0.2.1:90-80", &format!("\"192.0.2.1:90-80\" has no ports between the first and the last {such}")),
+        wrong("192.0.2.1:80-", &format!("\"192.0.2.1:80-\" has no ports between the first and the last {such}")),
+        wrong("web:80", &format!("\"web:80\" is no address with ports {such}")),
+        own(
+            "address = \"192.0.2.100:69\"\nprotocol = \"udp\"\nhelper = \"ftp\"".to_owned(),
+            "virtual service 192.0.2.100:69: helper \"ftp\" is not for udp (allowed: none)".to_owned(),
+        ),
+        own(
+            format!("{group}\nhelper = \"ftp\""),
+            "virtual service fwmark 5: helper \"ftp\" finds no TCP port 21 among the matches (allowed: with port 21)"
+                .to_owned(),
+        ),
+    ];
+    for (lines, error) in &table {
+        let found = errors_of(&format!("[[virtual_service]]\n{lines}"));
+        assert!(found.contains(error), "{lines}: {found:?}");
+    }
+    let good = [
+        all.to_owned(),
+        group.to_owned(),
+        format!("{all}\n[[virtual_service]]\naddress = \"192.0.2.100:80\""),
+    ];
+    for lines in good {
+        assert_eq!(
+            errors_of(&format!("[[virtual_service]]\n{lines}\n{real} = \"10.0.0.11\"")),
+            [""; 0],
+            "{lines}"
+        );
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_real_server_is_said() {
     each_says(
         "[[virtual_service]]\nname = \"web\"\naddress = \"192.0.2.100:80\"\n[[virtual_service.real_server]]",
         &[
             ("", "virtual service \"web\": real server 1: address is missing"),
-            (
-                "address = \"10.0.0.11:0\"",
-                "virtual service \"web\": real server 1: address \"10.0.0.11:0\" has port 0, and services of \
-                 all ports come in a later version (allowed: ports 1 to 65535)",
-            ),
             (
                 "address = \"10.0.0.11\"\nweight = 65536",
                 "virtual service \"web\": real server 10.0.0.11: weight 65536 is out of range (allowed: 0 to \

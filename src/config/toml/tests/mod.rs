@@ -114,6 +114,9 @@ fn a_configuration_that_is_written_again_reads_as_the_same() {
          netmask = \"255.255.255.0\"\ntimeouts.close = 5\n[[virtual_service]]\naddress = \"[2001:db8::1]:53\"\n\
          protocol = \"udp\"\none_packet = true\npersistent = true\n[[virtual_service]]\naddress = \"192.0.2.1:80\"\nprotocol = \"sctp\"\n\
          sloppy_sctp = true\n[[interface]]\nname = \"a.7\"\nparent = \"a\"\nvlan = 7\nvlan_protocol = \"802.1ad\"\n\
+         [[virtual_service]]\naddress = \"192.0.2.9\"\npersistent = true\nreal_server = [{ address = \"10.0.0.9\" }]\n\
+         [[virtual_service]]\nfwmark = 5\nforward = \"nat\"\nhelper = \"none\"\nreal_server = [{ address = \"10.0.0.8\" }]\n\
+         match = [{ address = \"192.0.2.7:80-90\" }, { address = \"192.0.2.8\", protocol = \"udp\" }]\n\
          [director]\nexpire_quiescent_template = false\nwhen_full = \"refuse\"";
     let config = parse("f", more).unwrap();
     let text = config.to_toml().unwrap();

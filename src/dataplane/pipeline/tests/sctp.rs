@@ -51,6 +51,7 @@ fn world() -> World {
     let service = VirtualService {
         name: "diameter".into(),
         proto: Proto::Sctp,
+        group: None,
         endpoint: at(VIP6),
         scheduler: SchedulerName::Rr,
         options: SchedulerOptions::default(),

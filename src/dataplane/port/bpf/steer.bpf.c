@@ -3,7 +3,7 @@
  * The steering program: which packets of an interface the director sees. One instance per interface.
  *
  *   not for this interface's MAC, not IPv4 or IPv6, neighbour discovery                -> kernel
- *   destination is a virtual service                                                  -> director
+ *   destination is a virtual service, or among the ports of one that has many         -> director
  *   source is a real server's port, and destination is no address of the director's   -> director
  *   anything else: ARP, ping, ssh, health checks                                       -> kernel
  *
@@ -39,7 +39,13 @@ enum {
 };
 
 /* What the director wants of this interface as a whole: the only value in `settings`. */
-enum { WANTS_VLANS = 1 };
+enum {
+	WANTS_VLANS = 1,
+	/* There are services in `ranges`. */
+	WANTS_RANGES = 2,
+	/* There are servers in `returns` with all their ports, which are port 0. */
+	WANTS_ALL_RETURNS = 4,
+};
 
 /* An IPv4 address is in its mapped form, ::ffff:a.b.c.d. All in network order. */
 struct address {
@@ -51,6 +57,11 @@ struct endpoint {
 	u16 port;
 	u8 proto;
 	u8 zero;
+};
+
+/* The first and the last, in host order. */
+struct ports {
+	u16 first, last;
 };
 
 struct mac {
@@ -79,6 +90,15 @@ struct {
 	MAP_TYPE(key, struct endpoint);
 	MAP_TYPE(value, u8);
 } services SEC(".maps"), returns SEC(".maps");
+
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_HASH);
+	MAP_UINT(max_entries, 262144);
+	MAP_UINT(map_flags, BPF_F_NO_PREALLOC);
+	/* With port 0. */
+	MAP_TYPE(key, struct endpoint);
+	MAP_TYPE(value, struct ports);
+} ranges SEC(".maps");
 
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_HASH);
@@ -216,14 +236,19 @@ ALWAYS_INLINE enum kind parse_v6(struct packet *p, u8 *ip, void *end)
 	return parse_upper(p, next, end);
 }
 
-/* Steps over one or two tags, 802.1Q or 802.1ad, if the director wants such frames. The Ethernet type behind them, or
- * 0 if it is not one of IP's. */
-ALWAYS_INLINE u16 behind_vlan_tags(u8 **ip, u16 type, void *end)
+ALWAYS_INLINE int is_set(u32 what)
 {
 	u32 zero = 0;
 	u32 *wants = bpf_map_lookup_elem(&settings, &zero);
 
-	if (!wants || !(*wants & WANTS_VLANS))
+	return wants && *wants & what;
+}
+
+/* Steps over one or two tags, 802.1Q or 802.1ad, if the director wants such frames. The Ethernet type behind them, or
+ * 0 if it is not one of IP's. */
+ALWAYS_INLINE u16 behind_vlan_tags(u8 **ip, u16 type, void *end)
+{
+	if (!is_set(WANTS_VLANS))
 		return 0;
 #pragma clang loop unroll(disable)
 	for (int tags = 0; tags < 2 && (type == NET16(0x8100) || type == NET16(0x88a8)); tags++) {
@@ -262,6 +287,30 @@ ALWAYS_INLINE int is_own(struct address *addr)
 	return bpf_map_lookup_elem(&own, addr) != 0;
 }
 
+ALWAYS_INLINE int is_service(struct endpoint *to)
+{
+	if (bpf_map_lookup_elem(&services, to))
+		return 1;
+	if (!is_set(WANTS_RANGES))
+		return 0;
+	struct endpoint all = *to;
+	all.port = 0;
+	struct ports *ports = bpf_map_lookup_elem(&ranges, &all);
+	u16 port = NET16(to->port);
+	return ports && ports->first <= port && port <= ports->last;
+}
+
+ALWAYS_INLINE int is_return(struct endpoint *from)
+{
+	if (bpf_map_lookup_elem(&returns, from))
+		return 1;
+	if (!is_set(WANTS_ALL_RETURNS))
+		return 0;
+	struct endpoint all = *from;
+	all.port = 0;
+	return bpf_map_lookup_elem(&returns, &all) != 0;
+}
+
 /* Whether an ICMP error is about a packet of the director's: one that a virtual service has answered, to whose address
  * it comes; one that went to a masqueraded server, as which it comes to the client; or a tunnel's outer packet. */
 ALWAYS_INLINE int is_wanted_error(struct packet *p, void *end)
@@ -279,14 +328,13 @@ ALWAYS_INLINE int is_wanted_error(struct packet *p, void *end)
 	if (kind == TUNNELLED)
 		return wants(&p->dst.addr, WANTS_TUNNEL_ERRORS);
 	return kind == WHOLE && wants(&quoted.dst.addr, WANTS_ERRORS) &&
-	       bpf_map_lookup_elem(&returns, &quoted.dst) && !is_own(&p->dst.addr);
+	       is_return(&quoted.dst) && !is_own(&p->dst.addr);
 }
 
 ALWAYS_INLINE int is_wanted(struct packet *p, enum kind kind, void *end)
 {
 	if (kind == WHOLE)
-		return bpf_map_lookup_elem(&services, &p->dst) ||
-		       (bpf_map_lookup_elem(&returns, &p->src) && !is_own(&p->dst.addr));
+		return is_service(&p->dst) || (is_return(&p->src) && !is_own(&p->dst.addr));
 	if (kind == PIECE)
 		return wants(&p->dst.addr, WANTS_FRAGMENTS) ||
 		       (wants(&p->src.addr, WANTS_FRAGMENTS) && !is_own(&p->dst.addr));
