@@ -44,8 +44,17 @@ const FENCED: &[&str] = &[
 ];
 
 /// What takes time and randomness as arguments, and touches no socket, file, thread, clock or log.
-const PURE: &[&str] =
-    &["net", "wire", "service", "sched", "conntrack", "dataplane::pipeline", "dataplane::forward"];
+const PURE: &[&str] = &[
+    "net",
+    "wire",
+    "service",
+    "sched",
+    "conntrack",
+    "dataplane::pipeline",
+    "dataplane::forward",
+    "control::desired",
+    "control::rates",
+];
 
 /// Sockets, files, threads, clocks and logs.
 const IMPURE: &[&str] = &[

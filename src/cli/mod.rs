@@ -9,12 +9,16 @@ macro_rules! say {
 }
 
 pub mod check;
+#[cfg(all(feature = "control", unix))]
+mod control;
 #[cfg(target_os = "linux")]
 mod demo;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod replay;
 pub mod run;
+#[cfg(all(feature = "control", unix))]
+mod status;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,6 +44,9 @@ enum Command {
     #[cfg(target_os = "linux")]
     Lab(lab::LabArgs),
     Replay(replay::ReplayArgs),
+    #[cfg(all(feature = "control", unix))]
+    #[command(flatten)]
+    Control(control::ControlCommand),
 }
 
 /// Runs the command line.
@@ -50,5 +57,7 @@ pub fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab::run(args),
         Command::Replay(args) => replay::run(&args),
+        #[cfg(all(feature = "control", unix))]
+        Command::Control(command) => control::run(command),
     }
 }

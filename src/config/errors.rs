@@ -51,6 +51,19 @@ impl ConfigErrors {
         ConfigErrors(vec![ConfigError { file: Some(file.to_owned()), position: None, message }])
     }
 
+    /// The error of a piece that stands in no file.
+    pub(super) fn of_piece(message: String) -> ConfigErrors {
+        ConfigErrors(vec![ConfigError { file: None, position: None, message }])
+    }
+
+    /// The errors as those of a text that nobody has written.
+    pub(super) fn without_places(mut self) -> ConfigErrors {
+        for error in &mut self.0 {
+            (error.file, error.position) = (None, None);
+        }
+        self
+    }
+
     /// The errors, each now said to be of `file`, unless it names one already.
     pub fn in_file(mut self, file: &str) -> ConfigErrors {
         for error in &mut self.0 {

@@ -3,23 +3,30 @@
 //! `toml` turns the text into the types below and finds all errors of a file at once; nothing here asks the
 //! system about itself, so that `lvx check` works anywhere.
 
+mod control;
 mod errors;
 mod rib;
 mod toml;
+mod written;
 
+pub use control::{Control, Remote};
 pub use errors::{ConfigError, ConfigErrors, Position};
-pub use toml::{parse, read};
+pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
+pub use written::{Written, written_service};
 
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
 use crate::service::{Conduct, Group, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use serde::Serialize;
 use std::net::IpAddr;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// The director itself.
     pub director: Director,
+    /// The control socket, and where configurations are kept.
+    pub control: Control,
     /// The interfaces that lvx works on, in the file's order; [`InterfaceId`] is a place in this list.
     pub interfaces: Vec<Interface>,
     /// Static routes. `lvx replay` knows no others; `lvx run` takes the kernel's, and says that it does.
@@ -31,12 +38,14 @@ pub struct Config {
 }
 
 /// `[director]`: limits and ways of working.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Director {
     /// `workers`: packet threads, one per (core, queue); `None` means one per queue that every interface has,
     /// and at most one per core.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
     /// `cores`: the cores that workers are pinned to, in order; empty means 0, 1, 2 …
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cores: Vec<usize>,
     /// `poll`: what an idle worker does.
     pub poll: Poll,
@@ -48,13 +57,28 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
+    /// `removed_server`, where a service does not say.
+    pub removed_server: Removed,
     /// `[director.timeouts]`, `sloppy_tcp`, `sloppy_sctp`, `when_full`, `conn_reuse_mode` and
     /// `expire_quiescent_template` (default true).
+    #[serde(flatten)]
     pub conduct: Conduct,
 }
 
+/// What becomes of the connections of a server that is taken out of its service, or whose service is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removed {
+    /// They go on until they end.
+    #[default]
+    Keep,
+    /// They are forgotten at once (IPVS: `expire_nodest_conn`).
+    ExpireNodest,
+}
+
 /// What a worker does while no packet arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Poll {
     /// Spin for a short while, then sleep in poll(2) until a frame arrives.
     Adaptive,
@@ -63,7 +87,8 @@ pub enum Poll {
 }
 
 /// How the steering program is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum XdpMode {
     /// Native where the driver can, otherwise generic.
     Auto,
@@ -83,83 +108,105 @@ impl Default for Director {
             xdp_mode: XdpMode::Auto,
             busy_poll: false,
             frames: 8192,
+            removed_server: Removed::Keep,
             conduct: Conduct::default(),
         }
     }
 }
 
 /// `[[interface]]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Interface {
     /// `name`: the kernel's name of it; for `lvx replay`, any name.
     pub name: String,
     /// `mac`: its MAC; `lvx run` asks the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// `addresses`: its addresses with their prefixes, which are also its connected routes; `lvx run` asks the
     /// kernel.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Prefix>,
     /// `mtu`: IP bytes that fit a frame; `lvx run` asks the kernel.
+    #[serde(rename = "mtu", skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u16>,
     /// `parent`, `vlan`, `vlan_protocol`: the VLAN that it is on another interface, if it is one. `lvx replay` knows no
     /// others; `lvx run` takes the kernel's.
+    #[serde(skip)]
     pub vlan: Option<Vlan>,
 }
 
 /// `[[route]]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Route {
     /// `to`: the destinations, `0.0.0.0/0` for the default route.
     pub to: Prefix,
     /// `via`: the gateway; `None` means that the destinations are on the interface's own link.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<IpAddr>,
     /// `interface`: where it leads out. If absent, the interface whose prefix holds the gateway.
+    #[serde(skip)]
     pub interface: InterfaceId,
     /// `source`: the director's address for packets of its own on this route (the outer source of a tunnel).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
 }
 
 /// `[[neighbour]]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Neighbour {
     /// `address`: whose MAC it is.
     pub address: IpAddr,
     /// `mac`: the MAC.
     pub mac: Mac,
     /// `interface`: on which link. If absent, the interface whose prefix holds the address.
+    #[serde(skip)]
     pub interface: InterfaceId,
 }
 
-/// `[[virtual_service]]`.
-#[derive(Debug, Clone, PartialEq)]
+/// `[[virtual_service]]`. Its fields are written under the file's keys; a new one comes along by itself if it is, and
+/// is read back by the reader of the file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Service {
     /// `name`: the operator's name; default `tcp 192.0.2.1:80`.
     pub name: String,
     /// `protocol`, default tcp.
+    #[serde(rename = "protocol")]
     pub proto: Proto,
     /// `address`: VIP:vport, or the VIP alone for all ports, which then are port 0. Of a group, the first match's.
+    #[serde(rename = "address", serialize_with = "written::address")]
     pub endpoint: Endpoint,
     /// `match` and `fwmark`, if clients address several ports or addresses.
+    #[serde(skip)]
     pub group: Option<Group>,
     /// `scheduler`, default wlc.
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
+    #[serde(flatten)]
     pub options: SchedulerOptions,
     /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` or
     /// `sloppy_sctp` (default: the director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
+    #[serde(flatten)]
     pub policy: Policy,
+    /// `removed_server`; `None` means as the director has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed_server: Option<Removed>,
     /// `[[virtual_service.real_server]]`, in the file's order.
+    #[serde(rename = "real_server", skip_serializing_if = "Vec::is_empty")]
     pub reals: Vec<Real>,
 }
 
 /// `[[virtual_service.real_server]]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Real {
     /// `address`: RIP:rport, or RIP alone for the service's port. In DR and TUN no other port is allowed.
+    #[serde(rename = "address", serialize_with = "written::address")]
     pub endpoint: Endpoint,
     /// `weight`, default 1.
     pub weight: u16,
     /// `upper_threshold` and `lower_threshold`, default 0.
+    #[serde(flatten)]
     pub thresholds: Thresholds,
     /// `forward`: nat, dr or tun; default: the service's `forward`, and without that, dr as with ipvsadm.
+    #[serde(rename = "forward")]
     pub method: Method,
 }

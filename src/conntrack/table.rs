@@ -13,6 +13,7 @@ use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
 use crate::service::{PortMap, RealId, Reuse, Standing, State};
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -470,8 +471,13 @@ impl Table {
 
     /// Every connection and every template that there is now, in no order. Those that open or end meanwhile may be missed.
     pub fn connections(&self) -> impl Iterator<Item = Connection> + '_ {
-        let used = self.slots.unused();
-        self.slab.iter().take(used as usize).filter_map(|entry| {
+        self.connections_in(0..u32::MAX).map(|(_, connection)| connection)
+    }
+
+    /// Those in these slots, each with its slot.
+    pub fn connections_in(&self, slots: Range<u32>) -> impl Iterator<Item = (u32, Connection)> + '_ {
+        (slots.start..slots.end.min(self.slots_used())).filter_map(|slot| {
+            let entry = self.slab.get(slot as usize)?;
             let meta = entry.meta();
             let connection = Connection {
                 key: entry.key()?,
@@ -483,8 +489,13 @@ impl Table {
                     .is_template()
                     .then(|| Leading { lasts: entry.lasts(), connections: entry.leads() }),
             };
-            (meta.is_live() && entry.still(meta)).then_some(connection)
+            (meta.is_live() && entry.still(meta)).then_some((slot, connection))
         })
+    }
+
+    /// No slot from this one on has ever held a connection.
+    pub fn slots_used(&self) -> u32 {
+        self.slots.unused()
     }
 }
 

@@ -1,34 +1,46 @@
 //! `lvx run`: brings the director up, keeps what the workers read true, and takes everything down again.
 //!
 //! One thread listens to everything that is not a packet: signals, the kernel's changes, neighbours that packets
-//! are missing, the clock. Workers hear of it by snapshots alone.
+//! are missing, the control socket's jobs, the clock. Workers hear of it by snapshots alone.
 
-use super::gather;
-use super::kernel::{Following, Kernel, KernelError};
-use super::publish::{Publisher, TooManyServers};
-use super::{report, steering};
-use crate::config::{self, Config, ConfigErrors, Poll, XdpMode};
-use crate::conntrack::{Seed, Table, Tracker};
+mod error;
+mod setup;
+mod watch;
+mod workers;
+
+pub use error::RunError;
+
+use super::api::{Api, Link};
+use super::desired::Desired;
+use super::desk::{Desk, Job, Shared};
+use super::history::History;
+use super::kernel::{Following, Kernel};
+use super::publish::Publisher;
+use super::report;
+use crate::config::{self, Config, Poll};
+use crate::conntrack::{Table, Tracker};
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
-use crate::dataplane::port::steer::{AttachError, AttachMode, QUEUES, Steering, SteeringTable};
-use crate::dataplane::port::xdp::{PortCounters, PortError, XdpOptions, XdpPort};
+use crate::dataplane::port::steer::Steering;
+use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
-use crate::dataplane::worker::{Idle, Shift, Wanted, Worker, cores};
+use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
-use crate::service::{Match, VirtualService};
-use crossbeam::channel::{Receiver, bounded, select, tick};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher};
+use crate::service::VirtualService;
+use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
+use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
+use signal_hook::consts::SIGHUP;
+use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
+use watch::Watch;
+use workers::Workers;
+
+/// How many jobs of the control socket wait at most.
+const JOBS: usize = 64;
 
 /// How long the start waits for servers whose MACs are not known yet.
 const ACQUAINTANCE: Duration = Duration::from_millis(500);
@@ -48,7 +60,7 @@ pub struct Options {
 /// It cannot start, or a worker can do no more work. What had been set up is taken down.
 pub fn run(options: &Options) -> Result<(), RunError> {
     let signals = signals().map_err(RunError::io("listen to signals"))?;
-    let config = without_vlans(config::read(&options.config)?);
+    let config = config::read(&options.config)?;
     let mut director = Director::start(config, options)?;
     let outcome = director.listen(&signals);
     director.write_report();
@@ -57,12 +69,14 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 
 /// A director at work.
 struct Director {
-    config: Config,
+    /// First to be dropped: nobody is to ask a director that ends.
+    _api: Option<Api>,
     options: Options,
-    publisher: Publisher,
+    interfaces: Vec<config::Interface>,
+    desk: Desk,
+    jobs: Receiver<Job>,
+    watch: Option<Watch>,
     table: Arc<Table>,
-    counters: Vec<Arc<Counters>>,
-    ports: Vec<Arc<PortCounters>>,
     kernel: Kernel,
     following: Following,
     steerings: Vec<Steering>,
@@ -72,6 +86,8 @@ struct Director {
 
 impl Director {
     fn start(config: Config, options: &Options) -> Result<Director, RunError> {
+        let desired = Desired::from(config.clone());
+        let config = without_vlans(config);
         let names: Vec<String> = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
         let kernel = Kernel::open(&names)?;
         let following = kernel.follow()?;
@@ -88,15 +104,14 @@ impl Director {
         let partial = names.iter().map(|name| may_carry_partial_checksums(name)).collect();
         let mut publisher = Publisher::new(table.clone(), published.clone(), counters.clone(), partial);
         publisher.set_rib(&kernel.rib());
-        publisher.set_services(&config)?;
-        kernel.keep(&publisher.current().neighbours_needed());
+        let start = Instant::now();
 
         let steerings = attach(&config, &kernel, workers)?;
         let (tell, wanted) = bounded(1024);
         let shift = Shift {
             core: 0,
             idle: if config.director.poll == Poll::Busy { Idle::Spin } else { Idle::Sleep },
-            start: Instant::now(),
+            start,
             wanted: tell,
             stop: Arc::default(),
         };
@@ -110,15 +125,24 @@ impl Director {
             let shift = Shift { core, ..shift.clone() };
             ready.push(Worker::new(Box::new(port), tracker, counters, published.clone(), shift));
         }
+        let shared = Shared { table: table.clone(), published, counters, start };
+        let (tell_job, jobs) = bounded(JOBS);
+        let file = options.config.clone();
+        let history = history(&config.control)?;
+        let port = Box::new(move || port_totals(&ports));
+        let (control, interfaces) = (config.control.clone(), config.interfaces.clone());
+        let desk = Desk::new(desired, publisher, shared.clone(), history, file, port)?;
+        kernel.keep(&desk.publisher.current().neighbours_needed());
+        let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
-        let options = options.clone();
         let mut director = Director {
-            config,
-            options,
-            publisher,
+            _api: api(&control, Link::new(tell_job, shared), &on_cores)?,
+            options: options.clone(),
+            interfaces,
+            desk,
+            jobs,
+            watch,
             table,
-            counters,
-            ports,
             kernel,
             following,
             steerings,
@@ -135,7 +159,7 @@ impl Director {
             interfaces = names.join(","),
             workers = on_cores.len(),
             cores = ?on_cores,
-            services = director.config.services.len(),
+            services = director.desk.desired().services().len(),
             connections = director.table.capacity(),
             "ready"
         );
@@ -144,7 +168,7 @@ impl Director {
 
     /// Says which virtual services nobody may be able to reach.
     fn warn_of_absent_vips(&self) {
-        let snapshot = self.publisher.current();
+        let snapshot = self.desk.publisher.current();
         let ours =
             |vip| snapshot.hops.links().iter().any(|link| link.addresses.iter().any(|own| own.addr == vip));
         let of_service = |service: &VirtualService| {
@@ -154,7 +178,9 @@ impl Director {
             vips.into_iter().map(|vip| (service.name.clone(), vip)).collect::<Vec<_>>()
         };
         let services = snapshot.services.table().services();
-        for (name, vip) in services.iter().flat_map(of_service).filter(|&(_, vip)| !ours(vip)) {
+        for (name, vip) in
+            services.iter().flat_map(|service| of_service(service)).filter(|&(_, vip)| !ours(vip))
+        {
             // An IPv6 VIP would otherwise be the source of what the director's host itself sends.
             let (asked, how) =
                 if vip.is_ipv4() { ("ARP", "") } else { ("neighbour solicitations", " preferred_lft 0") };
@@ -163,16 +189,16 @@ impl Director {
                  {asked} for it there: `ip address add {} dev {}{how}`",
                 name,
                 Prefix::host(vip),
-                self.config.interfaces[0].name
+                self.interfaces[0].name
             );
         }
     }
 
     /// Says which interfaces hide the tags of their VLANs.
     fn warn_of_hidden_tags(&self) {
-        let snapshot = self.publisher.current();
+        let snapshot = self.desk.publisher.current();
         let vlans = snapshot.hops.vlans();
-        for (place, interface) in self.config.interfaces.iter().enumerate() {
+        for (place, interface) in self.interfaces.iter().enumerate() {
             let has_vlans = vlans.are_on(InterfaceId(place as u16));
             if has_vlans && strips_vlan_tags(&interface.name).unwrap_or(false) {
                 tracing::warn!(
@@ -187,28 +213,37 @@ impl Director {
     /// answered by then is asked again and again, and missed only by packets to it.
     fn meet_neighbours(&mut self) {
         let until = Instant::now() + ACQUAINTANCE;
-        while self.publisher.current().lacks_neighbours() {
+        while self.desk.publisher.current().lacks_neighbours() {
             if self.following.changes().recv_deadline(until).is_err() {
                 return;
             }
-            self.publisher.set_rib(&self.kernel.rib());
+            self.desk.publisher.set_rib(&self.kernel.rib());
         }
     }
 
     /// Acts on whatever comes, until a signal says to end.
     fn listen(&mut self, signals: &Receiver<i32>) -> Result<(), RunError> {
         let seconds = tick(Duration::from_secs(1));
-        let (changes, wanted) = (self.following.changes().clone(), self.wanted.clone());
+        let (changes, wanted, jobs) =
+            (self.following.changes().clone(), self.wanted.clone(), self.jobs.clone());
         let failures = self.workers.failures.clone();
+        let edited = self.watch.as_ref().map_or_else(never, |watch| watch.edited().clone());
         loop {
+            // Many connections are forgotten little by little, so that nobody waits.
+            let soon = if self.desk.is_forgetting() { after(Duration::from_millis(1)) } else { never() };
             select! {
                 recv(signals) -> signal => match signal {
-                    Ok(SIGHUP) => self.reload(),
+                    Ok(SIGHUP) => drop(self.desk.reload("SIGHUP")),
                     _ => {
                         tracing::info!("ending");
                         return Ok(());
                     }
                 },
+                recv(edited) -> _ => drop(self.desk.reload("the file has changed")),
+                recv(jobs) -> job => if let Ok(job) = job {
+                    job(&mut self.desk);
+                },
+                recv(soon) -> _ => self.desk.go_on(),
                 recv(changes) -> change => match change {
                     Ok(()) => self.network_changed(),
                     Err(_) => return Err(RunError::Io("follow the kernel", io::ErrorKind::BrokenPipe.into())),
@@ -221,62 +256,34 @@ impl Director {
                     return Err(RunError::Io("move packets", failure));
                 }
                 recv(seconds) -> _ => {
-                    if self.publisher.retire(Instant::now()) {
+                    if self.desk.tick(Instant::now()) {
                         self.follow_up();
                     }
                     self.write_report();
                 }
             }
+            if self.desk.take_moved() {
+                self.follow_up();
+            }
         }
     }
 
     fn network_changed(&mut self) {
-        self.publisher.set_rib(&self.kernel.rib());
+        self.desk.publisher.set_rib(&self.kernel.rib());
         self.follow_up();
     }
 
     /// What was published decides which neighbours are kept known and which packets are steered here.
     fn follow_up(&mut self) {
-        self.kernel.keep(&self.publisher.current().neighbours_needed());
+        self.kernel.keep(&self.desk.publisher.current().neighbours_needed());
         if let Err(error) = self.steer() {
             tracing::error!(%error, "cannot fill the steering program's tables");
         }
     }
 
-    /// Takes up the configuration file as it is now; a bad one changes nothing.
-    fn reload(&mut self) {
-        match self.try_reload() {
-            Ok(()) => {
-                self.follow_up();
-                tracing::info!(services = self.config.services.len(), "reloaded");
-            }
-            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
-        }
-    }
-
-    fn try_reload(&mut self) -> Result<(), RunError> {
-        let config = without_vlans(config::read(&self.options.config)?);
-        let restart = |key| Err(RunError::NeedsRestart(key));
-        let (new, old) = (&config.director, &self.config.director);
-        if config.interfaces.iter().map(|i| &i.name).ne(self.config.interfaces.iter().map(|i| &i.name)) {
-            return restart("the interfaces");
-        }
-        if new.max_connections != old.max_connections {
-            return restart("max_connections");
-        }
-        let fixed =
-            |d: &config::Director| (d.workers, d.cores.clone(), d.poll, d.xdp_mode, d.busy_poll, d.frames);
-        if fixed(new) != fixed(old) {
-            return restart("workers, cores, poll, xdp_mode, busy_poll or frames");
-        }
-        self.publisher.set_services(&config)?;
-        self.config = config;
-        Ok(())
-    }
-
     /// Tells the steering programs what the director wants to see.
     fn steer(&mut self) -> io::Result<()> {
-        let table = steering_table(&self.publisher);
+        let table = steering_table(&self.desk.publisher);
         self.steerings.iter_mut().try_for_each(|steering| steering.set(&table))
     }
 
@@ -288,83 +295,49 @@ impl Director {
 
     fn try_write_report(&self) -> Result<(), RunError> {
         let Some(path) = &self.options.report else { return Ok(()) };
-        let report = gather::report(&self.publisher, &self.counters, &self.table, self.port_totals());
-        report.write(path).map_err(|error| RunError::Report(path.clone(), error))
+        self.desk
+            .view()
+            .report(&self.table)
+            .write(path)
+            .map_err(|error| RunError::Report(path.clone(), error))
     }
+}
 
-    fn port_totals(&self) -> report::Port {
-        let sum =
-            |count: fn(&PortCounters) -> &AtomicU64| self.ports.iter().map(|p| count(p).load(Relaxed)).sum();
-        report::Port {
-            received: sum(|port| &port.received),
-            sent: sum(|port| &port.sent),
-            tx_ring_full: sum(|port| &port.tx_ring_full),
-            host_unreachable: sum(|port| &port.host_unreachable),
-            rx_dropped: sum(|port| &port.rx_dropped),
-            rx_ring_full: sum(|port| &port.rx_ring_full),
-            fill_ring_empty: sum(|port| &port.fill_ring_empty),
+fn port_totals(ports: &[Arc<PortCounters>]) -> report::Port {
+    let sum = |count: fn(&PortCounters) -> &AtomicU64| ports.iter().map(|p| count(p).load(Relaxed)).sum();
+    report::Port {
+        received: sum(|port| &port.received),
+        sent: sum(|port| &port.sent),
+        tx_ring_full: sum(|port| &port.tx_ring_full),
+        host_unreachable: sum(|port| &port.host_unreachable),
+        rx_dropped: sum(|port| &port.rx_dropped),
+        rx_ring_full: sum(|port| &port.rx_ring_full),
+        fill_ring_empty: sum(|port| &port.fill_ring_empty),
+    }
+}
+
+/// The control socket. One that nobody asked for need not be had.
+fn api(control: &config::Control, link: Link, workers: &[usize]) -> Result<Option<Api>, RunError> {
+    match Api::open(control, link, workers) {
+        Ok(api) => Ok(Some(api)),
+        Err(error) if control.is_written => Err(RunError::Api(error)),
+        Err(error) => {
+            tracing::warn!("there is no control socket: {error}");
+            Ok(None)
         }
     }
 }
 
-/// The workers' threads; dropping this ends them.
-struct Workers {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-    /// Why a worker ended by itself; disconnected when none is left.
-    failures: Receiver<io::Error>,
-}
-
-impl Workers {
-    /// Starts the workers, which end when `stop` is set.
-    fn spawn(ready: Vec<Worker>, stop: Arc<AtomicBool>) -> io::Result<Workers> {
-        let (tell, failures) = bounded(ready.len().max(1));
-        let mut workers = Workers { stop, threads: Vec::new(), failures };
-        for (number, worker) in ready.into_iter().enumerate() {
-            let tell = tell.clone();
-            let body = move || {
-                // A panic of one worker must be heard of while the others still hold their ends of the channel.
-                let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
-                let failure = match ended {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => error,
-                    Err(_) => io::Error::other("a worker panicked"),
-                };
-                let _ = tell.send(failure);
-            };
-            workers
-                .threads
-                .push(std::thread::Builder::new().name(format!("lvx-worker-{number}")).spawn(body)?);
+/// The configurations kept; in memory, where nobody asked for a place that cannot be had.
+fn history(control: &config::Control) -> Result<History, RunError> {
+    let dir = control.state_dir.join("versions");
+    match History::open(&dir) {
+        Ok(history) => Ok(history),
+        Err(error) if control.is_written => Err(RunError::State(dir, error)),
+        Err(error) => {
+            tracing::warn!("configurations are kept in memory only: {}: {error}", dir.display());
+            Ok(History::in_memory())
         }
-        Ok(workers)
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads.drain(..) {
-            // A panic there has been reported by its own thread.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// What the steering programs redirect: services, replies of masqueraded servers, and not the director's own.
-fn steering_table(publisher: &Publisher) -> SteeringTable {
-    let snapshot = publisher.current();
-    let services = snapshot.services.table().services();
-    let matches: Vec<Match> = services.iter().flat_map(VirtualService::matches).collect();
-    let vips: HashSet<IpAddr> = matches.iter().map(|to| to.addr).collect();
-    let own = snapshot.hops.links().iter().flat_map(|link| link.addresses.iter().map(|prefix| prefix.addr));
-    SteeringTable {
-        services: steering::endpoints(services),
-        ranges: steering::ranges(services),
-        returns: services.iter().flat_map(|service| steering::returns(service, publisher)).collect(),
-        own: own.filter(|addr| !vips.contains(addr)).collect(),
-        errors: true,
-        fragments: true,
-        vlans: !snapshot.hops.vlans().is_empty(),
     }
 }
 
@@ -372,190 +345,4 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
 fn without_vlans(mut config: Config) -> Config {
     config.interfaces.retain(|interface| interface.vlan.is_none());
     config
-}
-
-/// One worker per queue that every interface has, and no more than there are cores, or than can be steered to.
-fn worker_count(config: &Config, kernel: &Kernel) -> Result<u32, RunError> {
-    let queues_of =
-        |(place, _): (usize, _)| kernel.interface(InterfaceId(place as u16)).map(|i| (i.rx_queues, i.name));
-    let queues: Vec<(u32, String)> = config.interfaces.iter().enumerate().filter_map(queues_of).collect();
-    let fewest = queues.iter().map(|(n, _)| *n).min().unwrap_or(1);
-    let cores = cores().len().max(1) as u32;
-    let workers = config.director.workers.map_or(fewest.min(cores).min(QUEUES), u32::from);
-    if let Some((has, interface)) = queues.iter().find(|(n, _)| *n < workers) {
-        return Err(RunError::TooFewQueues { interface: interface.clone(), has: *has, workers });
-    }
-    for (has, interface) in queues.iter().filter(|(n, _)| *n > workers) {
-        tracing::warn!(
-            "{interface} receives on {has} queues, {workers} of them have a worker: what arrives on the others \
-             stays with the kernel; `ethtool -L {interface} combined {workers}` makes them one each"
-        );
-    }
-    Ok(workers)
-}
-
-fn cores_for(config: &Config, workers: u32) -> Vec<usize> {
-    let wanted = if config.director.cores.is_empty() { cores() } else { config.director.cores.clone() };
-    let wanted = if wanted.is_empty() { vec![0] } else { wanted };
-    wanted.iter().copied().cycle().take(workers as usize).collect()
-}
-
-fn attach(config: &Config, kernel: &Kernel, workers: u32) -> Result<Vec<Steering>, RunError> {
-    let mode = match config.director.xdp_mode {
-        XdpMode::Auto => AttachMode::Auto,
-        XdpMode::Native => AttachMode::Native,
-        XdpMode::Generic => AttachMode::Generic,
-    };
-    let steering = |(place, interface): (usize, &config::Interface)| {
-        let index = kernel.interface(InterfaceId(place as u16)).map_or(0, |i| i.index);
-        Ok(Steering::attach(&interface.name, index, workers, mode)?)
-    };
-    config.interfaces.iter().enumerate().map(steering).collect()
-}
-
-fn open_port(config: &Config, queue: u32, steerings: &[Steering]) -> Result<XdpPort, RunError> {
-    let options = XdpOptions {
-        frames: config.director.frames,
-        busy_poll: config.director.busy_poll,
-        ..XdpOptions::default()
-    };
-    let interfaces: Vec<_> = steerings
-        .iter()
-        .enumerate()
-        .map(|(place, steering)| (InterfaceId(place as u16), steering.interface(), steering))
-        .collect();
-    Ok(XdpPort::open(&options, queue, &interfaces)?)
-}
-
-/// Signals as messages.
-fn signals() -> io::Result<Receiver<i32>> {
-    let (tell, signals) = bounded(16);
-    let mut source = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    std::thread::Builder::new().name("lvx-signals".to_owned()).spawn(move || {
-        for signal in source.forever() {
-            if tell.send(signal).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(signals)
-}
-
-/// A seed nobody outside can know; the standard library's hasher keys are the system's randomness.
-fn random_seed() -> Seed {
-    let word = || std::hash::RandomState::new().build_hasher().finish();
-    Seed::new(word(), word())
-}
-
-/// Why a director did not start, or ended.
-#[derive(Debug)]
-pub enum RunError {
-    /// The configuration is wrong.
-    Config(ConfigErrors),
-    /// The kernel's view of the network could not be had.
-    Kernel(KernelError),
-    /// The steering program could not be attached.
-    Attach(AttachError),
-    /// An AF_XDP port could not be opened.
-    Port(PortError),
-    /// More servers than a director holds.
-    TooManyServers(TooManyServers),
-    /// An interface has fewer queues than there shall be workers.
-    TooFewQueues {
-        /// The interface.
-        interface: String,
-        /// Its receive queues.
-        has: u32,
-        /// Workers wanted.
-        workers: u32,
-    },
-    /// A reload would change what only a restart can.
-    NeedsRestart(&'static str),
-    /// The report cannot be written there.
-    Report(PathBuf, io::Error),
-    /// Anything else: what was tried, and what the system said.
-    Io(&'static str, io::Error),
-}
-
-impl RunError {
-    fn io(tried: &'static str) -> impl Fn(io::Error) -> RunError {
-        move |error| RunError::Io(tried, error)
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RunError::Config(errors) => errors.fmt(f),
-            RunError::Kernel(error) => error.fmt(f),
-            RunError::Attach(error) => error.fmt(f),
-            RunError::Port(error) => error.fmt(f),
-            RunError::TooManyServers(error) => error.fmt(f),
-            RunError::TooFewQueues { interface, has, workers } => write!(
-                f,
-                "interface \"{interface}\" receives on {has} queues, {workers} workers need one each; set `workers = \
-                 {has}`, or give it queues with `ethtool -L {interface} combined {workers}`"
-            ),
-            RunError::NeedsRestart(key) => write!(f, "{key} can be changed by a restart only"),
-            RunError::Report(path, error) => write!(f, "cannot write the report {}: {error}", path.display()),
-            RunError::Io(tried, error) => write!(f, "cannot {tried}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for RunError {}
-
-macro_rules! from {
-    ($($error:ty => $variant:ident,)*) => {
-        $(impl From<$error> for RunError {
-            fn from(error: $error) -> RunError {
-                RunError::$variant(error)
-            }
-        })*
-    };
-}
-
-from! {
-    ConfigErrors => Config,
-    KernelError => Kernel,
-    AttachError => Attach,
-    PortError => Port,
-    TooManyServers => TooManyServers,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dataplane::port::{Frame, OwnFrame, Port};
-
-    /// Nothing ever arrives; a broken one panics over it.
-    struct Silent {
-        broken: bool,
-    }
-
-    impl Port for Silent {
-        fn turn(&mut self, _road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize> {
-            assert!(!self.broken, "as a bug would");
-            Ok(0)
-        }
-
-        fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-            std::thread::sleep(timeout);
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_worker_that_panics_is_heard_of_while_others_work_on() {
-        let table = Arc::new(Table::new(8, Seed::new(1, 2)).unwrap());
-        let (wanted, _) = bounded(1);
-        let shift = Shift { core: 0, idle: Idle::Sleep, start: Instant::now(), wanted, stop: Arc::default() };
-        let worker = |number, broken| {
-            let tracker = Tracker::new(table.clone(), number, 2);
-            Worker::new(Box::new(Silent { broken }), tracker, Arc::default(), Arc::default(), shift.clone())
-        };
-        let workers = Workers::spawn(vec![worker(0, false), worker(1, true)], shift.stop.clone()).unwrap();
-        let failure = workers.failures.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(failure.to_string(), "a worker panicked");
-    }
 }

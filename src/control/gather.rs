@@ -1,7 +1,9 @@
 //! Fills a [`Report`] from what the workers have counted.
 
+use super::desired::Key;
 use super::publish::Publisher;
 use super::report::{Connections, Fragments, Port, RealServer, Report, Service};
+use super::view::View;
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::verdict::{DropReason, HostReason};
@@ -9,10 +11,16 @@ use crate::net::Endpoint;
 use crate::service::{ALL_PORTS, Match, RealServer as Real};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The report as of now. Reasons that never occurred are left out. What the port could not carry out after the
 /// pipeline had given its verdict counts as dropped.
 pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
+    report_of(&View::new(publisher, workers, Instant::now()), workers, table, port)
+}
+
+/// The same of what was seen.
+pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
     let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
     let to_host_by_reason: BTreeMap<String, u64> = named(
         HostReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.to_host(reason)))),
@@ -31,7 +39,7 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped: u64 = dropped_by_reason.values().sum();
-    let services = services(publisher);
+    let services = services(view);
     let pieces = table.datagrams().census();
     Report {
         packets: forwarded + to_host + dropped + pieces.waiting,
@@ -47,8 +55,8 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
             made: sum(&|counters| counters.fragmented.get()),
         },
         connections: Connections {
-            current: publisher.connections(),
-            templates: publisher.templates(),
+            current: view.connections(),
+            templates: view.templates(),
             limit: table.capacity() as u64,
             refused: dropped_by_reason.get(DropReason::TableFull.name()).copied().unwrap_or(0),
             evicted_half_open: sum(&|counters| counters.evicted_half_open.get()),
@@ -68,7 +76,7 @@ fn named<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> BTreeMap<String, u
     counts.filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
-fn services(publisher: &Publisher) -> Vec<Service> {
+fn services(view: &View) -> Vec<Service> {
     let row = |real: &Real, weight| RealServer {
         address: real.endpoint.to_string(),
         forward: real.method.to_string(),
@@ -76,18 +84,12 @@ fn services(publisher: &Publisher) -> Vec<Service> {
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
         persistent: real.live.templates() as u64,
-        traffic: publisher.traffic(real.id),
+        traffic: view.traffic(real.id),
     };
-    publisher
-        .services()
-        .table()
-        .services()
+    view.services()
         .iter()
         .map(|service| {
-            let departed: Vec<&Real> = publisher.departed_from(service.proto, service.endpoint).collect();
-            let here = service.reals.iter().chain(departed.iter().copied());
-            let retired = publisher.retired_from(service.proto, service.endpoint);
-            let together = here.fold(retired, |sum, real| sum.plus(publisher.traffic(real.id)));
+            let departed = view.departed_from(Key::from(&**service));
             let current = service.reals.iter().map(|real| row(real, real.weight));
             Service {
                 name: service.name.to_string(),
@@ -99,7 +101,7 @@ fn services(publisher: &Publisher) -> Vec<Service> {
                     .as_ref()
                     .map_or_else(Vec::new, |group| group.matches.iter().map(shown).collect()),
                 scheduler: service.scheduler.to_string(),
-                traffic: together,
+                traffic: view.traffic_of(service),
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })

@@ -3,18 +3,21 @@
 //! A real server keeps its [`RealId`] for as long as a connection may name it: a server taken out of its service
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
+mod ids;
+
+pub use ids::Baselines;
+
+use super::desired::{Desired, Key};
 use super::report::Traffic;
-use crate::config::{self, Config, Service};
+use crate::config::{Config, Real, Removed, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
-use crate::net::{Endpoint, Proto};
-use crate::service::{
-    Conduct, Live, Method, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService,
-};
+use crate::net::Endpoint;
+use crate::service::{Conduct, Method, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use ids::Ids;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +25,8 @@ use std::time::{Duration, Instant};
 /// that does not name it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What makes a server the same server: its service's protocol and address, its own address, and how packets get there.
-type Identity = (Proto, Endpoint, Endpoint, Method, PortMap);
+/// What makes a server the same server of a service: its address, and how packets get there.
+type Identity = (Endpoint, Method, PortMap);
 
 /// The writer.
 #[derive(Debug)]
@@ -31,13 +34,17 @@ pub struct Publisher {
     table: Arc<Table>,
     published: Arc<Published>,
     ids: Ids,
+    /// What was asked for last.
+    desired: Option<Desired>,
     services: Arc<Services>,
     hops: Arc<NextHops>,
-    departed: HashMap<Identity, Departed>,
+    departed: HashMap<Key, HashMap<Identity, Departed>>,
     /// What servers that are gone for good have counted, by service.
-    retired: HashMap<(Proto, Endpoint), Traffic>,
+    retired: HashMap<Key, Traffic>,
     conduct: Conduct,
     partial_checksums: Vec<bool>,
+    /// Whether services or servers came or went since somebody asked.
+    has_moved: bool,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
     left: Vec<Arc<Snapshot>>,
 }
@@ -48,6 +55,8 @@ struct Departed {
     /// What its service said of its own, when it last named the server.
     timeouts: Timeouts,
     idle_since: Option<Instant>,
+    /// Whether its connections are to be forgotten.
+    expires: bool,
 }
 
 /// There are more servers than ids.
@@ -79,63 +88,148 @@ impl Publisher {
             table,
             published,
             ids: Ids::new(counters),
+            desired: None,
             services: Arc::default(),
             hops: Arc::default(),
             departed: HashMap::new(),
             retired: HashMap::new(),
             conduct: Conduct::default(),
             partial_checksums,
+            has_moved: false,
             left: Vec::new(),
         }
     }
 
-    /// Makes these services the desired ones, and publishes them.
+    /// Makes the services of a configuration the desired ones, and publishes them.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
     pub fn set_services(&mut self, config: &Config) -> Result<(), TooManyServers> {
-        let mut known = self.known();
-        let fresh = config.services.iter().flat_map(identities).filter(|id| !known.contains_key(id)).count();
-        if fresh > self.ids.available() {
+        self.set_desired(&Desired::from(config.clone()))
+    }
+
+    /// Makes this state the one that workers decide by. Only services that are not the very same as before are compiled.
+    ///
+    /// # Errors
+    /// [`TooManyServers`]; then everything stays as it was.
+    pub fn set_desired(&mut self, desired: &Desired) -> Result<(), TooManyServers> {
+        let mut known = self.loosened_by(desired);
+        let is_known = |key: &Key, identity: &Identity| {
+            let departed = || self.departed.get(key).is_some_and(|of| of.contains_key(identity));
+            known.get(key).is_some_and(|of| of.contains_key(identity)) || departed()
+        };
+        let changed = desired.services().iter().filter(|service| !self.has(service));
+        let fresh = changed.flat_map(|service| {
+            let ports = noun(service).port_map();
+            service.reals.iter().map(move |real| (Key::of(service), identity(real, ports)))
+        });
+        if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
         }
-        let mut service = |service: &Service| VirtualService {
-            reals: service
-                .reals
-                .iter()
-                .zip(identities(service))
-                .map(|(real, identity)| {
-                    let known = known.remove(&identity);
-                    let (id, live) = known.map_or_else(|| self.ids.take(), |real| (real.id, real.live));
-                    self.table.set_endpoint_of(id, real.endpoint, identity.4);
-                    RealServer {
-                        id,
-                        endpoint: real.endpoint,
-                        weight: real.weight,
-                        method: real.method,
-                        thresholds: real.thresholds,
-                        live,
-                    }
-                })
-                .collect(),
-            ..noun(service)
+        let services = desired.services().iter().map(|service| match self.compiled(service) {
+            Some(same) => same,
+            None => Arc::new(self.compile(service, &mut known)),
+        });
+        let services: Vec<Arc<VirtualService>> = services.collect();
+        let timeouts_before = |key: Key| {
+            let before = self.desired.as_ref().and_then(|desired| desired.find(key));
+            before.map(|service| service.policy.timeouts).unwrap_or_default()
         };
-        let services: Vec<VirtualService> = config.services.iter().map(&mut service).collect();
-        let table = ServiceTable::new(services);
+        let timeouts: HashMap<Key, Timeouts> = known.keys().map(|&key| (key, timeouts_before(key))).collect();
+        self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+        let before = self.desired.as_ref();
+        self.has_moved |= before.is_none_or(|before| {
+            before.services().len() != desired.services().len()
+                || desired.services().iter().any(|service| before.find(Key::of(service)).is_none())
+        });
         // Whoever was known and is not named any more departs.
-        let depart = |(identity, real)| {
-            let timeouts = self.timeouts_of(&identity);
-            (identity, Departed { real, timeouts, idle_since: None })
-        };
-        self.departed = known.into_iter().map(depart).collect();
-        self.services = Arc::new(Services::new(table, Some(&self.services)));
-        self.conduct = config.director.conduct;
-        let is_persistent = config.services.iter().any(|service| service.policy.persistence.is_some());
-        if is_persistent && let Err(error) = self.table.note_leaders() {
+        for (key, reals) in known {
+            self.has_moved |= !reals.is_empty();
+            let old = self.desired.as_ref().and_then(|old| Some(old.fate(old.find(key)?)));
+            let expires = old == Some(Removed::ExpireNodest);
+            let timeouts = timeouts.get(&key).copied().unwrap_or_default();
+            let depart =
+                |(identity, real)| (identity, Departed { real, timeouts, idle_since: None, expires });
+            self.departed.entry(key).or_default().extend(reals.into_iter().map(depart));
+        }
+        self.departed.retain(|_, of| !of.is_empty());
+        self.conduct = desired.director().conduct;
+        let is_persistent = |service: &Arc<Service>| service.policy.persistence.is_some();
+        if desired.services().iter().any(is_persistent)
+            && let Err(error) = self.table.note_leaders()
+        {
             tracing::warn!("persistent clients are forgotten while their connections last: {error}");
         }
+        self.desired = Some(desired.clone());
         self.publish();
         Ok(())
+    }
+
+    /// Whether services or servers came or went since this was asked last: then other packets are to be steered here, and
+    /// other neighbours to be known.
+    pub fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Whether this very service was asked for before.
+    fn has(&self, service: &Arc<Service>) -> bool {
+        let before = self.desired.as_ref().and_then(|desired| desired.find(Key::of(service)));
+        before.is_some_and(|before| Arc::ptr_eq(before, service))
+    }
+
+    /// What was made of this very service before.
+    fn compiled(&self, service: &Arc<Service>) -> Option<Arc<VirtualService>> {
+        let at = self.desired.as_ref().filter(|_| self.has(service))?.place(Key::of(service))?;
+        self.services.table().services().get(at).cloned()
+    }
+
+    /// The servers of services that are changed or removed.
+    fn loosened_by(&self, desired: &Desired) -> HashMap<Key, HashMap<Identity, RealServer>> {
+        let mut loosened = HashMap::new();
+        let current = self.services.table().services();
+        for (before, compiled) in self.desired.iter().flat_map(Desired::services).zip(current) {
+            let key = Key::of(before);
+            if !desired.find(key).is_some_and(|after| Arc::ptr_eq(before, after)) {
+                let ports = compiled.port_map();
+                let reals =
+                    compiled.reals.iter().map(|real| ((real.endpoint, real.method, ports), real.clone()));
+                loosened.insert(key, reals.collect());
+            }
+        }
+        loosened
+    }
+
+    fn compile(
+        &mut self,
+        service: &Service,
+        known: &mut HashMap<Key, HashMap<Identity, RealServer>>,
+    ) -> VirtualService {
+        let (key, noun) = (Key::of(service), noun(service));
+        let ports = noun.port_map();
+        let mut known = known.get_mut(&key);
+        let mut departed = self.departed.get_mut(&key);
+        let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
+        let mut compile = |real: &Real| {
+            let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
+            let back = || {
+                departed
+                    .as_mut()
+                    .and_then(|of| of.remove(&identity(real, ports)))
+                    .map(|departed| departed.real)
+            };
+            *has_moved |= known.is_none();
+            let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
+            table.set_endpoint_of(id, real.endpoint, ports);
+            RealServer {
+                id,
+                endpoint: real.endpoint,
+                weight: real.weight,
+                method: real.method,
+                thresholds: real.thresholds,
+                live,
+            }
+        };
+        VirtualService { reals: service.reals.iter().map(&mut compile).collect(), ..noun }
     }
 
     /// Takes up what is known of the network now, and publishes it.
@@ -148,27 +242,55 @@ impl Publisher {
     /// Says whether there were any: packets from them are nobody's business any more.
     pub fn retire(&mut self, now: Instant) -> bool {
         self.free_what_was_left();
-        let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
-        self.departed.retain(|&(proto, vip, ..), departed| {
-            if departed.real.live.is_named() {
-                departed.idle_since = None;
-                return true;
-            }
-            let idle_since = *departed.idle_since.get_or_insert(now);
-            let keep = now.saturating_duration_since(idle_since) < GRACE;
-            if !keep {
-                let sum = retired.entry((proto, vip)).or_default();
-                *sum = sum.plus(ids.traffic(departed.real.id));
-                ids.give(departed.real.id);
-            }
-            keep
+        let (ids, retired, mut gone) = (&mut self.ids, &mut self.retired, false);
+        self.departed.retain(|key, of| {
+            of.retain(|_, departed| {
+                if departed.real.live.is_named() {
+                    departed.idle_since = None;
+                    return true;
+                }
+                let idle_since = *departed.idle_since.get_or_insert(now);
+                let keep = now.saturating_duration_since(idle_since) < GRACE;
+                if !keep {
+                    let sum = retired.entry(*key).or_default();
+                    *sum = sum.plus(ids.traffic(departed.real.id));
+                    ids.give(departed.real.id);
+                    gone = true;
+                }
+                keep
+            });
+            !of.is_empty()
         });
-        self.departed.len() < before
+        gone
+    }
+
+    /// Servers that departed, whose connections are to be forgotten, and that have some.
+    pub fn expiring(&self) -> Vec<RealId> {
+        let departed = self.departed.values().flat_map(HashMap::values).filter(|departed| departed.expires);
+        let named = departed.map(|departed| &departed.real).filter(|real| real.live.is_named());
+        named.map(|real| real.id).collect()
+    }
+
+    /// Counts the traffic of a service from 0 again.
+    pub fn zero(&mut self, key: Key) {
+        let at = self.desired.as_ref().and_then(|desired| desired.place(key));
+        let current =
+            at.and_then(|at| self.services.table().services().get(at)).map_or(&[][..], |s| &s.reals[..]);
+        let departed =
+            self.departed.get(&key).into_iter().flat_map(HashMap::values).map(|departed| &departed.real);
+        let ids: Vec<RealId> = current.iter().chain(departed).map(|real| real.id).collect();
+        ids.into_iter().for_each(|id| self.ids.zero(id));
+        self.retired.remove(&key);
     }
 
     /// The services as they are published.
-    pub fn services(&self) -> &Services {
+    pub fn services(&self) -> &Arc<Services> {
         &self.services
+    }
+
+    /// The state that was asked for last.
+    pub fn desired(&self) -> Option<&Desired> {
+        self.desired.as_ref()
     }
 
     /// The snapshot as it is published.
@@ -177,69 +299,41 @@ impl Publisher {
     }
 
     /// Servers taken out of a service that still have an id.
-    pub fn departed_from(&self, proto: Proto, vip: Endpoint) -> impl Iterator<Item = &RealServer> {
-        let of_service = move |identity: &Identity| (identity.0, identity.1) == (proto, vip);
-        self.departed
-            .iter()
-            .filter(move |(identity, _)| of_service(identity))
-            .map(|(_, departed)| &departed.real)
+    pub fn departed_from(&self, key: Key) -> impl Iterator<Item = &RealServer> {
+        self.departed.get(&key).into_iter().flat_map(HashMap::values).map(|departed| &departed.real)
     }
 
-    /// Connections that there are now, those of services that were removed included.
-    pub fn connections(&self) -> u64 {
-        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
-        let departed = self.departed.values().map(|departed| &departed.real);
-        current
-            .chain(departed)
-            .map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive()))
-            .sum()
+    /// All of them, by service.
+    pub fn departed(&self) -> HashMap<Key, Vec<RealServer>> {
+        self.departed.keys().map(|&key| (key, self.departed_from(key).cloned().collect())).collect()
     }
 
-    /// Persistence templates that there are now, those of services that were removed included.
-    pub fn templates(&self) -> u64 {
-        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
-        let departed = self.departed.values().map(|departed| &departed.real);
-        current.chain(departed).map(|real| u64::from(real.live.templates())).sum()
+    /// What servers counted that are gone for good, by service.
+    pub fn retired(&self) -> &HashMap<Key, Traffic> {
+        &self.retired
     }
 
-    /// What servers of a service counted that are gone for good.
-    pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Traffic {
-        self.retired.get(&(proto, vip)).copied().unwrap_or_default()
-    }
-
-    /// What a server has counted, all workers together.
-    pub fn traffic(&self, id: RealId) -> Traffic {
-        self.ids.traffic(id)
-    }
-
-    /// Every server that has an id, by identity.
-    fn known(&self) -> HashMap<Identity, RealServer> {
-        let current = self.services.table().services().iter().flat_map(|service| {
-            let ports = service.port_map();
-            let identity =
-                move |real: &RealServer| (service.proto, service.endpoint, real.endpoint, real.method, ports);
-            service.reals.iter().map(move |real| (identity(real), real.clone()))
-        });
-        let departed = self.departed.iter().map(|(identity, departed)| (*identity, departed.real.clone()));
-        departed.chain(current).collect()
-    }
-
-    /// What the service that a server is of says of its own about timeouts, or said when it named the server.
-    fn timeouts_of(&self, identity: &Identity) -> Timeouts {
-        let departed = self.departed.get(identity).map(|departed| departed.timeouts);
-        departed.or_else(|| self.services.timeouts(identity.0, identity.1)).unwrap_or_default()
+    /// From where each server's counts are counted.
+    pub fn baselines(&self) -> Baselines {
+        self.ids.baselines.clone()
     }
 
     fn publish(&mut self) {
-        let of_service = |(&(proto, vip, .., ports), departed): (&Identity, &Departed)| {
-            let Departed { real, timeouts, .. } = departed;
-            snapshot::Departed { proto, vip, ports, real: real.clone(), timeouts: *timeouts }
-        };
-        let departed: Vec<snapshot::Departed> = self.departed.iter().map(of_service).collect();
-        let (services, hops) = (self.services.clone(), self.hops.clone());
+        let departed = self.departed.iter().flat_map(|(key, of)| {
+            of.iter().map(|(&(.., ports), &Departed { ref real, timeouts, .. })| snapshot::Departed {
+                proto: key.proto(),
+                ports,
+                vip: key.endpoint(),
+                real: real.clone(),
+                timeouts,
+            })
+        });
+        let departed: Vec<snapshot::Departed> = departed.collect();
+        let (services, hops, before) = (self.services.clone(), self.hops.clone(), self.published.current());
+        let partial_checksums = self.partial_checksums.clone();
         let snapshot =
-            Snapshot::new(services, &departed, hops, &self.conduct, self.partial_checksums.clone());
-        self.left.push(self.published.current());
+            Snapshot::after(Some(&before), services, &departed, hops, &self.conduct, partial_checksums);
+        self.left.push(before);
         self.published.publish(Arc::new(snapshot));
         self.free_what_was_left();
     }
@@ -250,11 +344,8 @@ impl Publisher {
     }
 }
 
-fn identities(service: &Service) -> impl Iterator<Item = Identity> + '_ {
-    let ports = noun(service).port_map();
-    let identity =
-        move |real: &config::Real| (service.proto, service.endpoint, real.endpoint, real.method, ports);
-    service.reals.iter().map(identity)
+fn identity(real: &Real, ports: PortMap) -> Identity {
+    (real.endpoint, real.method, ports)
 }
 
 /// The service that the operator described, still without its servers.
@@ -271,57 +362,12 @@ fn noun(service: &Service) -> VirtualService {
     }
 }
 
-/// Ids never used, and those given back, the longest ago first.
-#[derive(Debug)]
-struct Ids {
-    unused: u32,
-    free: VecDeque<RealId>,
-    baselines: HashMap<RealId, Traffic>,
-    counters: Vec<Arc<Counters>>,
-}
-
-impl Ids {
-    fn new(counters: Vec<Arc<Counters>>) -> Ids {
-        Ids { unused: 0, free: VecDeque::new(), baselines: HashMap::new(), counters }
-    }
-
-    fn available(&self) -> usize {
-        RealId::LIMIT - self.unused as usize + self.free.len()
-    }
-
-    /// An id with fresh live counts; there must be one available.
-    fn take(&mut self) -> (RealId, Arc<Live>) {
-        let id = if (self.unused as usize) < RealId::LIMIT {
-            self.unused += 1;
-            RealId(self.unused - 1)
-        } else {
-            let id = self.free.pop_front().expect("the caller has seen that an id is available");
-            self.baselines.insert(id, Traffic::of(id, &self.counters));
-            id
-        };
-        (id, Arc::default())
-    }
-
-    /// What an id's present server has counted.
-    fn traffic(&self, id: RealId) -> Traffic {
-        Traffic::of(id, &self.counters).since(self.baseline(id))
-    }
-
-    /// What the counters of an id stood at when its server got it.
-    fn baseline(&self, id: RealId) -> Traffic {
-        self.baselines.get(&id).copied().unwrap_or_default()
-    }
-
-    fn give(&mut self, id: RealId) {
-        self.free.push_back(id);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::conntrack::Seed;
-    use crate::net::Tick;
+    use crate::net::{Proto, Tick};
     use crate::service::{Standing, State};
 
     const SERVER: &str = "10.0.0.11:8080";
@@ -339,6 +385,10 @@ mod tests {
         let service = |vip| format!("[[virtual_service]]\naddress = \"{vip}\"\nforward = \"nat\"\n{reals}");
         let text: String = vips.iter().map(service).collect();
         config::parse("f", &format!("[[interface]]\nname = \"eth0\"\n{text}")).unwrap()
+    }
+
+    fn key(vip: &str) -> Key {
+        Key::new(Proto::Tcp, vip.parse().unwrap())
     }
 
     fn vip(text: &str) -> Endpoint {
@@ -361,7 +411,7 @@ mod tests {
 
         publisher.set_services(&services(&["10.0.0.1:80"], &["10.0.0.12:8080"])).unwrap();
         assert!(server(&publisher, SERVER).is_none());
-        let departed = publisher.departed_from(Proto::Tcp, vip("10.0.0.1:80")).next().unwrap();
+        let departed = publisher.departed_from(key("10.0.0.1:80")).next().unwrap();
         assert_eq!(departed.id, before.id);
         assert!(publisher.current().decisions[before.id.index()].is_some(), "its connections go on");
 
@@ -403,8 +453,8 @@ mod tests {
         assert!(!publisher.retire(start + 2 * GRACE), "a worker may yet open one");
         assert!(!publisher.retire(start + 3 * GRACE - Duration::from_millis(1)));
         assert!(publisher.retire(start + 3 * GRACE));
-        assert!(publisher.departed_from(Proto::Tcp, vip("10.0.0.1:80")).next().is_none());
-        assert_eq!(publisher.retired_from(Proto::Tcp, vip("10.0.0.1:80")).connections, 3);
+        assert!(publisher.departed_from(key("10.0.0.1:80")).next().is_none());
+        assert_eq!(publisher.retired()[&key("10.0.0.1:80")].connections, 3);
         assert!(!publisher.retire(start + 4 * GRACE), "once");
     }
 
@@ -416,7 +466,62 @@ mod tests {
             service.reals[0].live.opened(Standing::Active);
         }
         publisher.set_services(&services(&["10.0.0.2:80"], &[SERVER])).unwrap();
-        assert_eq!(publisher.connections(), 2);
+        let departed =
+            publisher.departed().into_values().flatten().map(|real| real.live.active()).sum::<u32>();
+        assert_eq!(departed, 1);
+    }
+
+    #[test]
+    fn one_edit_compiles_one_service_and_leaves_the_others_what_they_were() {
+        let (mut publisher, _) = publisher();
+        let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
+        publisher.set_desired(&before).unwrap();
+        let compiled = |publisher: &Publisher| publisher.services().table().services().to_vec();
+        let (old, weight) = (
+            compiled(&publisher),
+            r#"{"edit": "set_weight", "service": "tcp 10.0.0.2:80",
+            "server": "10.0.0.11:8080", "weight": 7}"#,
+        );
+        let after = before.apply(&[serde_json::from_str(weight).unwrap()]).unwrap().desired;
+        assert!(publisher.take_moved());
+        publisher.set_desired(&after).unwrap();
+        assert!(!publisher.take_moved(), "a weight moves nobody");
+        let new = compiled(&publisher);
+        assert_eq!((Arc::ptr_eq(&old[0], &new[0]), Arc::ptr_eq(&old[1], &new[1])), (true, false));
+        assert_eq!((new[1].reals[0].weight, new[1].reals[0].id), (7, old[1].reals[0].id));
+        let decided = |id: RealId| {
+            publisher
+                .current()
+                .decision(id)
+                .is_some_and(|d| Arc::ptr_eq(&d.live, &old[id.index()].reals[0].live))
+        };
+        assert!(decided(RealId(0)) && decided(RealId(1)));
+    }
+
+    #[test]
+    fn a_removed_servers_connections_are_to_be_forgotten_if_its_service_says_so() {
+        let (mut publisher, _) = publisher();
+        let mut config = services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]);
+        config.services[0].removed_server = Some(Removed::ExpireNodest);
+        publisher.set_services(&config).unwrap();
+        let reals: Vec<RealServer> =
+            publisher.services().table().services().iter().map(|s| s.reals[0].clone()).collect();
+        reals.iter().for_each(|real| real.live.opened(Standing::Active));
+        publisher.set_services(&services(&[], &[])).unwrap();
+        assert_eq!(publisher.expiring(), [reals[0].id]);
+        reals[0].live.closed(Standing::Active);
+        assert_eq!(publisher.expiring(), []);
+    }
+
+    #[test]
+    fn a_service_counted_from_zero_leaves_the_others_counts() {
+        let (mut publisher, counters) = publisher();
+        publisher.set_services(&services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER])).unwrap();
+        for id in [0, 1] {
+            counters.real(RealId(id)).connections.add(5);
+        }
+        publisher.zero(key("10.0.0.1:80"));
+        assert_eq!([0, 1].map(|id| publisher.ids.traffic(RealId(id)).connections), [0, 5]);
     }
 
     #[test]
@@ -437,6 +542,6 @@ mod tests {
         counters.real(RealId(7)).in_packets.add(5);
         publisher.set_services(&services(&["10.0.0.1:80"], &[SERVER])).unwrap();
         let real = server(&publisher, SERVER).unwrap();
-        assert_eq!((real.id, publisher.ids.baseline(real.id).in_packets), (RealId(7), 5));
+        assert_eq!((real.id, publisher.baselines().of(real.id).in_packets), (RealId(7), 5));
     }
 }

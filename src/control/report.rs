@@ -11,6 +11,7 @@ use std::{fs, io};
 /// The whole report. Counters start at 0 with the director.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Packets received: `forwarded + to_host + dropped + fragments.waiting`.
     pub packets: u64,
@@ -43,6 +44,7 @@ pub struct Report {
 /// Datagrams that travel in fragments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Fragments {
     /// Datagrams of which fragments are expected now.
     pub datagrams: u64,
@@ -59,6 +61,7 @@ pub struct Fragments {
 /// What the AF_XDP ports of all workers counted themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Port {
     /// Frames received.
     pub received: u64,
@@ -79,6 +82,7 @@ pub struct Port {
 /// The connection table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Connections {
     /// Connections now.
     pub current: u64,
@@ -99,6 +103,7 @@ pub struct Connections {
 /// A virtual service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Service {
     /// The operator's name.
     pub name: String,
@@ -124,6 +129,7 @@ pub struct Service {
 /// A real server of a virtual service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct RealServer {
     /// RIP:rport.
     pub address: String,
@@ -145,6 +151,7 @@ pub struct RealServer {
 /// What has passed since the director's start, as `ipvsadm -L --stats` shows it. Bytes are those of IP packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Traffic {
     /// Connections given to it.
     pub connections: u64,

@@ -1,23 +1,25 @@
 //! What the steering programs are told of services and servers.
 
+use super::desired::Key;
 use super::publish::Publisher;
 use crate::net::{Endpoint, Proto};
 use crate::service::{FTP_DATA, Match, RealServer, VirtualService};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// So many ports of a match are named one by one.
 const SHORT: usize = 256;
 
 /// The services' endpoints, one by one.
-pub(super) fn endpoints(services: &[VirtualService]) -> BTreeSet<(Proto, Endpoint)> {
+pub(super) fn endpoints(services: &[Arc<VirtualService>]) -> BTreeSet<(Proto, Endpoint)> {
     let short = all(services).into_iter().filter(|to| to.count() <= SHORT);
     short.flat_map(|to| to.each_port().map(move |port| (to.proto, Endpoint::new(to.addr, port)))).collect()
 }
 
 /// Those of so many ports that they are named by the first and the last. An address has one such range: what lies
 /// between two of them comes to the director, too, which leaves it to the host.
-pub(super) fn ranges(services: &[VirtualService]) -> BTreeMap<(Proto, IpAddr), (u16, u16)> {
+pub(super) fn ranges(services: &[Arc<VirtualService>]) -> BTreeMap<(Proto, IpAddr), (u16, u16)> {
     let mut ranges = BTreeMap::new();
     for Match { proto, addr, ports } in all(services).into_iter().filter(|to| to.count() > SHORT) {
         let range = ranges.entry((proto, addr)).or_insert(ports);
@@ -29,7 +31,7 @@ pub(super) fn ranges(services: &[VirtualService]) -> BTreeMap<(Proto, IpAddr), (
 /// Where the service's masqueraded servers answer from, those that left it included; port 0 if from many ports.
 pub(super) fn returns(service: &VirtualService, publisher: &Publisher) -> Vec<(Proto, Endpoint)> {
     let map = service.port_map();
-    let departed = publisher.departed_from(service.proto, service.endpoint);
+    let departed = publisher.departed_from(Key::from(service));
     let servers = service.reals.iter().chain(departed).filter(|real| real.method.sees_replies());
     let protos: BTreeSet<Proto> = service.matches().iter().map(|to| to.proto).collect();
     let from = |real: &RealServer| {
@@ -40,8 +42,8 @@ pub(super) fn returns(service: &VirtualService, publisher: &Publisher) -> Vec<(P
 }
 
 /// What clients address, and where FTP's data may go.
-fn all(services: &[VirtualService]) -> Vec<Match> {
-    let mut all: Vec<Match> = services.iter().flat_map(VirtualService::matches).collect();
+fn all(services: &[Arc<VirtualService>]) -> Vec<Match> {
+    let mut all: Vec<Match> = services.iter().flat_map(|service| service.matches()).collect();
     for service in services.iter().filter(|service| service.takes_ftp_data()) {
         // In DR and TUN they are known by the client's template alone.
         let can_tell = service.policy.persistence.is_some()
@@ -58,7 +60,6 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::conntrack::{Seed, Table};
-    use std::sync::Arc;
 
     fn publisher(services: &str) -> Publisher {
         let table = Arc::new(Table::new(8, Seed::new(1, 2)).unwrap());

@@ -31,10 +31,12 @@ impl Services {
     /// (with order and weights) are as they were in `before` keeps its scheduler, and with it its place in the round;
     /// one whose servers changed inherits what its scheduler remembers.
     pub fn new(table: ServiceTable, before: Option<&Services>) -> Services {
-        for real in table.services().iter().flat_map(|service| &service.reals) {
+        let is_same = |service: &Arc<VirtualService>| before.is_some_and(|b| b.has_same(service));
+        let changed = table.services().iter().filter(|service| !is_same(service));
+        for real in changed.flat_map(|service| &service.reals) {
             real.live.limit(real.thresholds);
         }
-        let build = |service: &VirtualService| {
+        let build = |service: &Arc<VirtualService>| {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
             kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
@@ -57,9 +59,18 @@ impl Services {
         reals.get(at as usize)
     }
 
-    fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
+    /// Whether this very service is among these.
+    fn has_same(&self, service: &Arc<VirtualService>) -> bool {
+        let at = self.table.find(service.proto, service.endpoint);
+        at.is_some_and(|at| Arc::ptr_eq(&self.table.services()[at], service))
+    }
+
+    fn scheduler_of_same(&self, service: &Arc<VirtualService>) -> Option<Arc<dyn Scheduler>> {
         let at = self.table.find(service.proto, service.endpoint)?;
         let old = &self.table.services()[at];
+        if Arc::ptr_eq(old, service) {
+            return Some(self.schedulers[at].clone());
+        }
         let same_name = (old.proto, old.endpoint) == (service.proto, service.endpoint);
         if !same_name || (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
@@ -133,7 +144,9 @@ pub struct Snapshot {
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
     /// Addresses of services and of masqueraded servers: fragments to the ones, and from the others, are looked at.
-    ends: HashSet<IpAddr>,
+    ends: Arc<HashSet<IpAddr>>,
+    /// Addresses of services, those included whose servers have all departed.
+    vips: Vec<IpAddr>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
     /// When connections are over.
@@ -163,24 +176,44 @@ impl Snapshot {
         departed: &[Departed],
         hops: Arc<NextHops>,
         conduct: &Conduct,
+        partial_checksums: Vec<bool>,
+    ) -> Snapshot {
+        Snapshot::after(None, services, departed, hops, conduct, partial_checksums)
+    }
+
+    /// The same; what is as it was in `before` is taken from there.
+    pub fn after(
+        before: Option<&Snapshot>,
+        services: Arc<Services>,
+        departed: &[Departed],
+        hops: Arc<NextHops>,
+        conduct: &Conduct,
         mut partial_checksums: Vec<bool>,
     ) -> Snapshot {
-        let (mut decisions, mut servers) = (Vec::new(), Vec::new());
-        let current = services.table.services().iter().flat_map(|service| {
-            let VirtualService { proto, endpoint, policy, .. } = service;
-            let ports = service.port_map();
-            service.reals.iter().map(move |real| (*proto, *endpoint, ports, real, policy.timeouts))
-        });
-        let gone = departed.iter().map(|left| (left.proto, left.vip, left.ports, &left.real, left.timeouts));
-        let mut own = Vec::new();
-        for (proto, vip, ports, real, timeouts) in current.chain(gone) {
+        let most = before.map_or(0, |before| before.decisions.len());
+        let (mut decisions, mut servers) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut own = Vec::with_capacity(most);
+        let mut decide = |proto, vip, ports, real: &RealServer, timeouts, before: Option<&Snapshot>| {
             own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
-            decisions[real.id.index()] = Some(Decision::new(proto, vip, ports, real, &hops));
+            let same = before.and_then(|before| before.decision(real.id).cloned());
+            decisions[real.id.index()] =
+                Some(same.unwrap_or_else(|| Decision::new(proto, vip, ports, real, &hops)));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
+        };
+        let same_hops = before.filter(|before| Arc::ptr_eq(&before.hops, &hops));
+        for service in services.table.services() {
+            let before = same_hops.filter(|before| before.services.has_same(service));
+            let timeouts = service.policy.timeouts;
+            let (proto, vip, ports) = (service.proto, service.endpoint, service.port_map());
+            let decide = |real| decide(proto, vip, ports, real, timeouts, before);
+            service.reals.iter().for_each(decide);
         }
+        departed
+            .iter()
+            .for_each(|left| decide(left.proto, left.vip, left.ports, &left.real, left.timeouts, None));
         // What comes in on a VLAN, comes in on the interface below.
         for vlan in partial_checksums.len()..hops.links().len() {
             let below = hops.vlans().below(InterfaceId(vlan as u16)).map(|(below, _)| below.index());
@@ -192,18 +225,24 @@ impl Snapshot {
         let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
         let interfaces = hops.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.addr);
-        let vips = services.table.services().iter().flat_map(VirtualService::matches).map(|to| to.addr);
+        let vips = services.table.services().iter().flat_map(|service| service.matches()).map(|to| to.addr);
         let tunnels = decisions.iter().flatten().filter_map(|decision| decision.how.outer_source());
-        let suspects = Suspects::new(interfaces.chain(vips).chain(tunnels));
-        let ends = services.table.services().iter().flat_map(VirtualService::matches).map(|to| to.addr);
-        let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
-        let ends = ends.chain(departed.iter().map(|departed| departed.vip.addr)).chain(masqueraded).collect();
+        let suspects = Suspects::new(interfaces.chain(vips.clone()).chain(tunnels));
+        let vips: Vec<IpAddr> = vips.chain(departed.iter().map(|departed| departed.vip.addr)).collect();
+        let ends = match before.filter(|before| before.vips == vips && before.servers == servers) {
+            Some(before) => before.ends.clone(),
+            None => {
+                let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass);
+                Arc::new(vips.iter().copied().chain(masqueraded.map(|(server, _)| *server)).collect())
+            }
+        };
         let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
         Snapshot {
             services,
             hops,
             decisions,
             ends,
+            vips,
             servers,
             expiry,
             once,

@@ -302,7 +302,17 @@ impl Topology {
 
     /// The same with further keys of `[director]`, one per line.
     pub fn director_config_with(&self, director_keys: &str, services: &[LabService]) -> String {
-        director_config(&self.plan, director_keys, services)
+        let control = format!(
+            "[control]\nsocket = \"{}\"\nstate_dir = \"{}\"\n\n",
+            self.control_socket().display(),
+            self.dir().join("state").display()
+        );
+        control + &director_config(&self.plan, director_keys, services)
+    }
+
+    /// Where the lab's director listens.
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir().join("lvx.sock")
     }
 
     /// Takes care of a process until the lab is removed.

@@ -4,11 +4,12 @@ use super::{ALL_PORTS, FTP_DATA, VirtualService};
 use crate::net::{Endpoint, FlowKey, Proto};
 use hashbrown::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// All virtual services, by protocol, address and port. Immutable: a change builds a new table.
 #[derive(Debug, Default)]
 pub struct ServiceTable {
-    services: Vec<VirtualService>,
+    services: Vec<Arc<VirtualService>>,
     /// IPv4 services by one word, since every new connection looks here.
     v4: HashMap<u64, u32>,
     /// The same in a row if they are no more than [`FEW`].
@@ -41,8 +42,9 @@ impl Wide {
 
 impl ServiceTable {
     /// A table of these services; of two with the same protocol, address and port the first is found
-    /// (the configuration refuses such a pair).
-    pub fn new(services: Vec<VirtualService>) -> ServiceTable {
+    /// (the configuration refuses such a pair). A service that did not change is best given as the same one.
+    pub fn new(services: Vec<impl Into<Arc<VirtualService>>>) -> ServiceTable {
+        let services: Vec<Arc<VirtualService>> = services.into_iter().map(Into::into).collect();
         let (mut v4, mut v6) = (HashMap::new(), HashMap::new());
         let mut wide: HashMap<_, Wide> = HashMap::new();
         for (service, place) in services.iter().zip(0..) {
@@ -107,13 +109,14 @@ impl ServiceTable {
     /// Whether there is more to a new connection to the service at this place than to ask its scheduler for a server.
     #[inline]
     pub fn is_out_of_the_ordinary(&self, place: usize) -> bool {
-        let is =
-            |service: &VirtualService| service.policy.persistence.is_some() || service.policy.ftp.is_some();
+        let is = |service: &Arc<VirtualService>| {
+            service.policy.persistence.is_some() || service.policy.ftp.is_some()
+        };
         self.services.get(place).is_some_and(is)
     }
 
     /// The services in the operator's order; [`ServiceTable::find`] gives places in this list.
-    pub fn services(&self) -> &[VirtualService] {
+    pub fn services(&self) -> &[Arc<VirtualService>] {
         &self.services
     }
 }

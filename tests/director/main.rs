@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy does not take the functions that tests share for tests")]
 
 mod bed;
+mod control;
 mod errors;
 mod fragments;
 mod lifecycle;

@@ -1,6 +1,7 @@
 //! `[director]`.
 
 use super::section::Section;
+use super::services::REMOVED;
 use super::timeouts::timeouts;
 use super::value::{boolean, integer, one_of, power_of_two};
 use crate::config::{Director, Poll, XdpMode};
@@ -39,6 +40,9 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
+        removed_server: section
+            .optional("removed_server", one_of(&REMOVED))
+            .map_or(default.removed_server, Spanned::into_inner),
         conduct: conduct(&mut section),
     };
     section.finish();

@@ -2,16 +2,20 @@
 //! all of them at once.
 
 mod addresses;
+mod control;
 mod director;
 mod findings;
 mod network;
 mod persistence;
+mod piece;
 mod section;
 mod services;
 #[cfg(test)]
 mod tests;
 mod timeouts;
 mod value;
+
+pub use piece::{read_server, read_service, read_timeouts};
 
 use super::{Config, ConfigErrors};
 use ::toml::de::DeTable;
@@ -23,13 +27,21 @@ use std::path::Path;
 use value::quoted;
 
 /// The largest file that is read, in bytes: far above a hundred thousand servers, far below the memory.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The configuration in the file at `path`.
 ///
 /// # Errors
 /// The file cannot be read, is too large or not UTF-8, or one line per error in it.
 pub fn read(path: &Path) -> Result<Config, ConfigErrors> {
+    parse(&path.display().to_string(), &read_text(path)?)
+}
+
+/// The text of the file at `path`, to be parsed.
+///
+/// # Errors
+/// The file cannot be read, is too large or not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, ConfigErrors> {
     let name = path.display().to_string();
     let failed = |error| ConfigErrors::of_file(&name, format!("cannot read the file: {error}"));
 
@@ -42,11 +54,10 @@ pub fn read(path: &Path) -> Result<Config, ConfigErrors> {
         let error = format!("the file is larger than {} MiB, the most that is read", MAX_FILE_BYTES >> 20);
         return Err(ConfigErrors::of_file(&name, error));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         ConfigErrors::of_file(&name, format!("byte {at} is not UTF-8, which TOML is written in"))
-    })?;
-    parse(&name, &text)
+    })
 }
 
 /// The configuration that `text` is. `file_name` is for the errors.
@@ -77,10 +88,11 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigErrors> {
 
 fn config(mut root: Section<'_>, findings: &Findings) -> Config {
     let director = director::director(&mut root);
+    let control = control::control(&mut root);
     let interfaces = network::interfaces(&mut root, findings);
     let routes = network::routes(&mut root, &interfaces);
     let neighbours = network::neighbours(&mut root, &interfaces);
     let services = services::services(&mut root);
     root.finish();
-    Config { director, interfaces: interfaces.list, routes, neighbours, services }
+    Config { director, control, interfaces: interfaces.list, routes, neighbours, services }
 }

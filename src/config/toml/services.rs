@@ -6,7 +6,7 @@ use super::persistence::persistence;
 use super::section::Section;
 use super::timeouts::timeouts;
 use super::value::{address_and_port, boolean, integer, name, one_of, prime, quoted, wrong_type};
-use crate::config::{Real, Service};
+use crate::config::{Real, Removed, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
 use crate::service::{
     Method, MssClamp, NoServer, Policy, RealId, SchedulerName, SchedulerOptions, Thresholds,
@@ -47,6 +47,9 @@ const MAX_THRESHOLD: u32 = 200_000_000;
 
 const NO_SERVER: [(&str, NoServer); 3] =
     [("icmp", NoServer::Icmp), ("reset", NoServer::Reset), ("drop", NoServer::Drop)];
+
+pub(super) const REMOVED: [(&str, Removed); 2] =
+    [("keep", Removed::Keep), ("expire_nodest", Removed::ExpireNodest)];
 
 /// From what every host takes (RFC 9293, 3.7.1) to what a segment holds at most.
 const MSS: RangeInclusive<u16> = 536..=65_495;
@@ -109,6 +112,7 @@ impl Reader {
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
         let mut policy = policy(section, addressed.as_ref());
         policy.ftp = helper(section, addressed.as_ref());
+        let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
         let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
         let Addressed { proto, endpoint, group, at, .. } = addressed?;
@@ -118,7 +122,8 @@ impl Reader {
                 "zero port specified for non-persistent service (allowed: with persistent = true, or a port)";
             section.error(at, error);
         }
-        Some(Service { name: service_name, proto, endpoint, group, scheduler, options, policy, reals })
+        let name = service_name;
+        Some(Service { name, proto, endpoint, group, scheduler, options, policy, removed_server, reals })
     }
 
     fn reals(&mut self, service: &mut Section<'_>, outer: &Outer<'_>) -> Vec<Real> {

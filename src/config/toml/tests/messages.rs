@@ -3,7 +3,7 @@
 use crate::config::parse;
 
 /// The errors of `text` behind one good interface, without file and position.
-fn errors_of(text: &str) -> Vec<String> {
+pub(super) fn errors_of(text: &str) -> Vec<String> {
     let text = format!(
         "{text}\n[[interface]]\nname = \"eth0\"\naddresses = [\"192.0.2.1/24\"]\n\
          [[interface]]\nname = \"eth1\"\n"
@@ -15,7 +15,7 @@ fn errors_of(text: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn each_says(header: &str, table: &[(&str, &str)]) {
+pub(super) fn each_says(header: &str, table: &[(&str, &str)]) {
     for (lines, error) in table {
         assert_eq!(errors_of(&format!("{header}\n{lines}")), [*error], "{lines}");
     }
@@ -58,8 +58,8 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, conn_reuse_mode, \
-                 expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, removed_server, \
+                 conn_reuse_mode, expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
             ),
             ("when_full = \"drop\"", "director: when_full \"drop\" is unknown (allowed: evict, refuse)"),
             ("conn_reuse_mode = 3", "director: conn_reuse_mode 3 is out of range (allowed: 0 to 2)"),
@@ -385,7 +385,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, match, fwmark, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
-                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, real_server)",
+                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
@@ -625,7 +625,7 @@ fn all_errors_of_a_file_come_at_once_in_its_order_and_in_the_form_that_editors_j
          director.toml:7:13: virtual service \"web\": scheduler \"wcl\" is unknown; did you mean \"wlc\"? \
          (allowed: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, lblc, lblcr, fo, ovf, twos)\n\
          director.toml:11:7: interface \"eth0\": mtu 1 is out of range (allowed: 68 to 65535)\n\
-         director.toml:13:2: key \"extra\" is unknown (allowed: director, interface, route, neighbour, \
+         director.toml:13:2: key \"extra\" is unknown (allowed: director, control, interface, route, neighbour, \
          virtual_service)"
     );
 }

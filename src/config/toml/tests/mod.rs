@@ -1,6 +1,7 @@
 //! What the reader makes of good files; of bad ones in `messages`, of any text at all in `any_text`.
 
 mod any_text;
+mod control;
 mod messages;
 
 use super::{parse, read};
@@ -23,6 +24,7 @@ poll = "busy"
 busy_poll = true
 xdp_mode = "generic"
 frames = 4096
+removed_server = "expire_nodest"
 conn_reuse_mode = 1
 when_full = "refuse"
 sloppy_sctp = true
@@ -33,6 +35,18 @@ tcp_fin = 60
 udp = "300"
 time_wait = 7
 sctp_established = "1h"
+
+[control]
+socket = "/run/lvx/a.sock"
+mode = "0600"
+owner = "root"
+group = 0
+state_dir = "/var/lib/lvx/a"
+watch = true
+listen = "192.0.2.1:9180"
+tls_certificate = "/etc/lvx/tls.crt"
+tls_key = "/etc/lvx/tls.key"
+token_file = "/etc/lvx/token"
 
 [[interface]]
 name = "eth0"
@@ -65,6 +79,7 @@ scheduler_flags = ["mh-port", "mh-fallback"]
 mh_table_size = 4093
 no_server = "reset"
 mss_clamp = 1400
+removed_server = "keep"
 sloppy_tcp = false
 forward = "nat"
 
@@ -89,6 +104,45 @@ established = "20m"
 [[virtual_service.real_server]]
 address = "10.0.0.13:53"
 "#;
+
+/// Whatever the reader understands must be written by the writer: a key that is new here is new there.
+#[test]
+fn a_configuration_that_is_written_again_reads_as_the_same() {
+    let text = whole().to_toml().unwrap();
+    assert_eq!(parse("written", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")), whole());
+    let more = "[[interface]]\nname = \"a\"\n[[virtual_service]]\naddress = \"192.0.2.1:80\"\npersistent = 60\n\
+         netmask = \"255.255.255.0\"\ntimeouts.close = 5\n[[virtual_service]]\naddress = \"[2001:db8::1]:53\"\n\
+         protocol = \"udp\"\none_packet = true\npersistent = true\n[[virtual_service]]\naddress = \"192.0.2.1:80\"\nprotocol = \"sctp\"\n\
+         sloppy_sctp = true\n[[interface]]\nname = \"a.7\"\nparent = \"a\"\nvlan = 7\nvlan_protocol = \"802.1ad\"\n\
+         [[virtual_service]]\naddress = \"192.0.2.9\"\npersistent = true\nreal_server = [{ address = \"10.0.0.9\" }]\n\
+         [[virtual_service]]\nfwmark = 5\nforward = \"nat\"\nhelper = \"none\"\nreal_server = [{ address = \"10.0.0.8\" }]\n\
+         match = [{ address = \"192.0.2.7:80-90\" }, { address = \"192.0.2.8\", protocol = \"udp\" }]\n\
+         [director]\nexpire_quiescent_template = false\nwhen_full = \"refuse\"";
+    let config = parse("f", more).unwrap();
+    let text = config.to_toml().unwrap();
+    assert_eq!(parse("written", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")), config);
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for file in examples.read_dir().unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let config = read(&file).unwrap();
+            assert_eq!(parse("written", &config.to_toml().unwrap()).unwrap(), config, "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_control_section_arrives_and_its_absence_is_its_defaults() {
+    let control = whole().control;
+    assert_eq!(
+        (control.mode, control.owner.as_deref(), control.group.as_deref()),
+        (0o600, Some("root"), Some("0"))
+    );
+    assert!(control.watch && control.is_written);
+    assert_eq!(control.remote.unwrap().listen.port(), 9180);
+    let default = parse("f", "[[interface]]\nname = \"a\"").unwrap().control;
+    assert_eq!(default, crate::config::Control::default());
+    assert_eq!((default.mode, default.is_written), (0o660, false));
+}
 
 fn whole() -> Config {
     parse("f", WHOLE).unwrap()

@@ -1,0 +1,109 @@
+//! What a large configuration costs the control thread: 1,000 services with 100 servers each, from the text to the
+//! snapshot, and one edit of it. `cargo bench --bench control`.
+
+use lvx::config;
+use lvx::conntrack::{Seed, Table};
+use lvx::control::desired::{Desired, Edit};
+use lvx::control::publish::Publisher;
+use lvx::control::rates::Rates;
+use lvx::control::view::{Columns, View};
+use lvx::dataplane::snapshot::Published;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SERVICES: usize = 1000;
+const SERVERS: usize = 100;
+
+fn text() -> String {
+    let mut text =
+        "[[interface]]\nname = \"eth0\"\nmac = \"02:00:00:00:00:01\"\naddresses = [\"10.0.0.1/8\"]\n"
+            .to_owned();
+    for service in 0..SERVICES {
+        let (a, b) = (service / 250, service % 250);
+        let _ = writeln!(text, "[[virtual_service]]\naddress = \"192.{a}.2.{b}:80\"\nforward = \"nat\"");
+        for server in 0..SERVERS {
+            let (a, b) = (service / 250 * 100 + server, service % 250);
+            let _ = writeln!(
+                text,
+                "[[virtual_service.real_server]]\naddress = \"10.{}.{b}.{}:8080\"\nweight = 2",
+                a / 2,
+                2 + a % 2
+            );
+        }
+    }
+    text
+}
+
+/// The median of so many times.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn timed<T>(what: &str, mut step: impl FnMut() -> T) -> T {
+    let begun = Instant::now();
+    let made = step();
+    println!("{what:<58} {:>9.2} ms", begun.elapsed().as_secs_f64() * 1e3);
+    made
+}
+
+fn main() {
+    let text = text();
+    println!("{SERVICES} services, {SERVERS} servers each, {} MB of TOML", text.len() >> 20);
+    let config =
+        timed("read and check", || config::parse("f", &text)).unwrap_or_else(|errors| panic!("{errors}"));
+    let rib = config.rib().unwrap_or_else(|errors| panic!("{errors}"));
+    let table = Table::new(1 << 20, Seed::new(1, 2)).unwrap_or_else(|error| panic!("{error}"));
+    let (published, counters) = (Arc::new(Published::default()), vec![Arc::default()]);
+    let mut publisher = Publisher::new(Arc::new(table), published.clone(), counters.clone(), vec![true]);
+    publisher.set_rib(&rib);
+    let mut desired = timed("desired state", || Desired::from(config.clone()));
+    timed("compile and publish all", || publisher.set_desired(&desired))
+        .unwrap_or_else(|error| panic!("{error}"));
+    timed("neighbours needed", || published.current().neighbours_needed().len());
+
+    for (what, edit) in [
+        (
+            "set a weight",
+            r#"{ "edit": "set_weight", "service": "tcp 192.1.2.7:80", "server": "10.50.7.2:8080", "weight": WEIGHT }"#,
+        ),
+        (
+            "edit a service",
+            r#"{ "edit": "edit_service", "service": "tcp 192.1.2.7:80", "table": { "mss_clamp": 1WEIGHT } }"#,
+        ),
+    ] {
+        let (mut applied, mut published_in) = (Vec::new(), Vec::new());
+        for number in 0..21u32 {
+            let edit = edit.replace("WEIGHT", &(100 + number).to_string());
+            let edit: Edit = serde_json::from_str(&edit).unwrap_or_else(|error| panic!("{error}"));
+            let begun = Instant::now();
+            let next = desired.apply(&[edit]).unwrap_or_else(|errors| panic!("{errors}")).desired;
+            applied.push(begun.elapsed());
+            let begun = Instant::now();
+            publisher.set_desired(&next).unwrap_or_else(|error| panic!("{error}"));
+            published_in.push(begun.elapsed());
+            desired = next;
+        }
+        let ms = |times: Vec<Duration>| median(times).as_secs_f64() * 1e3;
+        println!("{:<58} {:>9.2} ms", format!("{what}: apply (median of 21)"), ms(applied));
+        println!(
+            "{:<58} {:>9.2} ms",
+            format!("{what}: compile and publish (median of 21)"),
+            ms(published_in)
+        );
+    }
+    let same =
+        timed("the same file again: apply", || desired.apply(&[Edit::Replace(Arc::new(config.clone()))]));
+    let same = same.unwrap_or_else(|errors| panic!("{errors}")).desired;
+    timed("the same file again: publish", || publisher.set_desired(&same))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let view = timed("view", || View::new(&publisher, &counters, Instant::now()));
+    let mut rates = Rates::default();
+    timed("estimate rates", || view.estimate(&mut rates));
+    let rows = timed("rows", || view.rows(None, Columns::default()));
+    let bytes = timed("rows as JSON", || serde_json::to_vec(&rows).unwrap_or_default());
+    println!("{} MB of JSON", bytes.len() >> 20);
+    timed("rows read again", || serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+    timed("written as TOML", || desired.config().to_toml().map(|text| text.len()).unwrap_or_default());
+}

@@ -1,0 +1,316 @@
+//! What speaks with a running director: status, reload, plan, apply, confirm, rollback, versions, config, connections.
+
+use crate::config;
+use crate::control::client::{Client, ClientError};
+use crate::control::connections::Row;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Where the director listens.
+#[derive(Debug, Args)]
+pub struct Socket {
+    /// The director's control socket
+    #[arg(long, value_name = "PATH", env = "LVX_SOCKET", default_value = "/run/lvx/lvx.sock")]
+    socket: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum ControlCommand {
+    /// Tell how the running director is
+    Status {
+        #[command(flatten)]
+        at: Socket,
+    },
+    /// Have the running director read its configuration file again; a bad one changes nothing
+    Reload {
+        #[command(flatten)]
+        at: Socket,
+    },
+    /// Tell what a configuration would change, and how many live connections that touches
+    Plan {
+        #[command(flatten)]
+        at: Socket,
+        /// The configuration
+        file: PathBuf,
+    },
+    /// Put a configuration in the place of the running one
+    Apply {
+        #[command(flatten)]
+        at: Socket,
+        /// The configuration
+        file: PathBuf,
+        /// Go back to the present one after so long (60s, 5m), unless `lvx confirm` says that all is well
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        confirm: Option<Duration>,
+    },
+    /// Let the change stay that waits for its confirmation
+    Confirm {
+        #[command(flatten)]
+        at: Socket,
+    },
+    /// Go back to a configuration that was replaced
+    Rollback {
+        #[command(flatten)]
+        at: Socket,
+        /// How many steps: 1 is the one that the present one replaced
+        #[arg(default_value_t = 1, value_parser = steps)]
+        steps: usize,
+    },
+    /// List the configurations that `lvx rollback` can go back to
+    Versions {
+        #[command(flatten)]
+        at: Socket,
+    },
+    /// Print the running configuration, all edits included, as a file
+    Config {
+        #[command(flatten)]
+        at: Socket,
+    },
+    /// List connections, or end them
+    Connections {
+        #[command(flatten)]
+        at: Socket,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which connections: those that fit all that is said.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Of this client: CIP, or CIP:cport
+    #[arg(long)]
+    client: Option<String>,
+    /// Of this real server: RIP, or RIP:rport
+    #[arg(long)]
+    server: Option<String>,
+    /// To this service: VIP, or VIP:vport
+    #[arg(long)]
+    service: Option<String>,
+    /// tcp or udp
+    #[arg(long)]
+    protocol: Option<String>,
+    /// In this state, such as ESTABLISHED
+    #[arg(long)]
+    state: Option<String>,
+    /// How many at most
+    #[arg(long, default_value_t = 1000, conflicts_with = "kill")]
+    limit: usize,
+    /// End them: the director forgets them, and tells nobody
+    #[arg(long)]
+    kill: bool,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "allowed: such as 60s or 5m, up to 24h".to_owned())
+}
+
+fn steps(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|steps| *steps > 0).ok_or_else(|| "allowed: 1 or more".to_owned())
+}
+
+/// Why a command failed.
+enum Failure {
+    Client(ClientError),
+    Config(config::ConfigErrors),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        Failure::Client(error)
+    }
+}
+
+impl From<config::ConfigErrors> for Failure {
+    fn from(errors: config::ConfigErrors) -> Failure {
+        Failure::Config(errors)
+    }
+}
+
+/// Runs a command; its errors go to standard error, and the exit code is 1.
+pub fn run(command: ControlCommand) -> ExitCode {
+    match answer(command) {
+        Ok(text) => {
+            say!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Client(error)) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Config(errors)) => {
+            eprintln!("{errors}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(command: ControlCommand) -> Result<String, Failure> {
+    Ok(match command {
+        ControlCommand::Status { at } => {
+            let (status, client) = (client(&at).status()?, client(&at));
+            if at.json {
+                return Ok(json(&status));
+            }
+            super::status::table(&status, &client.services(None, super::status::COLUMNS)?)
+        }
+        ControlCommand::Reload { at } => changed(&at, client(&at).reload()?),
+        ControlCommand::Plan { at, file } => {
+            let text = config::read_text(&file)?;
+            changed(&at, client(&at).plan(&file.display().to_string(), text)?)
+        }
+        ControlCommand::Apply { at, file, confirm } => {
+            let text = config::read_text(&file)?;
+            let done = client(&at).apply(&file.display().to_string(), text, confirm)?;
+            let waits = confirm.filter(|_| !done.plan.is_empty() && !at.json);
+            let words = changed(&at, done);
+            match waits {
+                Some(time) => format!("{words}\nundone in {} seconds without `lvx confirm`", time.as_secs()),
+                None => words,
+            }
+        }
+        ControlCommand::Confirm { at } => {
+            client(&at).confirm()?;
+            if at.json { "{}".to_owned() } else { "the change stays".to_owned() }
+        }
+        ControlCommand::Rollback { at, steps } => changed(&at, client(&at).roll_back(steps)?),
+        ControlCommand::Versions { at } => {
+            let versions = client(&at).versions()?;
+            if at.json {
+                return Ok(json(&versions));
+            }
+            let line = |version: &crate::control::history::Version| {
+                format!("{:>2}  replaced {}  {}", version.back, ago(version.replaced_at), version.file)
+            };
+            let lines: Vec<String> = versions.iter().map(line).collect();
+            if lines.is_empty() { "no configuration was replaced yet".to_owned() } else { lines.join("\n") }
+        }
+        ControlCommand::Config { at } => {
+            let text = client(&at).configuration()?;
+            if at.json {
+                let table: toml::Table = text.parse().unwrap_or_default();
+                return Ok(json(&table));
+            }
+            text.trim_end().to_owned()
+        }
+        ControlCommand::Connections { at, which } => connections(&at, &which)?,
+    })
+}
+
+fn client(at: &Socket) -> Client {
+    Client::new(&at.socket)
+}
+
+fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string_pretty(answer).unwrap_or_default()
+}
+
+fn changed(at: &Socket, changed: crate::control::api::Changed) -> String {
+    if at.json { json(&changed.plan) } else { changed.words }
+}
+
+fn ago(seconds: u64) -> String {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (number, unit) = match now.saturating_sub(seconds) {
+        past @ 0..120 => (past, "s"),
+        past @ 120..7200 => (past / 60, "min"),
+        past @ 7200..172_800 => (past / 3600, "h"),
+        past => (past / 86_400, "days"),
+    };
+    format!("{number} {unit} ago")
+}
+
+fn connections(at: &Socket, which: &Which) -> Result<String, Failure> {
+    let words = [
+        ("client", &which.client),
+        ("server", &which.server),
+        ("service", &which.service),
+        ("protocol", &which.protocol),
+        ("state", &which.state),
+    ];
+    let words: Vec<(&str, &str)> =
+        words.iter().filter_map(|(name, word)| Some((*name, word.as_deref()?))).collect();
+    if which.kill {
+        let ended = client(at).end_connections(&words)?;
+        return Ok(if at.json { json(&ended) } else { format!("{} connections ended", ended.ended) });
+    }
+    let (mut rows, mut from) = (Vec::new(), Some(0));
+    while let Some(slot) = from.filter(|_| rows.len() < which.limit) {
+        let (slot, limit) = (slot.to_string(), (which.limit - rows.len()).min(10_000).to_string());
+        let page = [("from", slot.as_str()), ("limit", limit.as_str())];
+        let page = client(at).connections(&[&words[..], &page].concat())?;
+        rows.extend(page.connections);
+        from = page.next;
+    }
+    if at.json {
+        return Ok(json(&rows));
+    }
+    let more = if from.is_some() { "\n… and more; --limit says how many are shown" } else { "" };
+    Ok(format!("{}{more}", listed(&rows)))
+}
+
+/// A line for each connection, in columns.
+fn listed(rows: &[Row]) -> String {
+    let heading = ["pro", "client", "service", "server", "state", "expires", "age"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let seconds = |seconds: u32| format!("{}:{:02}", seconds / 60, seconds % 60);
+        [
+            row.protocol.clone(),
+            row.client.clone(),
+            row.service.clone(),
+            row.server.clone(),
+            row.state.clone(),
+            seconds(row.expires_seconds),
+            seconds(row.age_seconds),
+        ]
+    });
+    super::status::columns(std::iter::once(heading).chain(cells).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_confirm_has_a_unit_and_an_end() {
+        assert_eq!(["60s", "5m", "24h", "7"].map(|text| time(text).unwrap().as_secs()), [60, 300, 86_400, 7]);
+        assert!(["0", "25h", "1d", "s", "", "-1"].iter().all(|text| time(text).is_err()));
+    }
+
+    #[test]
+    fn connections_stand_in_columns() {
+        let row = |client: &str| Row {
+            protocol: "tcp".into(),
+            client: client.into(),
+            service: "192.0.2.1:80".into(),
+            server: "10.0.0.1:80".into(),
+            state: "ESTABLISHED".into(),
+            expires_seconds: 899,
+            age_seconds: 5,
+            template: false,
+        };
+        assert_eq!(
+            listed(&[row("203.0.113.1:4000"), row("203.0.113.17:40000")]),
+            "pro  client              service       server       state        expires  age\n\
+             tcp  203.0.113.1:4000    192.0.2.1:80  10.0.0.1:80  ESTABLISHED  14:59    0:05\n\
+             tcp  203.0.113.17:40000  192.0.2.1:80  10.0.0.1:80  ESTABLISHED  14:59    0:05"
+        );
+    }
+}

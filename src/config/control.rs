@@ -1,0 +1,60 @@
+//! `[control]`: the control socket, who may use it, and where configurations are kept.
+
+use super::written::octal;
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// `[control]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Control {
+    /// `socket`: where the control socket is.
+    pub socket: PathBuf,
+    /// `mode`: its permissions; whoever may write to it rules the director.
+    #[serde(serialize_with = "octal")]
+    pub mode: u32,
+    /// `owner`: a user's name or number; `None` means the director's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// `group`: a group's name or number; `None` means the director's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// `state_dir`: where the last configurations are kept.
+    pub state_dir: PathBuf,
+    /// `watch`: whether the configuration file is read again when it changes.
+    pub watch: bool,
+    /// `listen` and what it needs: the same over TCP.
+    #[serde(flatten)]
+    pub remote: Option<Remote>,
+    /// Whether the file has the section: then what it asks for must be had for the director to start.
+    #[serde(skip)]
+    pub is_written: bool,
+}
+
+/// The control socket over TCP, with TLS and a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remote {
+    /// `listen`: the address and port.
+    pub listen: SocketAddr,
+    /// `tls_certificate`: the certificate chain, PEM.
+    pub tls_certificate: PathBuf,
+    /// `tls_key`: its private key, PEM.
+    pub tls_key: PathBuf,
+    /// `token_file`: the file whose first line clients must show as `Authorization: Bearer`.
+    pub token_file: PathBuf,
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control {
+            socket: "/run/lvx/lvx.sock".into(),
+            mode: 0o660,
+            owner: None,
+            group: None,
+            state_dir: "/var/lib/lvx".into(),
+            watch: false,
+            remote: None,
+            is_written: false,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The one desired state: what the director shall do, typed and checked. The file, the control socket and whatever
+//! changes weights say what they want as [`Edit`]s; a transaction of them is applied whole or not at all.
+//!
+//! Pure: no socket, no file, no clock. Services are shared between one state and the next, so that a state costs
+//! little, and so that what did not change is known to be the same.
+
+mod edit;
+mod plan;
+
+pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
+pub use plan::{Act, Change, Plan, PlanFor, ServerPlan, ServicePlan, plan};
+
+use crate::config::{Config, Director, Removed, Service};
+use crate::net::{Endpoint, Proto};
+use crate::service::{Conduct, Timeouts, VirtualService};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// What makes a service that service, as for ipvsadm; written `tcp 192.0.2.1:80`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    proto: Proto,
+    endpoint: Endpoint,
+}
+
+impl Key {
+    /// The key of the service at an address.
+    pub fn new(proto: Proto, endpoint: Endpoint) -> Key {
+        Key { proto, endpoint }
+    }
+
+    /// TCP, UDP or SCTP.
+    pub fn proto(&self) -> Proto {
+        self.proto
+    }
+
+    /// VIP:vport.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// The key of a service.
+    pub fn of(service: &Service) -> Key {
+        Key { proto: service.proto, endpoint: service.endpoint }
+    }
+}
+
+impl From<&VirtualService> for Key {
+    fn from(service: &VirtualService) -> Key {
+        Key::new(service.proto, service.endpoint)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.proto.to_string().to_lowercase(), self.endpoint)
+    }
+}
+
+/// How an edit refers to a service: by its key (`tcp 192.0.2.1:80`), or else by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServiceRef(pub String);
+
+impl ServiceRef {
+    /// The key that is written; `None` if it is none, and so perhaps a name.
+    fn key(&self) -> Option<Key> {
+        let (proto, endpoint) = self.0.split_once(' ')?;
+        let proto = [Proto::Tcp, Proto::Udp, Proto::Sctp]
+            .into_iter()
+            .find(|p| p.to_string().eq_ignore_ascii_case(proto))?;
+        Some(Key { proto, endpoint: endpoint.parse().ok()? })
+    }
+}
+
+impl fmt::Display for ServiceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Key> for ServiceRef {
+    fn from(key: Key) -> ServiceRef {
+        ServiceRef(key.to_string())
+    }
+}
+
+/// The desired state. By default, of a director that knows nothing yet.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// The configuration but for its services, which are below.
+    rest: Arc<Config>,
+    services: Vec<Arc<Service>>,
+    places: Arc<HashMap<Key, usize>>,
+}
+
+impl PartialEq for Desired {
+    fn eq(&self, other: &Desired) -> bool {
+        (&self.rest, &self.services) == (&other.rest, &other.services)
+    }
+}
+
+impl From<Config> for Desired {
+    fn from(mut config: Config) -> Desired {
+        let services = std::mem::take(&mut config.services).into_iter().map(Arc::new).collect();
+        Desired::new(Arc::new(config), services)
+    }
+}
+
+impl Desired {
+    fn new(rest: Arc<Config>, services: Vec<Arc<Service>>) -> Desired {
+        let places = services.iter().enumerate().map(|(place, service)| (Key::of(service), place)).collect();
+        Desired { rest, services, places: Arc::new(places) }
+    }
+
+    /// The services, in the operator's order.
+    pub fn services(&self) -> &[Arc<Service>] {
+        &self.services
+    }
+
+    /// The service of a key.
+    pub fn find(&self, key: Key) -> Option<&Arc<Service>> {
+        self.places.get(&key).map(|&place| &self.services[place])
+    }
+
+    /// Where the service of a key is among [`Desired::services`].
+    pub fn place(&self, key: Key) -> Option<usize> {
+        self.places.get(&key).copied()
+    }
+
+    /// The service that somebody means: by its key, or else by its name.
+    pub fn meant_by(&self, by: &ServiceRef) -> Option<&Arc<Service>> {
+        let by_key = by.key().and_then(|key| self.find(key));
+        by_key.or_else(|| self.services.iter().find(|service| service.name == by.0))
+    }
+
+    /// `[director]`.
+    pub fn director(&self) -> &Director {
+        &self.rest.director
+    }
+
+    /// How long silence may last, state by state; IPVS's defaults for what nobody has said.
+    pub fn timeouts(&self) -> Timeouts {
+        self.rest.director.conduct.timeouts.or(&Timeouts::IPVS)
+    }
+
+    /// Everything but the services.
+    pub fn rest(&self) -> &Config {
+        &self.rest
+    }
+
+    /// What becomes of the connections of a service's server that is removed.
+    pub fn fate(&self, service: &Service) -> Removed {
+        service.removed_server.unwrap_or(self.rest.director.removed_server)
+    }
+
+    /// How many real servers there are.
+    pub fn servers(&self) -> usize {
+        self.services.iter().map(|service| service.reals.len()).sum()
+    }
+
+    /// The whole, as a configuration file has it.
+    pub fn config(&self) -> Config {
+        let services = self.services.iter().map(|service| Service::clone(service)).collect();
+        Config { services, ..Config::clone(&self.rest) }
+    }
+
+    /// What of `new` a running director cannot take up; `None` if it can take up all.
+    pub fn needs_restart(&self, new: &Desired) -> Option<&'static str> {
+        let (ours, theirs) = (&*self.rest, &*new.rest);
+        // VLANs are the kernel's; those written are for a replay.
+        let names = |config: &Config| -> Vec<String> {
+            let own = config.interfaces.iter().filter(|interface| interface.vlan.is_none());
+            own.map(|interface| interface.name.clone()).collect()
+        };
+        if names(ours) != names(theirs) {
+            return Some("the interfaces");
+        }
+        if ours.director.max_connections != theirs.director.max_connections {
+            return Some("max_connections");
+        }
+        // What may change is made the same; a new key needs a restart until it is known not to.
+        let fixed = |director: &Director| Director {
+            conduct: Conduct::default(),
+            removed_server: Removed::default(),
+            ..director.clone()
+        };
+        if fixed(&ours.director) != fixed(&theirs.director) {
+            return Some("workers, cores, poll, xdp_mode, busy_poll or frames");
+        }
+        (ours.control != theirs.control).then_some("the control section")
+    }
+}
+
+/// Whether it is the same service, or one just like it.
+fn is_same(one: &Arc<Service>, other: &Arc<Service>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! What a change would do: services and servers added, removed and changed, and the live connections of each.
+
+use super::{Desired, Key, is_same};
+use crate::config::{Real, Removed, Service, Written};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+/// What becomes of a service or a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub enum Act {
+    /// It is new.
+    Added,
+    /// It goes.
+    Removed,
+    /// It stays, but not as it is.
+    Changed,
+}
+
+/// A key whose value changes. Null is a key that is not there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct Change {
+    /// The key, as the configuration file has it; `order` is the order of services or of servers.
+    pub key: String,
+    /// What it is.
+    pub from: Value,
+    /// What it becomes.
+    pub to: Value,
+}
+
+/// A server that is added, removed or changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct ServerPlan {
+    /// RIP:rport.
+    pub server: String,
+    /// What becomes of it.
+    pub act: Act,
+    /// What changes; of an added one, all it has.
+    pub changes: Vec<Change>,
+    /// Connections it has now.
+    pub connections: u64,
+    /// Whether these are forgotten; otherwise they go on.
+    pub expires: bool,
+}
+
+/// A service that is added, removed or changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct ServicePlan {
+    /// Its key, such as `tcp 192.0.2.1:80`.
+    pub service: String,
+    /// The operator's name for it.
+    pub name: String,
+    /// What becomes of it.
+    pub act: Act,
+    /// What changes of itself; of an added one, all it has.
+    pub changes: Vec<Change>,
+    /// The servers that are added, removed or changed.
+    pub servers: Vec<ServerPlan>,
+    /// Connections that it has now.
+    pub connections: u64,
+}
+
+/// What a change would do. Empty if nothing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct Plan {
+    /// Keys of `[director]`, `[director.timeouts]` and the order of services.
+    pub director: Vec<Change>,
+    /// Services that are added, removed or changed.
+    pub services: Vec<ServicePlan>,
+}
+
+/// Who a plan asks for live connections.
+pub trait PlanFor {
+    /// Connections of this server of this service.
+    fn connections(&self, service: &Service, real: &Real) -> u64;
+}
+
+impl<F: Fn(&Service, &Real) -> u64> PlanFor for F {
+    fn connections(&self, service: &Service, real: &Real) -> u64 {
+        self(service, real)
+    }
+}
+
+/// What it would do to put `new` in the place of `old`.
+pub fn plan(old: &Desired, new: &Desired, live: &impl PlanFor) -> Plan {
+    let mut director = changes(&director(old), &director(new));
+    let gone = old.services.iter().filter(|service| new.find(Key::of(service)).is_none());
+    let mut services: Vec<ServicePlan> = gone.map(|service| removed(old, service, live)).collect();
+    for service in &new.services {
+        match old.find(Key::of(service)) {
+            None => services.push(added(service)),
+            Some(before) if is_same(before, service) => {}
+            Some(before) => services.push(changed(old, before, service, live)),
+        }
+    }
+    let keys = |desired: &Desired| desired.services.iter().map(|s| Key::of(s)).collect::<Vec<_>>();
+    director.extend(reordered(&keys(old), &keys(new)));
+    Plan { director, services }
+}
+
+fn director(desired: &Desired) -> Written {
+    let mut director = desired.director().clone();
+    director.conduct.timeouts = desired.timeouts();
+    let mut written = Written::of(&director);
+    if let Some(Value::Object(timeouts)) = written.0.remove("timeouts") {
+        written.0.extend(timeouts.into_iter().map(|(key, value)| (format!("timeouts.{key}"), value)));
+    }
+    written
+}
+
+fn own_keys(service: &Service) -> Written {
+    let mut written = Written::from(&Service { reals: Vec::new(), ..service.clone() });
+    written.0.remove("real_server");
+    written
+}
+
+fn removed(old: &Desired, service: &Service, live: &impl PlanFor) -> ServicePlan {
+    let servers: Vec<ServerPlan> =
+        service.reals.iter().map(|real| removed_server(old, service, real, live)).collect();
+    ServicePlan {
+        service: Key::of(service).to_string(),
+        name: service.name.clone(),
+        act: Act::Removed,
+        changes: Vec::new(),
+        connections: servers.iter().map(|server| server.connections).sum(),
+        servers,
+    }
+}
+
+fn removed_server(old: &Desired, service: &Service, real: &Real, live: &impl PlanFor) -> ServerPlan {
+    ServerPlan {
+        server: real.endpoint.to_string(),
+        act: Act::Removed,
+        changes: Vec::new(),
+        connections: live.connections(service, real),
+        expires: old.fate(service) == Removed::ExpireNodest,
+    }
+}
+
+fn added(service: &Service) -> ServicePlan {
+    ServicePlan {
+        service: Key::of(service).to_string(),
+        name: service.name.clone(),
+        act: Act::Added,
+        changes: changes(&Written::default(), &own_keys(service)),
+        servers: service.reals.iter().map(added_server).collect(),
+        connections: 0,
+    }
+}
+
+fn added_server(real: &Real) -> ServerPlan {
+    ServerPlan {
+        server: real.endpoint.to_string(),
+        act: Act::Added,
+        changes: changes(&Written::default(), &Written::of(real)),
+        connections: 0,
+        expires: false,
+    }
+}
+
+fn changed(old: &Desired, before: &Service, after: &Service, live: &impl PlanFor) -> ServicePlan {
+    let of = |service: &Service| -> HashMap<_, Real> {
+        service.reals.iter().map(|real| (real.endpoint, real.clone())).collect()
+    };
+    let (had, has) = (of(before), of(after));
+    let gone = before.reals.iter().filter(|real| !has.contains_key(&real.endpoint));
+    let mut servers: Vec<ServerPlan> = gone.map(|real| removed_server(old, before, real, live)).collect();
+    for real in &after.reals {
+        match had.get(&real.endpoint) {
+            None => servers.push(added_server(real)),
+            Some(was) if was == real => {}
+            Some(was) => servers.push(ServerPlan {
+                server: real.endpoint.to_string(),
+                act: Act::Changed,
+                changes: changes(&Written::of(was), &Written::of(real)),
+                connections: live.connections(before, was),
+                // To another method it is another server, and that one goes.
+                expires: was.method != real.method && old.fate(before) == Removed::ExpireNodest,
+            }),
+        }
+    }
+    let endpoints = |service: &Service| service.reals.iter().map(|real| real.endpoint).collect::<Vec<_>>();
+    let mut own = changes(&own_keys(before), &own_keys(after));
+    own.extend(reordered(&endpoints(before), &endpoints(after)));
+    ServicePlan {
+        service: Key::of(after).to_string(),
+        name: after.name.clone(),
+        act: Act::Changed,
+        changes: own,
+        servers,
+        connections: before.reals.iter().map(|real| live.connections(before, real)).sum(),
+    }
+}
+
+fn changes(from: &Written, to: &Written) -> Vec<Change> {
+    let value = |written: &Written, key: &str| written.0.get(key).cloned().unwrap_or(Value::Null);
+    let keys: BTreeSet<&String> = from.0.keys().chain(to.0.keys()).collect();
+    keys.into_iter()
+        .map(|key| Change { key: key.clone(), from: value(from, key), to: value(to, key) })
+        .filter(|change| change.from != change.to)
+        .collect()
+}
+
+/// The order of things, if it is another than that in which those that stay come first and the new ones behind.
+fn reordered<T: Copy + Eq + std::hash::Hash + fmt::Display>(from: &[T], to: &[T]) -> Option<Change> {
+    let (had, has): (HashSet<T>, HashSet<T>) = (from.iter().copied().collect(), to.iter().copied().collect());
+    let stay = from.iter().filter(|one| has.contains(one));
+    let expected = stay.chain(to.iter().filter(|one| !had.contains(one)));
+    let names = |of: &[T]| of.iter().map(|one| Value::String(one.to_string())).collect();
+    (!expected.eq(to.iter())).then(|| Change { key: "order".to_owned(), from: names(from), to: names(to) })
+}
+
+impl Plan {
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.director.is_empty() && self.services.is_empty()
+    }
+
+    /// Connections that would be forgotten.
+    pub fn expiring(&self) -> u64 {
+        let servers = self.services.iter().flat_map(|service| &service.servers);
+        servers.filter(|server| server.expires).map(|server| server.connections).sum()
+    }
+}
+
+impl fmt::Display for Plan {
+    /// For people: `+` is added, `-` removed, `~` changed; without a line feed at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing changes");
+        }
+        let counted = |n: u64| format!("{n} connection{}", if n == 1 { "" } else { "s" });
+        for change in &self.director {
+            writeln!(f, "~ director: {change}")?;
+        }
+        for service in &self.services {
+            let name =
+                if service.name == service.service { String::new() } else { format!(" {:?}", service.name) };
+            write!(f, "{} {}{name}", service.act, service.service)?;
+            if service.act != Act::Added {
+                write!(f, ", {}", counted(service.connections))?;
+            }
+            writeln!(f)?;
+            for change in
+                service.changes.iter().filter(|change| service.act == Act::Changed || !change.is_identity())
+            {
+                writeln!(f, "    {change}")?;
+            }
+            for server in &service.servers {
+                write!(f, "  {} {}", server.act, server.server)?;
+                let shown = server.changes.iter().filter(|change| !change.is_identity());
+                for (index, change) in shown.enumerate() {
+                    write!(f, "{} {change}", if index == 0 { ":" } else { "," })?;
+                }
+                match server.act {
+                    Act::Added => {}
+                    _ if server.expires => write!(f, "; {} forgotten", counted(server.connections))?,
+                    _ => write!(f, "; {} kept", counted(server.connections))?,
+                }
+                writeln!(f)?;
+            }
+        }
+        let count = |act| self.services.iter().filter(|service| service.act == act).count();
+        let servers = |act| {
+            self.services
+                .iter()
+                .flat_map(|service| &service.servers)
+                .filter(|server| server.act == act)
+                .count()
+        };
+        write!(
+            f,
+            "services: {} added, {} changed, {} removed; servers: {} added, {} changed, {} removed; {} forgotten",
+            count(Act::Added),
+            count(Act::Changed),
+            count(Act::Removed),
+            servers(Act::Added),
+            servers(Act::Changed),
+            servers(Act::Removed),
+            counted(self.expiring())
+        )
+    }
+}
+
+impl Change {
+    /// Whether it says what stands in the heading already.
+    fn is_identity(&self) -> bool {
+        matches!(self.key.as_str(), "address" | "protocol" | "name")
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.from, &self.to) {
+            (Value::Null, to) => write!(f, "{} {to}", self.key),
+            (from, Value::Null) => write!(f, "{} {from} by default", self.key),
+            (from, to) => write!(f, "{} {from} -> {to}", self.key),
+        }
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Act::Added => "+",
+            Act::Removed => "-",
+            Act::Changed => "~",
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! The director's desk: whoever wants to know or to change something gets it done here, one at a time. It holds the
+//! desired state and the publisher; the daemon around it holds what has to do with the system.
+
+use super::connections::{Connections, Whereabouts};
+use super::desired::{Desired, Edit, EditErrors, Key, Plan, Zeroed, plan};
+use super::history::{History, Version};
+use super::publish::{Publisher, TooManyServers};
+use super::rates::{PERIOD, Rates};
+use super::report::Port;
+use super::view::View;
+use crate::config::{self, Config, ConfigErrors, Real, Service};
+use crate::conntrack::Table;
+use crate::dataplane::counters::Counters;
+use crate::dataplane::snapshot::Published;
+use crate::service::RealId;
+use hashbrown::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What somebody wants done at the desk.
+pub type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+
+/// What the workers and the desk have in common.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// All connections.
+    pub table: Arc<Table>,
+    /// What workers decide by.
+    pub published: Arc<Published>,
+    /// What each worker counted.
+    pub counters: Vec<Arc<Counters>>,
+    /// Tick 0.
+    pub start: Instant,
+}
+
+/// The desk.
+pub struct Desk {
+    /// The writer of snapshots.
+    pub publisher: Publisher,
+    shared: Shared,
+    desired: Desired,
+    history: History,
+    /// The configuration file.
+    file: PathBuf,
+    /// What the ports counted.
+    port: Box<dyn Fn() -> Port + Send>,
+    pending: Option<Pending>,
+    rates: Arc<Rates>,
+    estimated: Instant,
+    connections: Connections,
+    /// Servers whose connections are being forgotten, and the slot to go on from.
+    forgetting: Option<(HashSet<RealId>, u32)>,
+}
+
+/// A change that is undone unless somebody confirms it.
+#[derive(Debug)]
+struct Pending {
+    before: Desired,
+    deadline: Instant,
+}
+
+/// How a change is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// Only tell what it would do.
+    pub only_plan: bool,
+    /// Undo it after so long, unless it is confirmed.
+    pub confirm_within: Option<Duration>,
+}
+
+/// Why the desk refused something; nothing has changed then.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// The edits are wrong.
+    Edits(EditErrors),
+    /// The configuration is wrong.
+    Config(ConfigErrors),
+    /// The configuration is right, but nothing that can be taken up.
+    Unfit(String),
+    /// There are too many servers.
+    Servers(TooManyServers),
+    /// Another change waits for its confirmation, for so long yet.
+    Waiting(Duration),
+    /// No change waits for a confirmation.
+    NothingToConfirm,
+    /// So many configurations are not kept, but these.
+    NotKept(usize, usize),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Edits(errors) => errors.fmt(f),
+            Refusal::Config(errors) => errors.fmt(f),
+            Refusal::Unfit(why) => f.write_str(why),
+            Refusal::Servers(error) => error.fmt(f),
+            Refusal::Waiting(left) => write!(
+                f,
+                "the last change waits for its confirmation, {} seconds yet (allowed: `lvx confirm`, `lvx rollback`)",
+                left.as_secs()
+            ),
+            Refusal::NothingToConfirm => f.write_str("no change waits for a confirmation"),
+            Refusal::NotKept(wanted, kept) => {
+                write!(f, "no configuration is kept from {wanted} steps back (allowed: 1 to {kept})")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Desk {
+    /// A desk with this state on it, which is published at once.
+    ///
+    /// # Errors
+    /// [`TooManyServers`].
+    pub fn new(
+        desired: Desired,
+        mut publisher: Publisher,
+        shared: Shared,
+        history: History,
+        file: PathBuf,
+        port: Box<dyn Fn() -> Port + Send>,
+    ) -> Result<Desk, TooManyServers> {
+        publisher.set_desired(&desired)?;
+        let connections = Connections::new(shared.table.clone(), shared.published.clone());
+        let (rates, estimated) = (Arc::default(), Instant::now());
+        Ok(Desk {
+            publisher,
+            shared,
+            desired,
+            history,
+            file,
+            port,
+            pending: None,
+            rates,
+            estimated,
+            connections,
+            forgetting: None,
+        })
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The desired state.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// Whether services or servers came or went since this was asked last.
+    pub fn take_moved(&mut self) -> bool {
+        self.publisher.take_moved()
+    }
+
+    /// What there is to see, to be looked at elsewhere.
+    pub fn view(&self) -> View {
+        let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
+        let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
+        view.of_director(self.rates.clone(), (self.port)(), confirm_within)
+    }
+
+    /// The configurations kept.
+    pub fn versions(&self) -> Vec<Version> {
+        self.history.versions()
+    }
+
+    /// Applies a transaction, or tells what it would do.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then everything is as it was.
+    pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
+        if !how.only_plan {
+            self.refuse_while_waiting()?;
+        }
+        let applied = self.desired.apply(edits).map_err(Refusal::Edits)?;
+        let plan = self.plan(&applied.desired);
+        if how.only_plan {
+            return Ok(plan);
+        }
+        let before = self.desired.clone();
+        if !plan.is_empty() || applied.desired != before {
+            self.take_up(applied.desired)?;
+        }
+        if edits.iter().any(|edit| matches!(edit, Edit::Replace(_))) && !plan.is_empty() {
+            self.history.keep(&before);
+        }
+        if let (Some(within), false) = (how.confirm_within, plan.is_empty()) {
+            self.pending = Some(Pending { before, deadline: Instant::now() + within });
+        }
+        let zeroed = match applied.zeroed {
+            Zeroed::Some(keys) => keys,
+            Zeroed::All => self.desired.services().iter().map(|service| Key::of(service)).collect(),
+        };
+        for key in zeroed {
+            self.publisher.zero(key);
+        }
+        Ok(plan)
+    }
+
+    /// Puts a configuration in the place of what there is, or tells what that would do.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then everything is as it was.
+    pub fn replace(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
+        // It is one edit, which nobody has numbered.
+        self.change(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
+            Refusal::Edits(EditErrors(errors)) => {
+                Refusal::Unfit(errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("\n"))
+            }
+            other => other,
+        })
+    }
+
+    /// Reads the configuration file again, and takes up what it says; the log has what became of it, and why it was
+    /// done.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then everything is as it was.
+    pub fn reload(&mut self, why: &str) -> Result<Plan, Refusal> {
+        let outcome = self.refuse_while_waiting().and_then(|()| {
+            let config = config::read(&self.file).map_err(Refusal::Config)?;
+            self.replace(config, How::default())
+        });
+        match &outcome {
+            Ok(plan) => tracing::info!(
+                why,
+                services = self.desired.services().len(),
+                changed = plan.services.len(),
+                "reloaded"
+            ),
+            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+        }
+        outcome
+    }
+
+    /// Lets a change that waits for it stay.
+    ///
+    /// # Errors
+    /// None waits.
+    pub fn confirm(&mut self) -> Result<(), Refusal> {
+        self.pending.take().map(drop).ok_or(Refusal::NothingToConfirm)
+    }
+
+    /// Goes back to the configuration so many steps ago. A change that waits for its confirmation is the first step.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then everything is as it was.
+    pub fn roll_back(&mut self, steps: usize) -> Result<Plan, Refusal> {
+        if let (Some(pending), 1) = (&self.pending, steps) {
+            let before = pending.before.clone();
+            let plan = self.plan(&before);
+            self.take_up(before)?;
+            self.pending = None;
+            return Ok(plan);
+        }
+        self.refuse_while_waiting()?;
+        let kept = self.history.back(steps).ok_or(Refusal::NotKept(steps, self.history.versions().len()))?;
+        let config = kept.map_err(Refusal::Config)?.config();
+        self.replace(config, How::default())
+    }
+
+    /// What is to be done now and then; call it each second. Says whether servers are gone for good.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        if self.pending.as_ref().is_some_and(|pending| pending.deadline <= now) {
+            match self.roll_back(1) {
+                Ok(_) => tracing::warn!("nobody has confirmed the last change in time; it is undone"),
+                Err(error) => tracing::error!("cannot undo a change that nobody confirmed: {error}"),
+            }
+            self.pending = None;
+        }
+        if now.saturating_duration_since(self.estimated) >= PERIOD - Duration::from_millis(100) {
+            self.estimated = now;
+            // A view without rates: nobody else holds them then, as a rule, and they need not be copied.
+            let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
+            view.estimate(Arc::make_mut(&mut self.rates));
+        }
+        self.forget();
+        self.publisher.retire(now)
+    }
+
+    /// Whether connections are being forgotten, and [`Desk::go_on`] is wanted soon.
+    pub fn is_forgetting(&self) -> bool {
+        self.forgetting.is_some()
+    }
+
+    /// Forgets some more connections.
+    pub fn go_on(&mut self) {
+        let Some((servers, from)) = self.forgetting.take() else { return };
+        let (_, next) = self.connections.end(from, |connection| servers.contains(&connection.real));
+        self.forgetting = next.map(|next| (servers, next));
+    }
+
+    /// Begins to forget the connections of removed servers whose services want that.
+    fn forget(&mut self) {
+        let servers = self.publisher.expiring();
+        if self.forgetting.is_none() && !servers.is_empty() {
+            self.forgetting = Some((servers.into_iter().collect(), 0));
+            self.go_on();
+        }
+    }
+
+    fn take_up(&mut self, desired: Desired) -> Result<(), Refusal> {
+        self.publisher.set_desired(&desired).map_err(Refusal::Servers)?;
+        self.desired = desired;
+        self.forget();
+        Ok(())
+    }
+
+    fn plan(&self, new: &Desired) -> Plan {
+        let services = self.publisher.services().table();
+        let live = |service: &Service, real: &Real| {
+            let at = self.desired.place(Key::of(service));
+            let reals =
+                at.and_then(|at| services.services().get(at)).map_or(&[][..], |service| &service.reals[..]);
+            let here = reals.iter().find(|here| (here.endpoint, here.method) == (real.endpoint, real.method));
+            here.map_or(0, |here| u64::from(here.live.active()) + u64::from(here.live.inactive()))
+        };
+        plan(&self.desired, new, &live)
+    }
+
+    fn refuse_while_waiting(&self) -> Result<(), Refusal> {
+        match &self.pending {
+            Some(pending) => Err(Refusal::Waiting(left_until(pending.deadline))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("file", &self.file)
+            .field("pending", &self.pending)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where all servers are that connections may name.
+pub fn whereabouts(view: &View) -> Whereabouts {
+    Whereabouts::of(view.servers().map(|real| (real.id, real.endpoint)))
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,73 @@
+//! Ids of real servers: who has one, and from where its counts are counted.
+
+use crate::control::report::Traffic;
+use crate::dataplane::counters::Counters;
+use crate::service::{Live, RealId};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What the counters of an id stood at when its server got it, or was counted from zero again.
+#[derive(Debug, Clone, Default)]
+pub struct Baselines(Arc<HashMap<RealId, Traffic>>);
+
+impl Baselines {
+    /// What an id's present server has counted since, all workers together.
+    pub fn since(&self, id: RealId, counters: &[Arc<Counters>]) -> Traffic {
+        Traffic::of(id, counters).since(self.of(id))
+    }
+
+    pub(super) fn of(&self, id: RealId) -> Traffic {
+        self.0.get(&id).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set(&mut self, id: RealId, to: Traffic) {
+        Arc::make_mut(&mut self.0).insert(id, to);
+    }
+}
+
+/// Ids never used, and those given back, the longest ago first.
+#[derive(Debug)]
+pub(super) struct Ids {
+    pub(super) unused: u32,
+    free: VecDeque<RealId>,
+    pub(super) baselines: Baselines,
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Ids {
+    pub(super) fn new(counters: Vec<Arc<Counters>>) -> Ids {
+        Ids { unused: 0, free: VecDeque::new(), baselines: Baselines::default(), counters }
+    }
+
+    pub(super) fn available(&self) -> usize {
+        RealId::LIMIT - self.unused as usize + self.free.len()
+    }
+
+    /// An id with fresh live counts; there must be one available.
+    pub(super) fn take(&mut self) -> (RealId, Arc<Live>) {
+        let id = if (self.unused as usize) < RealId::LIMIT {
+            self.unused += 1;
+            RealId(self.unused - 1)
+        } else {
+            let id = self.free.pop_front().expect("the caller has seen that an id is available");
+            self.baselines.set(id, Traffic::of(id, &self.counters));
+            id
+        };
+        (id, Arc::default())
+    }
+
+    /// What an id's present server has counted.
+    pub(super) fn traffic(&self, id: RealId) -> Traffic {
+        self.baselines.since(id, &self.counters)
+    }
+
+    /// Counts an id's traffic from 0.
+    pub(super) fn zero(&mut self, id: RealId) {
+        self.baselines.set(id, Traffic::of(id, &self.counters));
+    }
+
+    pub(super) fn give(&mut self, id: RealId) {
+        self.free.push_back(id);
+    }
+}

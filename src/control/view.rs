@@ -1,0 +1,206 @@
+//! What there is to see of a director at one moment: shared, not copied, so that whoever writes it out takes none of
+//! the desk's time.
+
+use super::desired::{Desired, Key};
+use super::gather;
+use super::publish::{Baselines, Publisher};
+use super::rates::{Rate, Rates};
+use super::report::{Port, Report, Traffic};
+use crate::config::{Real, Service, Written};
+use crate::conntrack::Table;
+use crate::dataplane::counters::Counters;
+use crate::dataplane::snapshot::Services;
+use crate::net::Tick;
+use crate::service::{RealId, RealServer, VirtualService};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A moment.
+#[derive(Debug)]
+pub struct View {
+    /// The desired state.
+    pub desired: Desired,
+    /// How long a change yet waits for its confirmation.
+    pub confirm_within: Option<Duration>,
+    services: Arc<Services>,
+    departed: HashMap<Key, Vec<RealServer>>,
+    retired: HashMap<Key, Traffic>,
+    baselines: Baselines,
+    rates: Arc<Rates>,
+    counters: Vec<Arc<Counters>>,
+    start: Instant,
+    port: Port,
+}
+
+/// A service as it is listed: its table in the file's keys, and what is counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct ServiceRow<T = Written> {
+    /// What edits call it, such as `tcp 192.0.2.1:80`.
+    pub service: String,
+    /// `[[virtual_service]]` without its servers.
+    #[cfg_attr(feature = "control", schema(value_type = Object))]
+    pub table: Written,
+    /// Packets and bytes, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// The same by the second, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// In the operator's order; then those that were removed and still have connections.
+    pub servers: Vec<ServerRow<T>>,
+}
+
+/// A server as it is listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct ServerRow<T = Written> {
+    /// `[[virtual_service.real_server]]`.
+    #[cfg_attr(feature = "control", schema(value_type = Object))]
+    pub table: T,
+    /// Active connections, as IPVS counts them.
+    pub active: u64,
+    /// Inactive connections.
+    pub inactive: u64,
+    /// Persistence templates.
+    pub persistent: u64,
+    /// Whether it was removed, and only its connections go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub departed: bool,
+    /// Packets and bytes, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// The same by the second, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// What a listing is to have beside the tables and connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Columns {
+    /// Packets and bytes.
+    pub traffic: bool,
+    /// The same by the second.
+    pub rate: bool,
+}
+
+impl View {
+    /// What there is to see now of these services. Tick 0 was at `start`.
+    pub fn new(publisher: &Publisher, counters: &[Arc<Counters>], start: Instant) -> View {
+        View {
+            desired: publisher.desired().cloned().unwrap_or_default(),
+            confirm_within: None,
+            services: publisher.services().clone(),
+            departed: publisher.departed(),
+            retired: publisher.retired().clone(),
+            baselines: publisher.baselines(),
+            rates: Arc::default(),
+            counters: counters.to_vec(),
+            start,
+            port: Port::default(),
+        }
+    }
+
+    /// The same with what only a director at work has.
+    pub(super) fn of_director(self, rates: Arc<Rates>, port: Port, confirm_within: Option<Duration>) -> View {
+        View { rates, port, confirm_within, ..self }
+    }
+
+    /// The virtual services as they are compiled, in the operator's order.
+    pub fn services(&self) -> &[Arc<VirtualService>] {
+        self.services.table().services()
+    }
+
+    /// Servers taken out of this service that may have connections yet.
+    pub fn departed_from(&self, key: Key) -> &[RealServer] {
+        self.departed.get(&key).map_or(&[], |reals| &reals[..])
+    }
+
+    /// Every server that connections may name.
+    pub fn servers(&self) -> impl Iterator<Item = &RealServer> {
+        let current = self.services().iter().flat_map(|service| &service.reals);
+        current.chain(self.departed.values().flatten())
+    }
+
+    /// Connections there are now, those of services that were removed included.
+    pub fn connections(&self) -> u64 {
+        self.servers().map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive())).sum()
+    }
+
+    /// Persistence templates that there are now, those of services that were removed included.
+    pub fn templates(&self) -> u64 {
+        self.servers().map(|real| u64::from(real.live.templates())).sum()
+    }
+
+    /// What a server has counted.
+    pub fn traffic(&self, id: RealId) -> Traffic {
+        self.baselines.since(id, &self.counters)
+    }
+
+    /// What the servers of a service have counted together, those since removed included.
+    pub fn traffic_of(&self, service: &VirtualService) -> Traffic {
+        let key = Key::from(service);
+        let retired = self.retired.get(&key).copied().unwrap_or_default();
+        let reals = service.reals.iter().chain(self.departed_from(key));
+        reals.fold(retired, |sum, real| sum.plus(self.traffic(real.id)))
+    }
+
+    /// Takes these counts up into the rates.
+    pub fn estimate(&self, rates: &mut Rates) {
+        let services =
+            self.services().iter().map(|service| (Key::from(&**service), self.traffic_of(service)));
+        rates.estimate(services, self.servers().map(|real| (real.id, self.traffic(real.id))));
+    }
+
+    /// The whole report.
+    pub fn report(&self, table: &Table) -> Report {
+        gather::report_of(self, &self.counters, table, self.port)
+    }
+
+    /// Now, for connections.
+    pub fn now(&self) -> Tick {
+        Tick::from_duration(Instant::now().saturating_duration_since(self.start))
+    }
+
+    /// How long the director has been running.
+    pub fn uptime(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.start)
+    }
+
+    /// The services, of all or of the one meant, as they are listed.
+    pub fn rows(&self, only: Option<Key>, columns: Columns) -> Vec<ServiceRow<Real>> {
+        let both = self.desired.services().iter().zip(self.services());
+        let meant = both.filter(|(service, _)| only.is_none_or(|key| key == Key::of(service)));
+        meant.map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+    }
+
+    fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
+        let key = Key::of(service);
+        let row = |table: Real, real: &RealServer, departed| ServerRow {
+            table,
+            active: u64::from(real.live.active()),
+            inactive: u64::from(real.live.inactive()),
+            persistent: u64::from(real.live.templates()),
+            departed,
+            traffic: columns.traffic.then(|| self.traffic(real.id)),
+            rate: columns.rate.then(|| self.rates.of_server(real.id)),
+        };
+        let current =
+            service.reals.iter().zip(&compiled.reals).map(|(table, real)| row(table.clone(), real, false));
+        let departed = self.departed_from(key).iter().map(|real| {
+            let RealServer { endpoint, method, thresholds, .. } = *real;
+            row(Real { endpoint, weight: 0, method, thresholds }, real, true)
+        });
+        let mut table = Written::from(&Service { reals: Vec::new(), ..Service::clone(service) });
+        table.0.remove("real_server");
+        ServiceRow {
+            service: key.to_string(),
+            table,
+            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
+            rate: columns.rate.then(|| self.rates.of_service(key)),
+            servers: current.chain(departed).collect(),
+        }
+    }
+}
