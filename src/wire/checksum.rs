@@ -1,6 +1,6 @@
 //! The internet checksum: whole (RFC 1071) and by difference (RFC 1624).
 
-use super::{ETHERNET, IPV4, be16, be32, be128, put16};
+use super::{ETHERNET, IPV4, be16, be32, be128, fragment, put16};
 use crate::net::{FlowKey, Proto};
 
 /// The ones' complement sum of big-endian 16-bit words, not folded; an odd last byte counts as a high byte.
@@ -138,6 +138,28 @@ pub fn complete_partial_of(frame: &mut [u8], l4: usize, key: &FlowKey) -> bool {
         proto if key.is_v4() => complete_partial(frame, l4, proto),
         proto => complete_partial_v6(frame, l4, proto),
     }
+}
+
+/// Gives a UDP datagram without a checksum one, as IPVS does behind NAT. `frame` ends with its packet, whose UDP header
+/// starts at `l4`. A fragment stays as it is: the checksum would be over the others, too.
+#[cold]
+pub fn fill_in_udp(frame: &mut [u8], l4: usize) {
+    if fragment::is_piece(frame) || frame.len() < l4 + 8 {
+        return;
+    }
+    let len = frame.len() - l4;
+    let pseudo = match frame[ETHERNET] >> 4 {
+        4 => pseudo_v4(be32(frame, ETHERNET + 12), be32(frame, ETHERNET + 16), Proto::Udp, len as u16),
+        _ => {
+            let (src, dst) = (be128(frame, ETHERNET + 8), be128(frame, ETHERNET + 24));
+            pseudo_v6(src, dst, Proto::Udp as u8, len as u32)
+        }
+    };
+    let checksum = match !fold(pseudo + sum(&frame[l4..])) {
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    put16(frame, l4 + offset(Proto::Udp), checksum);
 }
 
 fn complete(frame: &mut [u8], l4: usize, proto: Proto, pseudo: u32) -> bool {

@@ -3,7 +3,7 @@
 //! The caller has parsed the frame ([`super::parse`]), so that the offsets lie inside it; a frame too short for a
 //! change is left as it is rather than read past its end.
 
-use super::checksum::Change;
+use super::checksum::{self, Change};
 use super::{ETHERNET, IPV4, be16, be32};
 use crate::net::Proto;
 
@@ -85,7 +85,7 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// Sends the packet a hop on as [`route`] does, and replaces one of its ends. The transport header, TCP or UDP,
 /// starts at `l4`.
 ///
-/// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
+/// A UDP checksum of 0 (none) is filled in, but for a fragment's, and one that comes out as 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
     if replace_port(frame, l4, proto, end, to.port, to.to_transport) {
@@ -123,6 +123,9 @@ pub(super) fn replace_port(
             tcp[16..].copy_from_slice(&checksum);
         }
         Proto::Udp => {
+            if frame.get(l4 + 6..l4 + 8) == Some(&[0, 0]) {
+                checksum::fill_in_udp(frame, l4);
+            }
             let Some(udp) = frame.get_mut(l4..l4 + 8) else { return false };
             udp[port_at..port_at + 2].copy_from_slice(&port);
             let checksum = match change.applied_to([udp[6], udp[7]]) {
@@ -182,13 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn a_udp_checksum_of_none_stays_none() {
-        let mut frame = packet(Proto::Udp, 1, 2, 3, 4, 64, b"hello");
-        frame[40..42].fill(0);
+    fn a_udp_checksum_of_none_is_filled_in_but_for_a_fragments() {
         let old = V4End { addr: 2, port: 4 };
         let to = Translation::new(old, V4End { addr: 99, port: 98 });
-        translate(&mut frame, &MACS, 34, Proto::Udp, End::Dst, &to);
-        assert_eq!(udp_checksum(&frame), 0);
+        let mut with = packet(Proto::Udp, 1, 2, 3, 4, 64, b"hello");
+        let mut without = with.clone();
+        without[40..42].fill(0);
+        let mut fragment = without.clone();
+        fragment[20] = 0x20;
+        for frame in [&mut with, &mut without, &mut fragment] {
+            translate(frame, &MACS, 34, Proto::Udp, End::Dst, &to);
+        }
+        assert_eq!(with, without);
+        assert_eq!(fragment[40..42], [0, 0]);
     }
 
     #[test]

@@ -75,8 +75,8 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// Sends the packet a hop on as [`route`] does, and replaces one of its ends. The transport header, TCP or UDP,
 /// starts at `l4`.
 ///
-/// A UDP checksum that comes out as 0 is sent as 0xffff. One of 0 stays 0: a receiver that takes such packets
-/// (RFC 6935 lets it, for tunnels) goes on taking them, and any other goes on refusing them.
+/// A UDP checksum that comes out as 0 is sent as 0xffff. One of 0, which IPv6 does not have (RFC 8200, 8.1), is filled in
+/// as by IPVS, but for a fragment's.
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation6) {
     if replace_port(frame, l4, proto, end, to.port, to.to_transport) {
@@ -144,12 +144,15 @@ mod tests {
     };
 
     #[test]
-    fn a_udp_checksum_of_none_stays_none() {
-        let mut frame = packet(Proto::Udp, SHAPE, b"hello");
-        frame[60..62].fill(0);
+    fn a_udp_checksum_of_none_is_filled_in() {
         let to = Translation6::new(SHAPE.dst, V6End { addr: 99, port: 98 });
-        translate(&mut frame, &MACS, 54, Proto::Udp, End::Dst, &to);
-        assert_eq!(frame[60..62], [0, 0]);
+        let mut with = packet(Proto::Udp, SHAPE, b"hello");
+        let mut without = with.clone();
+        without[60..62].fill(0);
+        for frame in [&mut with, &mut without] {
+            translate(frame, &MACS, 54, Proto::Udp, End::Dst, &to);
+        }
+        assert_eq!(with, without);
     }
 
     #[test]

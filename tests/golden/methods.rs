@@ -1,6 +1,7 @@
 //! What every forwarding method does to a packet.
 
 use super::case::Case;
+use super::network;
 use super::network::{self, DNS, HTTP, client, nat};
 use super::packet::{Packet, Segment};
 
@@ -61,13 +62,25 @@ fn nat_udp() -> Case {
 fn nat_udp_without_checksum() -> Case {
     let mut case = Case::new(
         "nat_udp_without_checksum",
-        "A UDP datagram without a checksum (0) leaves without one, in both directions (RFC 768).",
+        "A UDP datagram without a checksum (0) leaves with one, in both directions, as from IPVS; by DR and TUN without.",
     )
-    .dns("rr", &[nat(11, 5353)]);
-    let bare = |packet| Packet { segment: Segment::BareUdp, ..packet };
-    case.opens(0, &bare(Packet::udp(client(1), DNS, b"question")), 0);
-    case.answers(1, &bare(Packet::udp(DNS, client(1), b"answer")), 0);
+    .dns("rr", &[nat(11, 5353), network::dr(12, 53), network::tun(21, 53)]);
+    for n in 1..=3 {
+        case.opens(u64::from(n), &Packet::udp(client(n), DNS, b"question"), usize::from(n) - 1);
+    }
+    let question = Packet::udp(client(1), DNS, b"another");
+    case.frame_reaches(10, bare(&question), &question, 0);
+    case.frame_answers(11, bare, &Packet::udp(DNS, client(1), b"answer"), 0);
+    for n in 2..=3 {
+        let question = Packet { segment: Segment::BareUdp, ..Packet::udp(client(n), DNS, b"another") };
+        case.reaches(10 + u64::from(n), &question, usize::from(n) - 1);
+    }
     case
+}
+
+/// Without a checksum.
+pub fn bare(packet: &Packet) -> Vec<u8> {
+    Packet { segment: Segment::BareUdp, ..packet.clone() }.frame()
 }
 
 /// The payload is chosen so that the sum over the rewritten datagram is 0xffff, whose complement is 0.

@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::errors::{EXPIRED, needed};
 use super::errors6::{EXPIRED6, too_big};
+use super::methods::bare;
 use super::network::{
     DIP, DNS, ETH0_MAC, ETH1, ETH1_MAC, HTTP, ROUTER_MAC, Server, VIP, client, dr, nat, tun, vip_complains,
     vip_complains6,
@@ -90,16 +91,21 @@ fn nat_udp() -> Case {
 fn udp_without_checksum() -> Case {
     let mut case = Case::new(
         "v6_udp_without_checksum",
-        "A UDP datagram without a checksum leaves without one, whatever the method: whether its receiver takes it is not \
-         for a director to say (RFC 6936, 5), which only could hide that it was damaged.",
+        "A UDP datagram without a checksum, which IPv6 does not have, leaves NAT with one, in both directions, as from \
+         IPVS; DR and tunnels leave it as it is: whether its receiver takes it is not for a director to say.",
     )
     .six()
     .dns("rr", &[nat(11, 5353), dr(12, 53), tun(21, 53), tun(22, 53).crossed()]);
-    let bare = |packet| Packet { segment: Segment::BareUdp, ..packet };
     for n in 1..=4 {
-        case.opens(n.into(), &bare(query(n, b"question")), usize::from(n) - 1);
+        case.opens(n.into(), &query(n, b"question"), usize::from(n) - 1);
     }
-    case.answers(10, &bare(Packet::udp(DNS, client(1), b"answer").six()), 0);
+    let question = query(1, b"another");
+    case.frame_reaches(10, bare(&question), &question, 0);
+    case.frame_answers(11, bare, &Packet::udp(DNS, client(1), b"answer").six(), 0);
+    for n in 2..=4 {
+        let question = Packet { segment: Segment::BareUdp, ..query(n, b"another") };
+        case.reaches(10 + u64::from(n), &question, usize::from(n) - 1);
+    }
     case
 }
 
