@@ -1,7 +1,6 @@
 //! What every forwarding method does to a packet.
 
 use super::case::Case;
-use super::network;
 use super::network::{self, DNS, HTTP, client, nat};
 use super::packet::{Packet, Segment};
 
