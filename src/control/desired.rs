@@ -12,7 +12,7 @@ pub use plan::{Act, Change, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
 use crate::config::{Config, Director, Removed, Service};
 use crate::net::{Endpoint, Proto};
-use crate::service::{Conduct, Timeouts, VirtualService};
+use crate::service::{Conduct, Group, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -59,12 +59,20 @@ impl fmt::Display for Key {
     }
 }
 
-/// How an edit refers to a service: by its key (`tcp 192.0.2.1:80`), or else by its name.
+/// How an edit refers to a service: by its key (`tcp 192.0.2.1:80`), or else by its name, or a group by its number
+/// (`fwmark 5`, `fwmark 5 IPv6`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServiceRef(pub String);
 
 impl ServiceRef {
+    /// Whether it is the service's name, or its number.
+    fn names(&self, service: &Service) -> bool {
+        let family = if service.endpoint.addr.is_ipv4() { "" } else { " IPv6" };
+        let is_number = |group: &Group| self.0 == format!("fwmark {}{family}", group.fwmark);
+        service.name == self.0 || service.group.as_ref().is_some_and(is_number)
+    }
+
     /// The key that is written; `None` if it is none, and so perhaps a name.
     fn key(&self) -> Option<Key> {
         let (proto, endpoint) = self.0.split_once(' ')?;
@@ -133,7 +141,7 @@ impl Desired {
     /// The service that somebody means: by its key, or else by its name.
     pub fn meant_by(&self, by: &ServiceRef) -> Option<&Arc<Service>> {
         let by_key = by.key().and_then(|key| self.find(key));
-        by_key.or_else(|| self.services.iter().find(|service| service.name == by.0))
+        by_key.or_else(|| self.services.iter().find(|service| by.names(service)))
     }
 
     /// `[director]`.

@@ -345,8 +345,7 @@ impl<'a> Draft<'a> {
             self.services.iter().enumerate().filter_map(|(place, service)| Some((place, service.as_ref()?)))
         };
         let by_key = by.key().and_then(|key| self.places.get(&key).copied());
-        let found =
-            by_key.or_else(|| there().find(|(_, service)| service.name == by.0).map(|(place, _)| place));
+        let found = by_key.or_else(|| there().find(|(_, service)| by.names(service)).map(|(place, _)| place));
         found.map_or_else(|| wrong(format!("virtual service {:?} is unknown", by.0)), Ok)
     }
 

@@ -96,6 +96,25 @@ fn what_concerns_a_whole_service_is_checked_when_all_edits_are_in() {
 }
 
 #[test]
+fn a_group_is_meant_by_its_number_also_when_it_has_a_name() {
+    let group = desired(
+        "[[virtual_service]]\nname = \"shop\"\nfwmark = 5\nforward = \"nat\"\n\
+         match = [{ address = \"192.0.2.1:80\" }, { address = \"192.0.2.1:443\" }]\n\
+         [[virtual_service.real_server]]\naddress = \"10.0.0.1\"\n",
+    );
+    for service in ["fwmark 5", "shop", "tcp 192.0.2.1:80"] {
+        let edit = json!({ "edit": "set_weight", "service": service, "server": "10.0.0.1", "weight": 7 });
+        assert_eq!(apply(&group, json!([edit])).unwrap().services[0].reals[0].weight, 7, "{service}");
+    }
+    let edited = apply(
+        &group,
+        json!([{ "edit": "edit_service", "service": "fwmark 5", "table": { "scheduler": "rr" } }]),
+    );
+    assert_eq!(edited.unwrap().services[0].group, group.services[0].group);
+    assert!(apply(&group, json!([{ "edit": "delete_service", "service": "fwmark 5 IPv6" }])).is_err());
+}
+
+#[test]
 fn a_service_that_does_not_change_is_the_very_same_one_afterwards() {
     let two = format!("{WEB}[[virtual_service]]\naddress = \"192.0.2.2:80\"\n");
     let before = desired(&two);
@@ -148,7 +167,7 @@ fn a_plan_tells_what_changes_from_what_to_what_and_whose_connections_it_touches(
            - 10.0.0.1:8080; 10 connections kept\n  \
            ~ 10.0.0.2:8080: weight 2 -> 5; 20 connections kept\n  \
            + 10.0.0.3:8080: forward \"nat\", lower_threshold 0, upper_threshold 0, weight 1\n\
-         + udp 192.0.2.2:53\n    mss_clamp true\n    no_server \"icmp\"\n    scheduler \"wlc\"\n\
+         + udp 192.0.2.2:53\n    helper \"none\"\n    mss_clamp true\n    no_server \"icmp\"\n    scheduler \"wlc\"\n\
          services: 1 added, 1 changed, 1 removed; servers: 1 added, 1 changed, 2 removed; 10 connections forgotten"
     );
     assert_eq!(
