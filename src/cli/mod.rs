@@ -11,6 +11,7 @@ macro_rules! say {
 pub mod check;
 #[cfg(target_os = "linux")]
 mod demo;
+pub mod ipvsadm;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod replay;
