@@ -12,7 +12,7 @@ define root
 @[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'make $@: namespaces need root, and there is no sudo: run make as root' >&2; exit 1; }
 endef
 
-.PHONY: help setup demo test bench bench-full bench-veth stages instructions fmt lint clean-lab
+.PHONY: help setup demo test bench bench-full bench-veth stages instructions fuzz fmt lint clean-lab
 
 help:
 	@echo 'make demo       build, and watch NAT, DR and TUN carry real traffic in namespaces (root)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench-veth lvx run on veth against nft DNAT and a bare AF_XDP loop, also in target/bench-veth.json (2 minutes, root)'
 	@echo 'make stages     a bench for each stage: parse, conntrack, sched, forward, pipeline'
 	@echo 'make instructions   instructions per packet, counted by callgrind: LIMIT=n fails above n'
+	@echo 'make fuzz       cargo-fuzz, SECONDS=600 for each target (nightly Rust); finds are in fuzz/artifacts/'
 	@echo 'make fmt lint   rustfmt; clippy with both feature sets'
 	@echo 'make clean-lab  remove every lab that there is, those left behind by tests included (root)'
 
@@ -60,8 +61,19 @@ instructions: setup
 	scripts/instructions "$$($(RATIOS) --no-run --message-format=json \
 		| sed -n 's/.*"name":"ratios".*"executable":"\([^"]*\)".*/\1/p')" $(LIMIT)
 
+SECONDS := 600
+FUZZ_TARGETS := parse pipeline config
+
+fuzz:
+	@cargo fuzz --version >/dev/null || { echo 'cargo-fuzz is missing (cargo install cargo-fuzz; rustup toolchain install nightly)' >&2; exit 1; }
+	LVX_SEEDS=$(CURDIR)/fuzz/corpus cargo test --locked --no-default-features --test any_frames golden
+	mkdir -p fuzz/corpus/config && cp examples/*.toml fuzz/corpus/config/
+	set -e; for target in $(FUZZ_TARGETS); do \
+		(cd fuzz && cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS) -max_len=8000); done
+
 fmt:
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 lint:
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings

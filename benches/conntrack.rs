@@ -2,7 +2,7 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use lvx::conntrack::{Chosen, FlowHash, Lookup, Opened, Seed, Table, Timeouts, Tracker};
+use lvx::conntrack::{Chosen, Expiry, FlowHash, Lookup, Opened, Seed, Table, Tracker};
 use lvx::net::{FlowKey, Proto, TcpFlags, Tick};
 use lvx::service::RealId;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ fn filled(flows: u32) -> Tracker {
 fn open(tracker: &mut Tracker, key: &FlowKey) -> lvx::conntrack::Found {
     let hash = tracker.table().hash(key);
     // An ACK alone opens an established connection, which lasts longest.
-    let choose = || Some(Chosen { real: SERVER, replies_pass: true, hop: 0 });
+    let choose =
+        || Some(Chosen { real: SERVER, replies_pass: true, hop: 0, template: None, is_watched: false });
     match tracker.open(key, hash, TcpFlags::ACK, Tick(0), choose) {
         Ok(Opened::New(found)) => found,
         other => panic!("{key} was not opened: {other:?}"),
@@ -140,13 +141,13 @@ fn open_and_end(bencher: Bencher<'_, '_>, flows: u32) {
 fn sweep_a_place(bencher: Bencher<'_, '_>, flows: u32) {
     const PLACES: u32 = 256;
     let mut tracker = filled(flows);
-    let timeouts = Timeouts::default();
-    tracker.sweep(Tick(0), &timeouts, 0, |_| {});
+    let expiry = Expiry::default();
+    tracker.sweep(Tick(0), &expiry, 0, |_| {});
     // Every place is due once a second: time has to pass for 256 of them, and in all less than a connection lasts.
     let step = (PLACES * Tick::PER_SECOND).div_ceil(flows);
     let mut now = 0;
     bencher.counter(ItemsCount::new(PLACES)).bench_local(|| {
         now += step;
-        black_box(tracker.sweep(Tick(now), &timeouts, PLACES, |_| panic!("none is silent for so long")));
+        black_box(tracker.sweep(Tick(now), &expiry, PLACES, |_| panic!("none is silent for so long")));
     });
 }

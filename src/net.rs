@@ -134,11 +134,33 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Whose a key is. A packet's has no mark, so that no packet, whatever its ports, has the key of anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Mark {
+    /// A packet's, and its connection's.
+    Packet = 0,
+    /// A persistence template's: the client's network and port 0, to VIP:vport, or VIP:0.
+    Template = 1,
+    /// The template of a group of virtual services: the client's network and port 0, to the group's number as an
+    /// address.
+    GroupTemplate = 2,
+    /// A connection's whose client port is not known yet, and stands as 0.
+    Expected = 3,
+}
+
+impl Mark {
+    /// Whether it is a template's.
+    pub const fn is_template(self) -> bool {
+        matches!(self, Mark::Template | Mark::GroupTemplate)
+    }
+}
+
 /// The directed five-tuple of a packet: who sent it, to whom, over which protocol. 40 bytes.
 ///
 /// ```text
 /// words   IPv4: [src << 32 | dst, 0, 0, 0]      IPv6: [src high, src low, dst high, dst low]
-/// tail    src port << 48 | dst port << 32 | protocol << 8 | family (4 or 6)
+/// tail    src port << 48 | dst port << 32 | mark << 16 | protocol << 8 | family (4 or 6)
 /// ```
 ///
 /// The layout is chosen for the connection table: an IPv4 key differs from another only in the first
@@ -188,6 +210,23 @@ impl FlowKey {
         match (Proto::from_number((tail >> 8) as u8), tail as u8) {
             (Some(_), 4 | 6) => Some(FlowKey { words, tail }),
             _ => None,
+        }
+    }
+
+    /// The same key as that of something which is no packet's connection.
+    #[must_use]
+    pub const fn marked(mut self, mark: Mark) -> FlowKey {
+        self.tail = self.tail & !(0xffff << 16) | (mark as u64) << 16;
+        self
+    }
+
+    /// Whose key it is.
+    pub const fn mark(&self) -> Mark {
+        match self.tail >> 16 & 0xffff {
+            0 => Mark::Packet,
+            1 => Mark::Template,
+            2 => Mark::GroupTemplate,
+            _ => Mark::Expected,
         }
     }
 
@@ -484,6 +523,20 @@ mod tests {
             assert_eq!((key.proto(), key.src(), key.dst()), (Proto::Udp, end(a), end(b)));
             assert_eq!(key.reversed(), FlowKey::new(Proto::Udp, end(b), end(a)));
             assert_eq!(FlowKey::from_words(*key.words(), key.tail()), Some(key));
+        }
+    }
+
+    #[test]
+    fn a_marked_key_is_no_packets_and_keeps_its_ends() {
+        for (a, b) in [("192.0.2.1:0", "10.0.0.1:80"), ("[2001:db8::1]:0", "[2001:db8::2]:80")] {
+            let key = FlowKey::new(Proto::Tcp, end(a), end(b));
+            for mark in [Mark::Template, Mark::GroupTemplate, Mark::Expected] {
+                let marked = key.marked(mark);
+                assert_ne!(marked, key);
+                assert_eq!((marked.mark(), marked.src(), marked.dst()), (mark, end(a), end(b)));
+                assert_eq!(FlowKey::from_words(*marked.words(), marked.tail()), Some(marked));
+                assert_eq!((marked.marked(Mark::Packet), key.mark()), (key, Mark::Packet));
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use lvx::dataplane::port::{Frame, Port};
 use lvx::dataplane::verdict::{DropReason, HostReason, Verdict};
 use lvx::net::{InterfaceId, Mac, Proto};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
@@ -167,13 +167,21 @@ fn with_udp_server<R>(at: &str, answer: &[u8], body: impl FnOnce() -> R) -> R {
 
 type Road<'a> = &'a mut (dyn FnMut(&mut [Frame<'_>]) + Send);
 
+/// One turn of a road that makes no frames.
+fn turn(port: &mut XdpPort, road: Road<'_>) -> io::Result<usize> {
+    port.turn(&mut |frames| {
+        road(frames);
+        Vec::new()
+    })
+}
+
 /// Runs `body` while a worker drives `port`.
 fn with_worker<R>(port: &mut XdpPort, road: Road<'_>, body: impl FnOnce() -> R) -> R {
     let stop = AtomicBool::new(false);
     let result = thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                if port.turn(road).unwrap() == 0 {
+                if turn(port, road).unwrap() == 0 {
                     port.wait(Duration::from_millis(10)).unwrap();
                 }
             }
@@ -367,7 +375,7 @@ fn a_flood_onto_a_stopped_worker_with_few_frames_loses_packets_but_no_frame() {
         with_worker(&mut port, &mut echo, || ask(&lab, SERVICE, b"first").unwrap());
         for _ in 0..5 {
             // A turn: the steering program trusts us for another half second.
-            port.turn(&mut discard).unwrap();
+            turn(&mut port, &mut discard).unwrap();
             lab.on("c", || {
                 let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
                 for _ in 0..1000 {
@@ -375,7 +383,7 @@ fn a_flood_onto_a_stopped_worker_with_few_frames_loses_packets_but_no_frame() {
                 }
             });
             // More to send than the ring takes, and no wait in between.
-            while port.turn(&mut echo).unwrap() > 0 {}
+            while turn(&mut port, &mut echo).unwrap() > 0 {}
         }
         port.wait(Duration::from_millis(250)).unwrap();
         let counters = port.counters();
@@ -466,7 +474,7 @@ fn a_hung_worker_swallows_nothing() {
             thread::sleep(STALE_AFTER + Duration::from_millis(50));
             assert_eq!(ask(&lab, SERVICE, b"q").unwrap(), b"the kernel", "while no turn is taken");
             // The first turn is the first beat.
-            port.turn(&mut echo).unwrap();
+            turn(&mut port, &mut echo).unwrap();
             with_worker(&mut port, &mut echo, || assert_eq!(ask(&lab, SERVICE, b"q").unwrap(), b"q"));
             drop(port);
             let asked = Instant::now();
@@ -561,12 +569,13 @@ fn a_port_whose_interface_is_gone_says_so() {
     lab.on("d", || {
         let steering = steered("d0", 1, AttachMode::Auto, &udp(&[SERVICE]));
         let mut port = open(&steering, 0, 64);
-        port.turn(&mut echo).unwrap();
+        turn(&mut port, &mut echo).unwrap();
         ip(&format!("-n {} link del d0", lab.node("d")));
         let end = Instant::now() + Duration::from_secs(2);
         let error = loop {
             assert!(Instant::now() < end, "two seconds without a word");
-            if let Err(error) = port.turn(&mut echo).and_then(|_| port.wait(Duration::from_millis(50))) {
+            if let Err(error) = turn(&mut port, &mut echo).and_then(|_| port.wait(Duration::from_millis(50)))
+            {
                 break error;
             }
         };
@@ -672,7 +681,7 @@ fn a_director_to_be_killed() {
     println!("\nattached");
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
-        port.turn(&mut echo).unwrap();
+        turn(&mut port, &mut echo).unwrap();
         port.wait(Duration::from_millis(50)).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 //! UMEM-like arena of frames that holds the next packets of randomly chosen connections.
 #![allow(dead_code, reason = "every bench uses its own part of the world")]
 
-use lvx::conntrack::{Seed, Table, Timeouts, Tracker};
+use lvx::conntrack::{Seed, Table, Tracker};
 use lvx::dataplane::counters::Counters;
 use lvx::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use lvx::dataplane::pipeline::Pipeline;
@@ -11,7 +11,8 @@ use lvx::dataplane::snapshot::{Published, Services, Snapshot};
 use lvx::dataplane::verdict::Verdict;
 use lvx::net::{Endpoint, InterfaceId, Mac, Proto, Tick};
 use lvx::service::{
-    Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, VirtualService,
+    Conduct, Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable,
+    VirtualService,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -331,7 +332,7 @@ pub fn publish(table: &Table, published: &Published, method: Method, servers: u3
     };
     let services = Arc::new(Services::new(ServiceTable::new(vec![service]), None));
     let hops = Arc::new(NextHops::new(&rib, None));
-    published.publish(Arc::new(Snapshot::new(services, &[], hops, Timeouts::default(), vec![false, false])));
+    published.publish(Arc::new(Snapshot::new(services, &[], hops, &Conduct::default(), vec![false, false])));
 }
 
 /// The middle one.

@@ -9,7 +9,7 @@ use crate::dataplane::port::pcap::{Capture, CaptureError, CaptureWriter, PcapPor
 use crate::dataplane::verdict::Verdict;
 use crate::net::{InterfaceId, Mac};
 use crate::wire::ETHERNET;
-use crate::wire::checksum::complete_partial;
+use crate::wire::checksum::{complete_partial, complete_partial_v6};
 use crate::wire::parse::parse;
 use clap::Args;
 use play::Director;
@@ -156,9 +156,9 @@ fn partial_checksums(tape: &Tape, macs: &[Mac]) -> Vec<bool> {
         let Ok(packet) = parse(&frame) else { continue };
         frame.truncate(ETHERNET + usize::from(packet.ip_len));
         let before = frame.clone();
+        let complete = if packet.key.is_v4() { complete_partial } else { complete_partial_v6 };
         // A whole checksum may look partial; completing it changes nothing.
-        partial[ingress] =
-            complete_partial(&mut frame, packet.l4.into(), packet.key.proto()) && frame != before;
+        partial[ingress] = complete(&mut frame, packet.l4.into(), packet.key.proto()) && frame != before;
     }
     partial
 }

@@ -11,9 +11,8 @@ pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{parse, read};
 
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
-use crate::service::{Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
+use crate::service::{Conduct, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use std::net::IpAddr;
-use std::time::Duration;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +47,8 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
-    /// `[director.timeouts]`.
-    pub timeouts: Timeouts,
+    /// `[director.timeouts]`, `sloppy_tcp`, `conn_reuse_mode` and `expire_quiescent_template` (default true).
+    pub conduct: Conduct,
 }
 
 /// What a worker does while no packet arrives.
@@ -72,25 +71,6 @@ pub enum XdpMode {
     Generic,
 }
 
-/// `[director.timeouts]`: how long an idle connection is remembered, as `ipvsadm --set tcp tcpfin udp`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// `tcp`: TCP in ESTABLISHED.
-    pub tcp: Duration,
-    /// `tcp_fin`: TCP in FIN_WAIT.
-    pub tcp_fin: Duration,
-    /// `udp`: UDP.
-    pub udp: Duration,
-}
-
-impl Default for Timeouts {
-    /// IPVS's defaults.
-    fn default() -> Timeouts {
-        let seconds = Duration::from_secs;
-        Timeouts { tcp: seconds(900), tcp_fin: seconds(120), udp: seconds(300) }
-    }
-}
-
 impl Default for Director {
     fn default() -> Director {
         Director {
@@ -101,7 +81,7 @@ impl Default for Director {
             xdp_mode: XdpMode::Auto,
             busy_poll: false,
             frames: 8192,
-            timeouts: Timeouts::default(),
+            conduct: Conduct::default(),
         }
     }
 }
@@ -157,7 +137,8 @@ pub struct Service {
     pub scheduler: SchedulerName,
     /// `scheduler_flags` and `mh_table_size`.
     pub options: SchedulerOptions,
-    /// `no_server` (default icmp) and `mss_clamp` (default true).
+    /// `no_server` (default icmp), `mss_clamp` (default true), `[virtual_service.timeouts]`, `sloppy_tcp` (default: the
+    /// director's), `one_packet` (default false), `persistent` (default false) with `netmask`.
     pub policy: Policy,
     /// `[[virtual_service.real_server]]`, in the file's order.
     pub reals: Vec<Real>,

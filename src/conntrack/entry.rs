@@ -5,22 +5,29 @@
 //! 40  meta: phase 8 | flags 8 | generation 16 | real server 32
 //! 48  seen, created: ticks
 //! 56  hop: where replies go, as the pipeline noted it
+//!     of a template: connections that it has led to its server and are alive 32 | timeout in ticks 32
 //! ```
 //!
 //! A reader takes `meta`, then the key, then `meta` again: if the generation stood still, they belong together
 //! (a sequence lock). Whoever ends a connection first wins `meta` by compare-and-swap.
 
-use super::state::{Phase, State};
+use super::state::Phase;
 use super::tracker::Chosen;
 use crate::net::{FlowKey, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, Reuse, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
-/// `Meta` flag: the entry holds a connection.
+/// `Meta` flag: the entry holds a connection whose packets need no look beside that at its state.
 const LIVE: u8 = 1;
 /// `Meta` flag: replies find the connection too.
 const BOTH_WAYS: u8 = 2;
+/// `Meta` flag, in place of [`LIVE`]: each of the connection's packets is looked at.
+const WATCHED: u8 = 1 << 7;
+/// `Meta` flag: the entry is a persistence template, which no packet finds.
+const TEMPLATE: u8 = 1 << 6;
+/// `Meta` flag: the connection is one of a template's, which the table notes beside the slab.
+const LED: u8 = 1 << 5;
 
 /// The word that decides: who serves the connection, its state, and which connection of this slot it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +35,15 @@ pub(super) struct Meta(u64);
 
 impl Meta {
     /// The bits that stay as they are for as long as a connection lives.
-    const STEADY: u32 = (LIVE as u32) << 8 | 0xffff << 16;
+    const STEADY: u32 = ((LIVE | WATCHED) as u32) << 8 | 0xffff << 16;
 
     fn new(phase: Phase, flags: u8, generation: u16, real: RealId) -> Meta {
         Meta(phase.0 as u64 | (flags as u64) << 8 | (generation as u64) << 16 | (real.0 as u64) << 32)
+    }
+
+    /// Of no connection.
+    pub(super) fn of_nobody(real: RealId) -> Meta {
+        Meta::new(Phase::new(State::None, false), 0, 0, real)
     }
 
     #[inline]
@@ -50,17 +62,33 @@ impl Meta {
         (self.0 >> 8) as u8
     }
 
+    /// Whether it is of a connection, or of a template.
     #[inline]
     pub(super) fn is_live(self) -> bool {
+        self.flags() & (LIVE | WATCHED) != 0
+    }
+
+    /// Whether it is of a connection whose packets need no look beside that at its state.
+    #[inline]
+    fn is_plain(self) -> bool {
         self.flags() & LIVE != 0
     }
 
-    /// Whether both ends are done with it, so that the client may use its port for a new connection (IPVS:
-    /// `conn_reuse_mode`). FIN_WAIT is the last state seen of a connection whose replies pass elsewhere.
-    pub(super) fn is_closed(self) -> bool {
+    #[inline]
+    pub(super) fn is_template(self) -> bool {
+        self.flags() & TEMPLATE != 0
+    }
+
+    #[inline]
+    pub(super) fn is_led(self) -> bool {
+        self.flags() & LED != 0
+    }
+
+    /// Whether both ends are done with it, so that the client may use its port for a new connection.
+    pub(super) fn is_closed(self, reuse: Reuse) -> bool {
         match self.state() {
-            State::TimeWait | State::Close => true,
-            State::FinWait => self.phase().is_input_only(),
+            State::TimeWait | State::Close => reuse != Reuse::Never,
+            State::FinWait => reuse == Reuse::Finished && self.phase().is_input_only(),
             _ => false,
         }
     }
@@ -83,6 +111,11 @@ impl Meta {
     /// The same connection in another phase.
     pub(super) fn moved_to(self, phase: Phase) -> Meta {
         Meta((self.0 & !0xff) | phase.0 as u64)
+    }
+
+    /// The same template, which leads to another server.
+    pub(super) fn led_to(self, real: RealId) -> Meta {
+        Meta(self.0 & u64::from(u32::MAX) | (real.0 as u64) << 32)
     }
 
     fn ended(self) -> Meta {
@@ -118,7 +151,10 @@ impl Entry {
         self.seen.store(now.0, Relaxed);
         self.created.store(now.0, Relaxed);
         self.hop.store(chosen.hop, Relaxed);
-        let flags = LIVE | if chosen.replies_pass { BOTH_WAYS } else { 0 };
+        let flags = if chosen.is_watched { WATCHED } else { LIVE }
+            | if chosen.replies_pass { BOTH_WAYS } else { 0 }
+            | if chosen.template.is_some() { LED } else { 0 }
+            | if key.mark().is_template() { TEMPLATE } else { 0 };
         let phase = Phase::new(state, !chosen.replies_pass);
         let meta = Meta::new(phase, flags, old.generation().wrapping_add(1), chosen.real);
         self.meta.store(meta.0, Release);
@@ -131,12 +167,23 @@ impl Entry {
         Meta(self.meta.load(Acquire))
     }
 
-    /// Whether `meta` is of a connection, and nobody has taken the slot over since it was read.
+    /// Whether `meta` is of a connection that is not watched, and nobody has taken the slot over since it was read.
+    #[inline]
+    pub(super) fn still_plain(&self, meta: Meta) -> bool {
+        self.unchanged(meta) && meta.is_plain()
+    }
+
+    /// Whether `meta` is of a connection or a template, and nobody has taken the slot over since it was read.
     #[inline]
     pub(super) fn still(&self, meta: Meta) -> bool {
+        self.unchanged(meta) && meta.is_live()
+    }
+
+    #[inline(always)]
+    fn unchanged(&self, meta: Meta) -> bool {
         fence(Acquire);
         let changed = self.meta.load(Relaxed) ^ meta.0;
-        changed as u32 & Meta::STEADY == 0 && meta.is_live()
+        changed as u32 & Meta::STEADY == 0
     }
 
     /// Replaces `old` by `new`; gives what stands there now if another worker was quicker.
@@ -213,5 +260,35 @@ impl Entry {
     #[inline]
     pub(super) fn set_hop(&self, hop: u64) {
         self.hop.store(hop, Relaxed);
+    }
+
+    /// Of a template: how many ticks of silence it outlives.
+    pub(super) fn lasts(&self) -> u32 {
+        self.hop.load(Relaxed) as u32
+    }
+
+    /// Of a template: from now on it outlives so many ticks of silence.
+    pub(super) fn last(&self, ticks: u32, now: Tick) {
+        self.see(now);
+        let changed = |hop: u64| Some(hop & !u64::from(u32::MAX) | u64::from(ticks));
+        // It cannot fail: there always is a next value.
+        let _ = self.hop.fetch_update(AcqRel, Relaxed, changed);
+    }
+
+    /// Of a template: how many connections that it has led are alive.
+    pub(super) fn leads(&self) -> u32 {
+        (self.hop.load(Acquire) >> 32) as u32
+    }
+
+    /// Of a template: one connection more.
+    pub(super) fn lead(&self) {
+        self.hop.fetch_add(1 << 32, AcqRel);
+    }
+
+    /// Of a template: one connection less.
+    pub(super) fn release(&self) {
+        let one_less = |hop: u64| hop.checked_sub(1 << 32);
+        // It fails when there is none, and then there are no fewer.
+        let _ = self.hop.fetch_update(AcqRel, Relaxed, one_less);
     }
 }

@@ -10,7 +10,9 @@
 //! ```
 
 mod bucket;
+pub mod datagrams;
 mod entry;
+mod expiry;
 mod hash;
 mod lanes;
 mod memory;
@@ -20,9 +22,10 @@ mod table;
 mod tcp;
 mod tracker;
 
+pub use crate::service::State;
 pub use bucket::Reference;
+pub use expiry::Expiry;
 pub use hash::{FlowHash, Seed};
 pub use memory::prefetch;
-pub use state::{State, Timeouts};
-pub use table::{Connection, Found, Lookup, Table, Touched};
-pub use tracker::{Chosen, Ended, Opened, Refused, Tracker};
+pub use table::{Connection, Found, Leading, Lookup, Table, Touched};
+pub use tracker::{Chosen, Ended, Followed, Lead, Opened, Refused, Template, Tracker};

@@ -1,18 +1,20 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
 use super::bucket::{Bucket, Chain, Reference};
+use super::datagrams::Datagrams;
 use super::entry::{Entry, Meta};
+use super::expiry::Expiry;
 use super::hash::{FlowHash, Seed};
 use super::memory::{Zeros, prefetch};
-use super::state::{State, Timeouts};
 use super::stock::Stock;
 use super::tcp;
 use crate::net::{Direction, Endpoint, FlowKey, TcpFlags, Tick};
-use crate::service::{RealId, Standing};
+use crate::service::{RealId, Reuse, Standing, State};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// All connections.
 ///
@@ -28,6 +30,9 @@ pub struct Table {
     pub(super) slots: Stock,
     /// RIP:rport by [`RealId`]: IPv4 as one word, IPv6 as three.
     endpoints: Zeros<[AtomicU64; 4]>,
+    /// By slot: 1 + the slot of the template that led the connection. Made when there is a persistent service.
+    pub(super) leaders: OnceLock<Zeros<AtomicU32>>,
+    datagrams: Datagrams,
 }
 
 /// Where a packet's connection may be, as a glance at its bucket saw it: behind a reference, in the bucket that goes on,
@@ -70,6 +75,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// What stands for a connection where none is kept: the server, and which way the packet goes. Nothing can be noted
+    /// on it.
+    pub fn of_no_connection(real: RealId, direction: Direction) -> Found {
+        let reference = Reference::new(Lookup::NOWHERE.0, direction == Direction::Reply);
+        Found { reference, meta: Meta::of_nobody(real) }
+    }
+
     /// Which way the packet goes.
     #[inline]
     pub fn direction(&self) -> Direction {
@@ -118,6 +130,17 @@ pub struct Connection {
     pub seen: Tick,
     /// When it was opened.
     pub created: Tick,
+    /// If it is a persistence template, what there is to know of that; its key's mark says so, too.
+    pub template: Option<Leading>,
+}
+
+/// What a persistence template does beside naming a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leading {
+    /// Ticks from its last use that it lasts.
+    pub lasts: u32,
+    /// Connections that it has led and are alive.
+    pub connections: u32,
 }
 
 impl Table {
@@ -139,7 +162,28 @@ impl Table {
             slab: Zeros::new(max as usize)?,
             slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
+            leaders: OnceLock::new(),
+            datagrams: Datagrams::new(seed),
         })
+    }
+
+    /// The datagrams that travel in pieces.
+    pub fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
+    }
+
+    /// Makes room to note which connections templates have led: four bytes for each. To be called before the first
+    /// persistent service is published; once is enough.
+    ///
+    /// # Errors
+    /// The system has not that much memory. Templates then last as long as they are used, and not as long as their
+    /// connections.
+    pub fn note_leaders(&self) -> io::Result<()> {
+        if self.leaders.get().is_none() {
+            // Whoever was quicker has made as good a one.
+            let _ = self.leaders.set(Zeros::new(self.slab.len())?);
+        }
+        Ok(())
     }
 
     /// How many connections fit.
@@ -150,7 +194,8 @@ impl Table {
     /// Bytes of memory that the table takes, all in.
     pub fn bytes(&self) -> usize {
         let lines = size_of_val(&*self.buckets) + size_of_val(&*self.slab);
-        lines + self.overflow.bytes() + self.slots.bytes()
+        let leaders = self.leaders.get().map_or(0, |leaders| size_of_val(&**leaders));
+        lines + self.overflow.bytes() + self.slots.bytes() + leaders
     }
 
     /// Says where a server is, before the first connection to it is opened: replies are matched by that.
@@ -231,14 +276,20 @@ impl Table {
         key: &FlowKey,
         flags: TcpFlags,
         now: Tick,
-        timeouts: &Timeouts,
+        expiry: &Expiry,
     ) -> Option<Found> {
         let reference = Reference(lookup.0);
         let entry = self.slab.get(reference.slot() as usize)?;
-        let found = self.confirm(entry, reference, key)?;
+        let meta = entry.meta();
+        let ours = if reference.is_reply() {
+            entry.is_to_client_of(key) && self.is_from(meta.real(), key)
+        } else {
+            entry.is_of(key)
+        };
+        let found = (ours && entry.still_plain(meta)).then_some(Found { reference, meta })?;
         let (phase, seen) = (found.meta.phase(), entry.seen());
         let same = tcp::stays(phase, found.direction(), flags);
-        if !same || now.is_beyond(seen, timeouts.of_phase(phase)) {
+        if !same || now.is_beyond(seen, expiry.least.of_phase(phase)) {
             return None;
         }
         // The line is written once a tick at most.
@@ -262,7 +313,7 @@ impl Table {
         self.confirm(self.slab.get(reference.slot() as usize)?, reference, key)
     }
 
-    #[inline(always)]
+    /// The same for every kind of connection.
     fn confirm(&self, entry: &Entry, reference: Reference, key: &FlowKey) -> Option<Found> {
         let meta = entry.meta();
         let ours = if reference.is_reply() {
@@ -315,21 +366,21 @@ impl Table {
     }
 
     /// A packet of the connection passes: its state moves on, its silence ends.
-    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, timeouts: &Timeouts) -> Touched {
+    pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, expiry: &Expiry) -> Touched {
         let Some(entry) = self.slab.get(found.slot() as usize) else { return Touched::Over };
-        if now.is_beyond(entry.seen(), timeouts.of_phase(found.meta.phase())) {
+        if expiry.is_silent(found.real(), found.meta.phase(), entry.seen(), now) {
             return Touched::Over;
         }
-        self.transit(entry, found, flags, now)
+        self.transit(entry, found, flags, now, expiry.reuse)
     }
 
     /// The state changes; another worker may change it at the same time.
-    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick) -> Touched {
+    fn transit(&self, entry: &Entry, found: Found, flags: TcpFlags, now: Tick, reuse: Reuse) -> Touched {
         let from_client = found.direction() == Direction::Original;
         let opens = from_client && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::RST);
         let mut meta = found.meta;
         loop {
-            if opens && meta.is_closed() {
+            if opens && meta.is_closed(reuse) {
                 return Touched::Over;
             }
             let next = tcp::next(meta.phase(), found.direction(), flags);
@@ -358,7 +409,7 @@ impl Table {
         }
     }
 
-    /// Every connection that there is now, in no order. Those that open or end meanwhile may be missed.
+    /// Every connection and every template that there is now, in no order. Those that open or end meanwhile may be missed.
     pub fn connections(&self) -> impl Iterator<Item = Connection> + '_ {
         let used = self.slots.unused();
         self.slab.iter().take(used as usize).filter_map(|entry| {
@@ -369,6 +420,9 @@ impl Table {
                 state: meta.state(),
                 seen: entry.seen(),
                 created: entry.created(),
+                template: meta
+                    .is_template()
+                    .then(|| Leading { lasts: entry.lasts(), connections: entry.leads() }),
             };
             (meta.is_live() && entry.still(meta)).then_some(connection)
         })

@@ -3,12 +3,13 @@
 //! A column is the present state, a row what the segment says: the first of RST, SYN, FIN, ACK that is set. A
 //! segment with none of the four closes the connection.
 
-use super::state::State::{
+use super::state::Phase;
+use crate::net::{Direction, TcpFlags};
+use crate::service::State;
+use crate::service::State::{
     Close as CL, CloseWait as CW, Established as ES, FinWait as FW, LastAck as LA, Listen as LI,
     SynRecv as SR, SynSent as SS, TimeWait as TW,
 };
-use super::state::{Phase, State};
-use crate::net::{Direction, TcpFlags};
 
 type Row = [State; 11];
 
@@ -179,6 +180,65 @@ mod tests {
             walk(true, &[(Original, SYN), (Original, ACK), (Original, FIN), (Original, ACK)]),
             [SR, ES, FW, FW]
         );
+    }
+
+    /// The tables as the kernel's source and its readers write them: rows of states, told apart by eye.
+    const IPVS: &str = "
+        columns   NO ES SS SR FW TW CL CW LA LI SA
+        in syn    SR ES ES SR SR SR SR SR SR SR SR
+        in fin    CL CW SS TW TW TW CL CW LA LI TW
+        in ack    ES ES SS ES FW TW CL CW CL LI ES
+        in rst    CL CL CL SR CL CL CL CL LA LI SR
+        in none   CL CL CL CL CL CL CL CL CL CL CL
+        out syn   SS ES SS SR SS SS SS SS SS LI SR
+        out fin   TW FW SS TW FW TW CL TW LA LI TW
+        out ack   ES ES SS ES FW TW CL CW LA ES ES
+        out rst   CL CL SS CL CL TW CL CL CL CL CL
+        out none  CL CL CL CL CL CL CL CL CL CL CL
+        only syn  SR ES ES SR SR SR SR SR SR SR SR
+        only fin  CL FW SS TW FW TW CL CW LA LI TW
+        only ack  ES ES SS ES FW TW CL CW CL LI ES
+        only rst  CL CL CL SR CL CL CL CL LA LI CL
+        only none CL CL CL CL CL CL CL CL CL CL CL";
+
+    /// Every cell of the three tables, with every combination of flags that leads to its row, before a reply was seen
+    /// and after; a reply on an entry that saw none goes by the output table, and the next segment by the input one.
+    #[test]
+    fn every_segment_moves_every_state_as_in_the_tables_of_ipvs() {
+        let state = |name: &str| -> State {
+            let at = "NO ES SS SR FW TW CL CW LA LI SA".split(' ').position(|n| n == name).unwrap();
+            State::from_number(at as u8)
+        };
+        let mut rows = IPVS.trim().lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let columns: Vec<State> = rows.next().unwrap()[1..].iter().map(|name| state(name)).collect();
+        let event = |flags: u8| match flags {
+            f if f & 0x04 != 0 => "rst",
+            f if f & 0x02 != 0 => "syn",
+            f if f & 0x01 != 0 => "fin",
+            f if f & 0x10 != 0 => "ack",
+            _ => "none",
+        };
+        let mut cells = 0;
+        for row in rows {
+            let (table, row_of) = (row[0], row[1]);
+            for (&from, to) in columns.iter().zip(&row[2..]) {
+                for flags in (0..=255).filter(|&flags| event(flags) == row_of) {
+                    let flags = TcpFlags(flags);
+                    let (befores, direction): (&[bool], _) = match table {
+                        "in" => (&[false], Original),
+                        "only" => (&[true], Original),
+                        _ => (&[false, true], Reply),
+                    };
+                    for &input_only in befores {
+                        let after = next(Phase::new(from, input_only), direction, flags);
+                        let expected = Phase::new(state(to), input_only && direction == Original);
+                        assert_eq!(after, expected, "{table} {row_of} on {from:?} ({flags:?})");
+                    }
+                }
+                cells += 1;
+            }
+        }
+        assert_eq!(cells, 3 * 5 * 11);
     }
 
     #[test]

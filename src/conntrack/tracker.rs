@@ -2,16 +2,19 @@
 
 mod replies;
 mod sweep;
+mod templates;
+
+pub use templates::{Followed, Lead, Template};
 
 use super::bucket::Reference;
 use super::entry::Meta;
 use super::hash::FlowHash;
 use super::memory::prefetch;
-use super::state::{Phase, State};
+use super::state::Phase;
 use super::table::{Found, Table};
 use super::tcp;
 use crate::net::{Direction, FlowKey, Proto, TcpFlags, Tick};
-use crate::service::{RealId, Standing};
+use crate::service::{RealId, Standing, State};
 use arrayvec::ArrayVec;
 use replies::Replies;
 use std::sync::Arc;
@@ -52,6 +55,10 @@ pub struct Chosen {
     pub replies_pass: bool,
     /// What [`Table::hop`] is to say; 0 for nothing.
     pub hop: u64,
+    /// The template that has led the connection to the server. If the connection is opened, it is the connection's.
+    pub template: Option<Template>,
+    /// Whether every packet of the connection is looked at: none of them passes [`Table::pass`].
+    pub is_watched: bool,
 }
 
 /// What opening a connection led to.
@@ -78,8 +85,8 @@ pub enum Refused {
 pub struct Ended {
     /// Its server.
     pub real: RealId,
-    /// How it was counted.
-    pub standing: Standing,
+    /// How it was counted; `None` for a template.
+    pub standing: Option<Standing>,
 }
 
 /// Where a connection's references are, to be taken out.
@@ -150,6 +157,9 @@ impl Tracker {
             }
             Proto::Udp => State::Udp,
         };
+        if let Some(template) = chosen.template {
+            table.note_leader(slot, template);
+        }
         let entry = &table.slab[slot as usize];
         let meta = entry.occupy(key, &chosen, state, now);
         if !chain.put(hash.tag, Reference::new(slot, false), || self.spares.pop()) {
@@ -160,6 +170,8 @@ impl Tracker {
         self.slots.pop();
         let found = Found { reference: Reference::new(slot, false), meta };
         if chosen.replies_pass && !self.expect_replies(key, found, may_put_off) {
+            // The caller has the template still.
+            self.table.take_leader(slot);
             self.end(&found);
             return Err(Refused::Full);
         }
@@ -191,8 +203,11 @@ impl Tracker {
         if let Some(back) = back {
             self.take_out(back, Reference::new(slot, true));
         }
+        if last.is_led() {
+            self.table.leave_leader(slot);
+        }
         self.give_slot(slot);
-        Some(Ended { real: last.real(), standing: last.state().standing() })
+        Some(Ended { real: last.real(), standing: Some(last.state().standing()) })
     }
 
     #[inline(always)]

@@ -348,8 +348,8 @@ fn steering_table(publisher: &Publisher) -> SteeringTable {
             .collect(),
         own: own.filter(|addr| !vips.contains(addr)).collect(),
         errors: true,
+        fragments: true,
         // The packet path has no road for these yet.
-        fragments: false,
         vlans: false,
     }
 }
@@ -506,7 +506,7 @@ from! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::port::{Frame, Port};
+    use crate::dataplane::port::{Frame, OwnFrame, Port};
 
     /// Nothing ever arrives; a broken one panics over it.
     struct Silent {
@@ -514,7 +514,7 @@ mod tests {
     }
 
     impl Port for Silent {
-        fn turn(&mut self, _road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize> {
+        fn turn(&mut self, _road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize> {
             assert!(!self.broken, "as a bug would");
             Ok(0)
         }

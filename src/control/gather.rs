@@ -1,7 +1,7 @@
 //! Fills a [`Report`] from what the workers have counted.
 
 use super::publish::Publisher;
-use super::report::{Connections, Port, RealServer, Report, Service};
+use super::report::{Connections, Fragments, Port, RealServer, Report, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::verdict::{DropReason, HostReason};
@@ -29,16 +29,25 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
     );
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
-    let dropped = dropped_by_reason.values().sum();
+    let dropped: u64 = dropped_by_reason.values().sum();
     let services = services(publisher);
+    let pieces = table.datagrams().census();
     Report {
-        packets: forwarded + to_host + dropped,
+        packets: forwarded + to_host + dropped + pieces.waiting,
         forwarded,
         to_host,
         to_host_by_reason,
         dropped,
+        fragments: Fragments {
+            datagrams: pieces.datagrams,
+            evicted: pieces.evicted,
+            waiting: pieces.waiting,
+            held: sum(&|counters| counters.held.get()),
+            made: sum(&|counters| counters.fragmented.get()),
+        },
         connections: Connections {
             current: publisher.connections(),
+            templates: publisher.templates(),
             limit: table.capacity() as u64,
             refused: dropped_by_reason.get(DropReason::TableFull.name()).copied().unwrap_or(0),
             bytes_each: table.bytes() as f64 / table.capacity() as f64,
@@ -63,6 +72,7 @@ fn services(publisher: &Publisher) -> Vec<Service> {
         weight,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
+        persistent: real.live.templates() as u64,
         traffic: publisher.traffic(real.id),
     };
     publisher

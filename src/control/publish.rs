@@ -5,12 +5,12 @@
 
 use super::report::Traffic;
 use crate::config::{Config, Service};
-use crate::conntrack::{Table, Timeouts};
+use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
-use crate::dataplane::snapshot::{Published, Services, Snapshot};
+use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
 use crate::net::{Endpoint, Proto};
-use crate::service::{Live, Method, RealId, RealServer, ServiceTable, VirtualService};
+use crate::service::{Conduct, Live, Method, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Publisher {
     departed: HashMap<Identity, Departed>,
     /// What servers that are gone for good have counted, by service.
     retired: HashMap<(Proto, Endpoint), Traffic>,
-    timeouts: Timeouts,
+    conduct: Conduct,
     partial_checksums: Vec<bool>,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
     left: Vec<Arc<Snapshot>>,
@@ -43,6 +43,8 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Departed {
     real: RealServer,
+    /// What its service said of its own, when it last named the server.
+    timeouts: Timeouts,
     idle_since: Option<Instant>,
 }
 
@@ -79,7 +81,7 @@ impl Publisher {
             hops: Arc::default(),
             departed: HashMap::new(),
             retired: HashMap::new(),
-            timeouts: Timeouts::default(),
+            conduct: Conduct::default(),
             partial_checksums,
             left: Vec::new(),
         }
@@ -123,12 +125,19 @@ impl Publisher {
         };
         let services: Vec<VirtualService> = config.services.iter().map(&mut service).collect();
         let table = ServiceTable::new(services);
-        self.services = Arc::new(Services::new(table, Some(&self.services)));
         // Whoever was known and is not named any more departs.
-        let depart = |real| Departed { real, idle_since: None };
-        self.departed = known.into_iter().map(|(identity, real)| (identity, depart(real))).collect();
-        let timeouts = &config.director.timeouts;
-        self.timeouts = Timeouts::new(timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
+        let depart = |(identity, real)| {
+            let timeouts = self.timeouts_of(&identity);
+            (identity, Departed { real, timeouts, idle_since: None })
+        };
+        self.departed = known.into_iter().map(depart).collect();
+        self.services = Arc::new(Services::new(table, Some(&self.services)));
+        self.conduct = config.director.conduct;
+        if config.services.iter().any(|service| service.policy.persistence.is_some()) {
+            if let Err(error) = self.table.note_leaders() {
+                tracing::warn!("persistent clients are forgotten while their connections last: {error}");
+            }
+        }
         self.publish();
         Ok(())
     }
@@ -145,8 +154,7 @@ impl Publisher {
         self.free_what_was_left();
         let (ids, retired, before) = (&mut self.ids, &mut self.retired, self.departed.len());
         self.departed.retain(|&(proto, vip, ..), departed| {
-            let live = &departed.real.live;
-            if live.active() + live.inactive() > 0 {
+            if departed.real.live.is_named() {
                 departed.idle_since = None;
                 return true;
             }
@@ -191,6 +199,13 @@ impl Publisher {
             .sum()
     }
 
+    /// Persistence templates that there are now, those of services that were removed included.
+    pub fn templates(&self) -> u64 {
+        let current = self.services.table().services().iter().flat_map(|service| &service.reals);
+        let departed = self.departed.values().map(|departed| &departed.real);
+        current.chain(departed).map(|real| u64::from(real.live.templates())).sum()
+    }
+
     /// What servers of a service counted that are gone for good.
     pub fn retired_from(&self, proto: Proto, vip: Endpoint) -> Traffic {
         self.retired.get(&(proto, vip)).copied().unwrap_or_default()
@@ -211,12 +226,21 @@ impl Publisher {
         departed.chain(current).collect()
     }
 
+    /// What the service that a server is of says of its own about timeouts, or said when it named the server.
+    fn timeouts_of(&self, identity: &Identity) -> Timeouts {
+        let departed = self.departed.get(identity).map(|departed| departed.timeouts);
+        departed.or_else(|| self.services.timeouts(identity.0, identity.1)).unwrap_or_default()
+    }
+
     fn publish(&mut self) {
-        let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| (vip, departed.real.clone());
-        let departed: Vec<(Endpoint, RealServer)> = self.departed.iter().map(of_service).collect();
+        let of_service = |(&(_, vip, ..), departed): (&Identity, &Departed)| {
+            let Departed { real, timeouts, .. } = departed;
+            snapshot::Departed { vip, real: real.clone(), timeouts: *timeouts }
+        };
+        let departed: Vec<snapshot::Departed> = self.departed.iter().map(of_service).collect();
         let (services, hops) = (self.services.clone(), self.hops.clone());
         let snapshot =
-            Snapshot::new(services, &departed, hops, self.timeouts, self.partial_checksums.clone());
+            Snapshot::new(services, &departed, hops, &self.conduct, self.partial_checksums.clone());
         self.left.push(self.published.current());
         self.published.publish(Arc::new(snapshot));
         self.free_what_was_left();
@@ -283,7 +307,8 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::conntrack::Seed;
-    use crate::service::Standing;
+    use crate::net::Tick;
+    use crate::service::{Standing, State};
 
     const SERVER: &str = "10.0.0.11:8080";
 
@@ -329,6 +354,24 @@ mod tests {
         publisher.set_services(&both).unwrap();
         let back = server(&publisher, SERVER).unwrap();
         assert_eq!((back.id, back.live.active()), (before.id, 1));
+    }
+
+    #[test]
+    fn a_removed_server_keeps_the_timeouts_that_its_service_had_of_its_own() {
+        let (mut publisher, _) = publisher();
+        let mut with_own = services(&["10.0.0.1:80"], &[SERVER]);
+        with_own.services[0].policy.timeouts.set(State::Close, Duration::from_secs(77));
+        publisher.set_services(&with_own).unwrap();
+        let id = server(&publisher, SERVER).unwrap().id;
+        let seconds =
+            |publisher: &Publisher, state| publisher.current().expiry.of(id, state) / Tick::PER_SECOND;
+        let mut without = services(&[], &[]);
+        without.director.conduct.timeouts.set(State::Udp, Duration::from_secs(5));
+        for config in [&with_own, &without, &without] {
+            publisher.set_services(config).unwrap();
+            assert_eq!(seconds(&publisher, State::Close), 77);
+        }
+        assert_eq!(seconds(&publisher, State::Udp), 5, "what it did not say is the director's");
     }
 
     #[test]

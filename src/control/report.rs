@@ -12,7 +12,7 @@ use std::{fs, io};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
-    /// Packets received: `forwarded + to_host + dropped`.
+    /// Packets received: `forwarded + to_host + dropped + fragments.waiting`.
     pub packets: u64,
     /// Sent on to a real server or back to a client.
     pub forwarded: u64,
@@ -30,12 +30,30 @@ pub struct Report {
     pub unanswered: u64,
     /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
     pub related: u64,
+    /// Fragments.
+    pub fragments: Fragments,
     /// The connection table.
     pub connections: Connections,
     /// The AF_XDP ports; all 0 in a replay.
     pub port: Port,
     /// The virtual services, in the configuration's order.
     pub services: Vec<Service>,
+}
+
+/// Datagrams that travel in fragments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fragments {
+    /// Datagrams of which fragments are expected now.
+    pub datagrams: u64,
+    /// Datagrams that made room for others.
+    pub evicted: u64,
+    /// Fragments that wait for the first of their datagram now.
+    pub waiting: u64,
+    /// Fragments that have waited, or still do.
+    pub held: u64,
+    /// Frames sent beyond one for a packet, since it did not fit its way: also in `port.sent`.
+    pub made: u64,
 }
 
 /// What the AF_XDP ports of all workers counted themselves.
@@ -62,8 +80,10 @@ pub struct Port {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Connections {
-    /// Entries now.
+    /// Connections now.
     pub current: u64,
+    /// Persistence templates now, which take a connection's place each.
+    pub templates: u64,
     /// Entries at most: `max_connections`.
     pub limit: u64,
     /// Connections that found the table full.
@@ -105,6 +125,8 @@ pub struct RealServer {
     pub active: u64,
     /// Inactive connections now.
     pub inactive: u64,
+    /// Persistence templates now (IPVS: `PersistConn`): clients' networks that are led to it.
+    pub persistent: u64,
     /// What it has counted.
     #[serde(flatten)]
     pub traffic: Traffic,

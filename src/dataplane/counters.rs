@@ -4,6 +4,7 @@
 //! are taken by whoever reads.
 
 use super::verdict::{DropReason, HostReason, Verdict};
+use crate::conntrack::datagrams::Wrong;
 use crate::net::Direction;
 use crate::service::RealId;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -71,6 +72,10 @@ pub struct Counters {
     pub expired: Counter,
     /// Partial checksums completed for senders that left them to their card.
     pub completed_checksums: Counter,
+    /// Fragments that waited for the first of their datagram; counted again when they went on.
+    pub held: Counter,
+    /// Frames sent beyond one for a packet: further fragments of what did not fit its way.
+    pub fragmented: Counter,
     reals: Box<[RealCounters]>,
     /// What an id out of bounds is counted under.
     nobody: RealCounters,
@@ -87,6 +92,8 @@ impl Default for Counters {
             related: Counter::default(),
             expired: Counter::default(),
             completed_checksums: Counter::default(),
+            held: Counter::default(),
+            fragmented: Counter::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),
             nobody: RealCounters::default(),
         }
@@ -105,7 +112,13 @@ impl Counters {
                 self.dropped[reason as usize].add(1);
                 self.answered[reason as usize].add(1);
             }
+            Verdict::Held => self.held.add(1),
         }
+    }
+
+    /// Counts fragments that waited in vain.
+    pub fn lost(&self, why: Wrong, fragments: usize) {
+        self.dropped[DropReason::from(why) as usize].add(fragments as u64);
     }
 
     /// Packets left to the kernel for this reason.

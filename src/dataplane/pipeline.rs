@@ -7,17 +7,22 @@
 //! is what one packet at a time would have given.
 
 mod errors;
+mod once;
+mod persist;
+mod pieces;
 
 use super::answer::Allowance;
 use super::counters::Counters;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
-use super::port::{BATCH, Frame};
+use super::port::{BATCH, Frame, OwnFrame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
-use crate::conntrack::{Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Touched, Tracker};
+use crate::conntrack::{
+    Chosen, Ended, FlowHash, Found, Lookup, Opened, Refused, Table, Template, Touched, Tracker,
+};
 use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, RealServer};
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
@@ -54,7 +59,13 @@ impl Pipeline {
             published,
             generation,
             snapshot,
-            road: Road { tracker, counters, wanted: ArrayVec::new(), allowance: Allowance::new() },
+            road: Road {
+                tracker,
+                counters,
+                wanted: ArrayVec::new(),
+                allowance: Allowance::new(),
+                own: Vec::new(),
+            },
             pending: Box::new([Pending::NONE; BATCH]),
         }
     }
@@ -65,6 +76,13 @@ impl Pipeline {
         for batch in frames.chunks_mut(BATCH) {
             self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
         }
+    }
+
+    /// What the road made beside the frames of the last run, `frames`, in their order.
+    pub fn take_own(&mut self, frames: &[Frame<'_>]) -> Vec<OwnFrame> {
+        let mut own = std::mem::take(&mut self.road.own);
+        own.iter_mut().for_each(|own| own.number_in(frames));
+        own
     }
 
     /// Takes up a new snapshot, if there is one.
@@ -84,15 +102,17 @@ impl Pipeline {
     /// Forgets silent connections, looking at `most` places of the table. `true` if more are due.
     pub fn sweep(&mut self, now: Tick, most: u32) -> bool {
         self.follow();
+        self.road.sweep_datagrams(now, 1);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
-        tracker.sweep(now, &snapshot.timeouts, most, |ended| closed(snapshot, counters, ended))
+        tracker.sweep(now, &snapshot.expiry, most, |ended| closed(snapshot, counters, ended))
     }
 
     /// Forgets every silent connection at once.
     pub fn sweep_all(&mut self, now: Tick) {
         self.follow();
+        self.road.sweep_datagrams(now, usize::MAX);
         let (snapshot, Road { tracker, counters, .. }) = (&*self.snapshot, &mut self.road);
-        tracker.sweep_all(now, &snapshot.timeouts, |ended| closed(snapshot, counters, ended));
+        tracker.sweep_all(now, &snapshot.expiry, |ended| closed(snapshot, counters, ended));
     }
 
     /// Keeps no free places of the table at hand: the next worker finds all that there are.
@@ -113,6 +133,8 @@ struct Road {
     counters: Arc<Counters>,
     wanted: ArrayVec<Wanted, 8>,
     allowance: Allowance,
+    /// Made for this run; what each is behind is still an address.
+    own: Vec<OwnFrame>,
 }
 
 /// A packet on its way through the passes: a cache line.
@@ -216,7 +238,7 @@ impl Road {
         for (frame, pending) in frames.iter_mut().zip(pending) {
             let table = self.tracker.table();
             let Pending { packet, lookup, .. } = pending;
-            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.timeouts) {
+            match table.pass(*lookup, &packet.key, packet.flags, view.now, &view.snapshot.expiry) {
                 Some(found) => self.forward(frame, packet, found, view),
                 None => self.look_on(frame, pending, view),
             }
@@ -227,8 +249,10 @@ impl Road {
     #[cold]
     fn look_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, view: View<'_>) {
         if !pending.goes_on() {
-            if frame.verdict == UNDECIDED {
-                self.relate(frame, view);
+            match frame.verdict {
+                UNDECIDED => self.relate(frame, view),
+                UNDECIDED_PIECE => self.piece(frame, view),
+                _ => {}
             }
             return;
         }
@@ -241,7 +265,7 @@ impl Road {
     /// A packet of a connection: its state moves on, its decision is applied.
     fn move_on(&mut self, frame: &mut Frame<'_>, pending: &Pending, found: Found, view: View<'_>) {
         let flags = pending.packet.flags;
-        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.timeouts) {
+        match self.tracker.table().touch(found, flags, view.now, &view.snapshot.expiry) {
             Touched::Same => {}
             Touched::Moved(from, to) => {
                 if let Some(decision) = view.snapshot.decision(found.real()) {
@@ -350,22 +374,43 @@ impl Road {
         let Some(service) = snapshot.services.table().addressed_by(key) else {
             return match self.tracker.find_fresh(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),
+                None if self.answer_once(frame, packet, view) => {}
                 None => self.leave(frame, HostReason::NotOurs),
             };
         };
-        // As IPVS without sloppy_tcp: only a SYN opens a TCP connection; the kernel resets the rest.
-        let opens =
-            key.proto() == Proto::Udp || packet.flags.has(TcpFlags::SYN) && !packet.flags.has(TcpFlags::RST);
-        if !opens {
+        // The kernel resets what opens nothing.
+        if !snapshot.opens(service, key, packet.flags) {
             // It may have been opened since our look: by a packet before this one in the batch, or by another worker.
             return match self.tracker.find_for_certain(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),
                 None => self.leave(frame, HostReason::NoConnection),
             };
         }
+        if snapshot.services.is_one_packet(service) {
+            return self.send_once(frame, packet, service, view);
+        }
+        if snapshot.services.table().is_persistent(service) {
+            return self.persist(frame, pending, service, view);
+        }
+        self.open(frame, pending, None, view, || snapshot.services.pick(service, key, view.now));
+    }
+
+    /// Opens a connection, led there by a template or not, to the server that `pick` gives. Whether it did: otherwise the
+    /// template is the caller's still.
+    #[inline(always)]
+    fn open<'s>(
+        &mut self,
+        frame: &mut Frame<'_>,
+        pending: &Pending,
+        template: Option<Template>,
+        view: View<'s>,
+        pick: impl FnOnce() -> Option<&'s RealServer>,
+    ) -> bool {
+        let Pending { packet, hash, .. } = pending;
+        let (key, snapshot) = (&packet.key, view.snapshot);
         let mut lacking = None;
         let opened = self.tracker.open(key, *hash, packet.flags, view.now, || {
-            let real = snapshot.services.pick(service, key, view.now)?;
+            let real = pick()?;
             let replies_pass = real.method.sees_replies();
             let mut hop = HopNumber::default();
             if replies_pass {
@@ -377,8 +422,9 @@ impl Road {
                     Err(missing) => lacking = Some(missing),
                 }
             }
-            Some(Chosen { real: real.id, replies_pass, hop: hop.0 })
+            Some(Chosen { real: real.id, replies_pass, hop: hop.0, template, is_watched: false })
         });
+        let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {
             Ok(Opened::New(found)) => {
                 self.opened(found, lacking, snapshot);
@@ -389,6 +435,7 @@ impl Road {
             Err(Refused::NoServer) => self.turn_away(frame, packet, view),
             Err(Refused::Full) => self.refuse(frame, DropReason::TableFull),
         }
+        is_new
     }
 
     /// Counts a new connection, and asks early for what its replies will lack on their way.
@@ -455,6 +502,7 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
         Ok(packet) => ask(table, packet, pending),
         // Perhaps an ICMP error about a packet before it in the batch: decided when its turn comes.
         Err(NoFlow::OtherProtocol) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED),
+        Err(NoFlow::Fragment) => (pending.hash, frame.verdict) = (FlowHash::NONE, UNDECIDED_PIECE),
         Err(no_flow) => {
             pending.hash = FlowHash::NONE;
             give(frame, no_flow.into(), counters);
@@ -465,6 +513,9 @@ fn look_closely(table: &Table, frame: &mut Frame<'_>, pending: &mut Pending, cou
 /// What stands in a frame without a flow until its turn comes; it has not been counted.
 const UNDECIDED: Verdict = Verdict::ToHost(HostReason::OtherProtocol);
 
+/// The same in a fragment.
+const UNDECIDED_PIECE: Verdict = Verdict::ToHost(HostReason::Fragment);
+
 /// Any verdict but that the frame is sent on.
 #[cold]
 fn give(frame: &mut Frame<'_>, verdict: Verdict, counters: &Counters) {
@@ -474,9 +525,13 @@ fn give(frame: &mut Frame<'_>, verdict: Verdict, counters: &Counters) {
 
 /// A connection is no more: its server has one less.
 fn closed(snapshot: &Snapshot, counters: &Counters, ended: Ended) {
-    counters.expired.add(1);
-    if let Some(decision) = snapshot.decision(ended.real) {
-        decision.live.closed(ended.standing);
+    let live = snapshot.decision(ended.real).map(|decision| &decision.live);
+    match ended.standing {
+        Some(standing) => {
+            counters.expired.add(1);
+            live.map(|live| live.closed(standing));
+        }
+        None => live.map_or((), |live| live.template_gone()),
     }
 }
 
@@ -486,6 +541,7 @@ impl From<NoFlow> for Verdict {
             NoFlow::NotIp => Verdict::ToHost(HostReason::NotIp),
             NoFlow::OtherProtocol => Verdict::ToHost(HostReason::OtherProtocol),
             NoFlow::Fragment => Verdict::ToHost(HostReason::Fragment),
+            NoFlow::TinyFragment => Verdict::Drop(DropReason::TinyFragment),
             NoFlow::Truncated => Verdict::Drop(DropReason::Truncated),
             NoFlow::BadVersion => Verdict::Drop(DropReason::BadVersion),
             NoFlow::BadHeaderLength => Verdict::Drop(DropReason::BadHeaderLength),

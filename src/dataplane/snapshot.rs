@@ -4,11 +4,12 @@
 use super::decision::Decision;
 use super::nexthop::{Hop, Missing, NextHops};
 use super::verdict::DropReason;
-use crate::conntrack::Timeouts;
-use crate::net::{Endpoint, FlowKey, InterfaceId, Tick};
+use crate::conntrack::Expiry;
+use crate::net::{Endpoint, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
 use crate::sched::{self, Scheduler};
-use crate::service::{Policy, RealId, RealServer, ServiceTable, VirtualService};
+use crate::service::{Conduct, Policy, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
 use arc_swap::ArcSwap;
+use hashbrown::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 pub struct Services {
     table: ServiceTable,
     schedulers: Vec<Arc<dyn Scheduler>>,
+    /// By [`RealId`]: the place of the server's service, and the server's in it.
+    places: Vec<Option<(u32, u32)>>,
 }
 
 impl Services {
@@ -32,7 +35,23 @@ impl Services {
             let kept = before.and_then(|b| b.scheduler_of_same(service));
             kept.unwrap_or_else(|| sched::build(service.scheduler, &service.options, &service.reals).into())
         };
-        Services { schedulers: table.services().iter().map(build).collect(), table }
+        let mut places = Vec::new();
+        for (service, of) in table.services().iter().zip(0..) {
+            for (real, at) in service.reals.iter().zip(0..) {
+                if places.len() <= real.id.index() {
+                    places.resize(real.id.index() + 1, None);
+                }
+                places[real.id.index()] = Some((of, at));
+            }
+        }
+        Services { schedulers: table.services().iter().map(build).collect(), table, places }
+    }
+
+    /// A server of the service at this place of the table; `None` if it is not, or no longer, one of its.
+    pub fn real(&self, service: usize, id: RealId) -> Option<&RealServer> {
+        let (of, at) = (*self.places.get(id.index())?)?;
+        let reals = &self.table.services().get(service).filter(|_| of as usize == service)?.reals;
+        reals.get(at as usize)
     }
 
     fn scheduler_of_same(&self, service: &VirtualService) -> Option<Arc<dyn Scheduler>> {
@@ -61,11 +80,33 @@ impl Services {
         service.map_or_else(Policy::default, |service| service.policy)
     }
 
+    /// What the service at `vip` says of its own about timeouts; `None` if there is no such service.
+    pub fn timeouts(&self, proto: Proto, vip: Endpoint) -> Option<Timeouts> {
+        let service = self.table.services().get(self.table.find(proto, vip)?)?;
+        Some(service.policy.timeouts)
+    }
+
+    /// Whether each packet to the service at this place of the table gets its server anew.
+    pub fn is_one_packet(&self, service: usize) -> bool {
+        self.table.services().get(service).is_some_and(|service| service.policy.one_packet)
+    }
+
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
     pub fn pick(&self, service: usize, key: &FlowKey, now: Tick) -> Option<&RealServer> {
         let reals = &self.table.services().get(service)?.reals;
         reals.get(self.schedulers.get(service)?.pick(reals, key, now)?)
     }
+}
+
+/// A server that no service names any more, but connections may.
+#[derive(Debug, Clone)]
+pub struct Departed {
+    /// The address of the service that it was of.
+    pub vip: Endpoint,
+    /// The server.
+    pub real: RealServer,
+    /// What the service said of its own about timeouts.
+    pub timeouts: Timeouts,
 }
 
 /// Everything a worker decides by.
@@ -77,10 +118,18 @@ pub struct Snapshot {
     pub hops: Arc<NextHops>,
     /// By [`crate::service::RealId`]; servers that left, but have connections, included.
     pub decisions: Vec<Option<Decision>>,
+    /// Addresses of services and of masqueraded servers: fragments to the ones, and from the others, are looked at.
+    ends: HashSet<IpAddr>,
     /// Where the servers are, and whether replies come back from there.
     servers: Vec<(IpAddr, bool)>,
-    /// How long silence may last.
-    pub timeouts: Timeouts,
+    /// When connections are over.
+    pub expiry: Expiry,
+    /// Masqueraded servers of services of one-packet scheduling, by RIP:rport; `None` where several have the same.
+    once: HashMap<Endpoint, Option<RealId>>,
+    /// Whether TCP flows are picked up in their midst, where a service says nothing of its own.
+    sloppy_tcp: bool,
+    /// Whether templates keep leading to a quiesced server (IPVS: `expire_quiescent_template = 0`).
+    pub keeps_quiesced_templates: bool,
     /// Interfaces whose senders may leave checksums partial, by [`InterfaceId`].
     partial_checksums: Vec<bool>,
     /// Whether there is such an interface at all.
@@ -88,30 +137,49 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Compiles a snapshot. `departed` are servers that no service names any more, but connections may, with the
-    /// address of the service they were of.
+    /// Compiles a snapshot.
     pub fn new(
         services: Arc<Services>,
-        departed: &[(Endpoint, RealServer)],
+        departed: &[Departed],
         hops: Arc<NextHops>,
-        timeouts: Timeouts,
+        conduct: &Conduct,
         partial_checksums: Vec<bool>,
     ) -> Snapshot {
         let (mut decisions, mut servers) = (Vec::new(), Vec::new());
-        let current = services
-            .table
-            .services()
-            .iter()
-            .flat_map(|service| service.reals.iter().map(|real| (service.endpoint, real)));
-        for (vip, real) in current.chain(departed.iter().map(|(vip, real)| (*vip, real))) {
+        let current = services.table.services().iter().flat_map(|service| {
+            service.reals.iter().map(move |real| (service.endpoint, real, service.policy.timeouts))
+        });
+        let gone = departed.iter().map(|left| (left.vip, &left.real, left.timeouts));
+        let mut own = Vec::new();
+        for (vip, real, timeouts) in current.chain(gone) {
+            own.push((real.id, timeouts));
             if decisions.len() <= real.id.index() {
                 decisions.resize_with(real.id.index() + 1, || None);
             }
             decisions[real.id.index()] = Some(Decision::new(vip, real, &hops));
             servers.push((real.endpoint.addr, real.method.sees_replies()));
         }
+        let once = servers_asked_once(&services);
+        let sloppy_tcp = conduct.sloppy_tcp;
+        let expiry = Expiry::new(conduct, own);
         let any_partial = partial_checksums.contains(&true);
-        Snapshot { services, hops, decisions, servers, timeouts, partial_checksums, any_partial }
+        let ends = services.table.services().iter().map(|service| service.endpoint.addr);
+        let masqueraded = servers.iter().filter(|(_, replies_pass)| *replies_pass).map(|(server, _)| *server);
+        let ends = ends.chain(departed.iter().map(|departed| departed.vip.addr)).chain(masqueraded).collect();
+        let keeps_quiesced_templates = conduct.keeps_quiesced_templates;
+        Snapshot {
+            services,
+            hops,
+            decisions,
+            ends,
+            servers,
+            expiry,
+            once,
+            sloppy_tcp,
+            keeps_quiesced_templates,
+            partial_checksums,
+            any_partial,
+        }
     }
 
     /// How packets reach this server; `None` if it is not known any more.
@@ -127,6 +195,31 @@ impl Snapshot {
             Some(Some(decision @ Decision { way: Ok(hop), .. })) => Some((decision, hop)),
             _ => None,
         }
+    }
+
+    /// Whether a packet of this key and these flags opens a connection to the service at this place: as with IPVS, a SYN
+    /// alone of TCP's segments, unless they are taken up in the midst of a flow; never a reset.
+    pub fn opens(&self, service: usize, key: &FlowKey, flags: TcpFlags) -> bool {
+        let sloppy = || self.services.table.services().get(service).and_then(|service| service.policy.sloppy);
+        match key.proto() {
+            Proto::Udp => true,
+            Proto::Tcp if flags.has(TcpFlags::RST) => false,
+            Proto::Tcp => flags.has(TcpFlags::SYN) || sloppy().unwrap_or(self.sloppy_tcp),
+        }
+    }
+
+    /// The masqueraded server that a packet of this key comes from, if that is of a service of one-packet scheduling, and
+    /// of no other at this address and port.
+    pub fn answers_once(&self, key: &FlowKey) -> Option<RealId> {
+        if self.once.is_empty() || key.proto() != Proto::Udp {
+            return None;
+        }
+        *self.once.get(&key.src())?
+    }
+
+    /// Whether a packet between these addresses, whatever its ports, may be a connection's.
+    pub fn may_be_of_connection(&self, key: &FlowKey) -> bool {
+        self.ends.contains(&key.dst().addr) || self.ends.contains(&key.src().addr)
     }
 
     /// Whether checksums on frames of this interface may be partial.
@@ -157,6 +250,16 @@ impl Snapshot {
     pub fn lacks_neighbours(&self) -> bool {
         self.neighbours_needed().into_iter().any(|(interface, address)| !self.hops.knows(interface, address))
     }
+}
+
+fn servers_asked_once(services: &Services) -> HashMap<Endpoint, Option<RealId>> {
+    let mut once = HashMap::new();
+    for service in services.table.services().iter().filter(|service| service.policy.one_packet) {
+        for real in service.reals.iter().filter(|real| real.method.sees_replies()) {
+            once.entry(real.endpoint).and_modify(|other| *other = None).or_insert(Some(real.id));
+        }
+    }
+    once
 }
 
 /// The drop reason of what is missing on the way.
@@ -200,7 +303,7 @@ mod tests {
     use super::*;
     use crate::dataplane::decision::{How, Six};
     use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
-    use crate::net::{Mac, Prefix, Proto};
+    use crate::net::{Mac, Prefix};
     use crate::service::{Live, Method, Policy, SchedulerName, SchedulerOptions, Standing, Thresholds};
     use crate::wire::encap::Envelope;
 
@@ -244,7 +347,7 @@ mod tests {
             reals: vec![real],
         };
         let services = Services::new(ServiceTable::new(vec![service]), None);
-        Snapshot::new(Arc::new(services), &[], Arc::new(hops()), Timeouts::default(), Vec::new())
+        Snapshot::new(Arc::new(services), &[], Arc::new(hops()), &Conduct::default(), Vec::new())
     }
 
     #[test]

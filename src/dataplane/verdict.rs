@@ -15,6 +15,9 @@ pub enum Verdict {
     /// Dropped for this reason, and its sender is told: the frame now holds the answer, to be sent out of this
     /// interface.
     Answer(InterfaceId, DropReason),
+    /// A copy of it waits with the road for the first fragment of its datagram. It is counted when it goes on, or is
+    /// dropped.
+    Held,
 }
 
 macro_rules! reasons {
@@ -55,6 +58,21 @@ reasons! {
         BadLength = "bad_length",
         /// The IPv4 header checksum is wrong, or that of an ICMP error.
         BadChecksum = "bad_checksum",
+        /// A first fragment without its whole transport header (RFC 1858), or another that begins within it (RFC 3128).
+        TinyFragment = "tiny_fragment",
+        /// A fragment whose data overlap another's, or any further one of such a datagram (RFC 5722).
+        FragmentOverlap = "fragment_overlap",
+        /// A fragment whose data have come already.
+        FragmentDuplicate = "fragment_duplicate",
+        /// A fragment that ends beyond the longest datagram.
+        FragmentTooLong = "fragment_too_long",
+        /// A fragment without data, or of a length that lets none follow although one does, or one that contradicts what
+        /// is known of the datagram's end, or any further one of such a datagram.
+        FragmentMisfit = "fragment_misfit",
+        /// Too many fragments wait for the first of their datagram, or have left gaps.
+        TooManyFragments = "too_many_fragments",
+        /// A fragment has waited in vain for the first of its datagram, or the datagram's connection is gone.
+        FragmentTimeout = "fragment_timeout",
         /// The packet may not travel another hop.
         TtlExpired = "ttl_expired",
         /// The service has no server that may take a new connection.
@@ -83,7 +101,7 @@ reasons! {
         NotIp = "not_ip",
         /// Neither TCP nor UDP nor an ICMP error (ICMP echo to the VIP, VRRP and so on), or behind IPv6 headers that are not followed.
         OtherProtocol = "other_protocol",
-        /// A fragment: its ports are not in every piece.
+        /// A fragment to no virtual service's address, and from no masqueraded server's.
         Fragment = "fragment",
         /// Addressed to no virtual service of ours, and a reply of no connection.
         NotOurs = "not_ours",

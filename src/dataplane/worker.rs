@@ -87,7 +87,10 @@ impl Worker {
             let clock = Instant::now();
             let now = Tick::from_duration(clock.saturating_duration_since(shift.start));
             let pipeline = &mut self.pipeline;
-            let frames = self.port.turn(&mut |frames| pipeline.run(frames, now))?;
+            let frames = self.port.turn(&mut |frames| {
+                pipeline.run(frames, now);
+                pipeline.take_own(frames)
+            })?;
             for wanted in self.pipeline.take_wanted() {
                 let _ = shift.wanted.try_send(wanted);
             }

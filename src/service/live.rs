@@ -33,6 +33,7 @@ pub struct Live {
     /// [`Thresholds`], the upper one in the upper half.
     thresholds: AtomicU64,
     seats: [Seat; SEATS],
+    persistent: AtomicU64,
 }
 
 /// How many orders of a service's servers may be kept at a time.
@@ -106,6 +107,27 @@ impl Live {
                 self.tell();
             }
         }
+    }
+
+    /// A persistence template leads to the server. It is no connection: no scheduler and no threshold counts it.
+    pub fn template_made(&self) {
+        self.persistent.fetch_add(1, Relaxed);
+    }
+
+    /// A template leads to the server no more.
+    pub fn template_gone(&self) {
+        self.persistent.fetch_sub(1, Relaxed);
+    }
+
+    /// Persistence templates that lead to the server now (IPVS: `PersistConn`). As with connections, one that goes may
+    /// be counted a moment before it has come.
+    pub fn templates(&self) -> u32 {
+        (self.persistent.load(Relaxed) as i64).max(0) as u32
+    }
+
+    /// Whether anything in the connection table names the server.
+    pub fn is_named(&self) -> bool {
+        self.active() + self.inactive() > 0 || self.templates() > 0
     }
 
     /// Changes the counts, and sets the flag to what `flag` makes of it and of the new sum.
@@ -225,6 +247,19 @@ mod tests {
         live.opened(Active);
         live.opened(Inactive);
         assert_eq!((live.active(), live.inactive()), (1, 0));
+    }
+
+    #[test]
+    fn templates_count_apart_from_connections() {
+        let live = with(1, 0, 0);
+        live.template_made();
+        assert_eq!((live.templates(), live.active(), live.inactive(), live.overhead()), (1, 0, 0, 0));
+        assert!(live.is_named() && !live.is_overloaded());
+        live.template_gone();
+        live.template_gone();
+        assert_eq!(live.templates(), 0, "one went before it was seen to come");
+        live.template_made();
+        assert!(!live.is_named());
     }
 
     /// A server with these thresholds and `n` connections, opened one after the other.

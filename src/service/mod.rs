@@ -2,12 +2,20 @@
 //!
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
+mod conduct;
 mod live;
+mod persistence;
+mod state;
 mod table;
+mod timeouts;
 mod watch;
 
+pub use conduct::{Conduct, Reuse};
 pub use live::{Live, SEATS, Standing, Thresholds};
+pub use persistence::Persistence;
+pub use state::State;
 pub use table::ServiceTable;
+pub use timeouts::Timeouts;
 pub use watch::Watch;
 
 use crate::net::{Endpoint, Proto};
@@ -220,6 +228,14 @@ pub struct Policy {
     pub no_server: NoServer,
     /// In tunnels.
     pub mss_clamp: MssClamp,
+    /// How long its connections may be silent, where that is not as with all others.
+    pub timeouts: Timeouts,
+    /// Whether a packet in the midst of a flow opens a connection; `None` is as with all others.
+    pub sloppy: Option<bool>,
+    /// Whether each datagram gets its server anew, and no connection stays (`ipvsadm -o`); UDP alone.
+    pub one_packet: bool,
+    /// Whether a client keeps to its server.
+    pub persistence: Option<Persistence>,
 }
 
 /// A virtual service: what clients address, and the servers behind it in the order the operator gave.

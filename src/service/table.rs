@@ -55,6 +55,12 @@ impl ServiceTable {
         self.v4.get(&word).map(|&place| place as usize)
     }
 
+    /// Whether clients keep to their servers at the service at this place.
+    #[inline]
+    pub fn is_persistent(&self, place: usize) -> bool {
+        self.services.get(place).is_some_and(|service| service.policy.persistence.is_some())
+    }
+
     /// The services in the operator's order; [`ServiceTable::find`] gives places in this list.
     pub fn services(&self) -> &[VirtualService] {
         &self.services

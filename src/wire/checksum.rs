@@ -133,7 +133,11 @@ pub fn complete_partial_v6(frame: &mut [u8], l4: usize, proto: Proto) -> bool {
 fn complete(frame: &mut [u8], l4: usize, proto: Proto, pseudo: u32) -> bool {
     let Some(segment) = frame.get(l4..) else { return false };
     let stored = be16(segment, offset(proto));
-    if stored != fold(pseudo) || (proto == Proto::Udp && stored == 0) {
+    if stored != fold(pseudo) {
+        return false;
+    }
+    // No checksum at all, or one of fewer bytes, which another pseudo-header belongs to.
+    if proto == Proto::Udp && (stored == 0 || usize::from(be16(segment, 4)) != segment.len()) {
         return false;
     }
     // The stored sum is the pseudo-header's, so that the segment as it stands sums up the whole.
@@ -176,6 +180,19 @@ mod tests {
         let mut frame = vec![0; 14 + 20 + 8];
         assert!(!complete_partial(&mut frame, 34, Proto::Udp));
         assert_eq!(frame, vec![0; 42]);
+    }
+
+    #[test]
+    fn a_datagram_that_is_shorter_than_its_packet_has_a_checksum_of_its_own_length() {
+        let mut frame = vec![0; 14 + 20 + 12];
+        frame[39] = 8;
+        let pseudo = fold(pseudo_v4(0, 0, Proto::Udp, 12));
+        put16(&mut frame, 40, pseudo);
+        let before = frame.clone();
+        assert!(!complete_partial(&mut frame, 34, Proto::Udp));
+        assert_eq!(frame, before);
+        frame[39] = 12;
+        assert!(complete_partial(&mut frame, 34, Proto::Udp));
     }
 
     proptest! {

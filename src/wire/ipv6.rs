@@ -15,6 +15,12 @@ mod kind {
     pub(super) const DESTINATION: u8 = 60;
 }
 
+/// Bytes of a fragment header.
+pub const FRAGMENT: usize = 8;
+
+/// The protocol number of destination options, which may also stand behind a fragment header.
+pub const DESTINATION: u8 = kind::DESTINATION;
+
 /// What stands behind an IPv6 packet's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upper {
@@ -44,6 +50,8 @@ pub struct Fragment {
 pub enum Stuck {
     /// The packet ends inside a header.
     Truncated,
+    /// The first piece of a fragmented packet ends inside its headers (RFC 7112 forbids it).
+    Tiny,
     /// Not version 6.
     BadVersion,
     /// More than [`EXTENSIONS`].
@@ -67,18 +75,18 @@ pub fn upper(packet: &[u8]) -> Result<Upper, Stuck> {
         if !matches!(next, kind::HOP_BY_HOP | kind::ROUTING | kind::FRAGMENT | kind::DESTINATION) {
             return Ok(Upper { next, at, fragment });
         }
-        let extension: &[u8; 8] =
-            packet.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Stuck::Truncated)?;
+        let cut = if fragment.is_some() { Stuck::Tiny } else { Stuck::Truncated };
+        let extension: &[u8; 8] = packet.get(at..).and_then(|rest| rest.first_chunk()).ok_or(cut)?;
         let mut len = 8 + 8 * extension[1] as usize;
         if next == kind::FRAGMENT {
-            len = 8;
+            len = FRAGMENT;
             fragment = piece(packet, at);
         } else if next == kind::ROUTING && extension[3] > 0 {
             return Err(Stuck::Routed);
         }
         (next, at) = (extension[0], at + len);
         if at > packet.len() {
-            return Err(Stuck::Truncated);
+            return Err(cut);
         }
         // What follows the fragment header is the first piece's alone.
         if fragment.is_some_and(|fragment| fragment.offset > 0) {

@@ -5,6 +5,7 @@
 
 pub mod checksum;
 pub mod encap;
+pub mod fragment;
 pub mod icmp;
 pub mod ipv6;
 pub mod mss;

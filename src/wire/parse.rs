@@ -36,6 +36,8 @@ pub enum NoFlow {
     OtherProtocol,
     /// A piece of a datagram.
     Fragment,
+    /// The first piece of a datagram, without the whole of its headers.
+    TinyFragment,
     /// The frame ends too early.
     Truncated,
     /// The version field does not fit the Ethernet type.
@@ -168,12 +170,15 @@ fn careful_v6(datagram: &[u8]) -> Result<Packet, NoFlow> {
     let datagram = datagram.get(..ip_len as usize).ok_or(NoFlow::BadLength)?;
     let upper = ipv6::upper(datagram).map_err(|stuck| match stuck {
         Stuck::Truncated => NoFlow::BadLength,
+        Stuck::Tiny => NoFlow::TinyFragment,
         Stuck::BadVersion => NoFlow::BadVersion,
         Stuck::TooMany | Stuck::Routed => NoFlow::OtherProtocol,
     })?;
     let proto = match upper.next {
         6 => Proto::Tcp,
         17 => Proto::Udp,
+        // What is behind these, the first piece knows.
+        ipv6::DESTINATION if upper.fragment.is_some() => return Err(NoFlow::Fragment),
         _ => return Err(NoFlow::OtherProtocol),
     };
     if upper.fragment.is_some() {

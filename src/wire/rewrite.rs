@@ -88,9 +88,14 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// A UDP checksum of 0 (none) stays 0, and one that comes out as 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation) {
-    if !replace_port(frame, l4, proto, end, to.port, to.to_transport) {
-        return;
+    if replace_port(frame, l4, proto, end, to.port, to.to_transport) {
+        translate_address(frame, macs, end, to);
     }
+}
+
+/// The same for a packet whose transport header is not in it: a fragment other than the first.
+#[inline(always)]
+pub fn translate_address(frame: &mut [u8], macs: &[u8; 12], end: End, to: &Translation) {
     let address_at = if end == End::Src { ETHERNET + 12 } else { ETHERNET + 16 };
     let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV4 }>() else { return };
     head[..12].copy_from_slice(macs);

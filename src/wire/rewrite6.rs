@@ -79,9 +79,14 @@ pub fn route(frame: &mut [u8], macs: &[u8; 12]) {
 /// (RFC 6935 lets it, for tunnels) goes on taking them, and any other goes on refusing them.
 #[inline(always)]
 pub fn translate(frame: &mut [u8], macs: &[u8; 12], l4: usize, proto: Proto, end: End, to: &Translation6) {
-    if !replace_port(frame, l4, proto, end, to.port, to.to_transport) {
-        return;
+    if replace_port(frame, l4, proto, end, to.port, to.to_transport) {
+        translate_address(frame, macs, end, to);
     }
+}
+
+/// The same for a packet whose transport header is not in it: a fragment other than the first.
+#[inline(always)]
+pub fn translate_address(frame: &mut [u8], macs: &[u8; 12], end: End, to: &Translation6) {
     let address_at = if end == End::Src { ETHERNET + 8 } else { ETHERNET + 24 };
     let Some(head) = frame.first_chunk_mut::<{ ETHERNET + IPV6 }>() else { return };
     head[..12].copy_from_slice(macs);

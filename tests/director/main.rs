@@ -9,6 +9,7 @@
 
 mod bed;
 mod errors;
+mod fragments;
 mod lifecycle;
 mod limits;
 mod methods;

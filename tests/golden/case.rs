@@ -1,8 +1,12 @@
 //! A golden case: a sentence, a configuration, packets in, packets out, counts.
 
 use super::errors::UNREACHABLE;
-use super::network::{DEFAULT_ROUTE, ETH0, ETH1, NETWORK, Server, client_receives, vip_complains};
+use super::errors6::UNREACHABLE6;
+use super::network::{
+    DEFAULT_ROUTE, ETH0, ETH1, NETWORK, Server, client_receives, vip_complains, vip_complains6,
+};
 use super::packet::{Ip, Packet};
+use super::six;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::{
@@ -35,6 +39,11 @@ pub struct Case {
     dropped: BTreeMap<&'static str, u64>,
     answered: BTreeMap<&'static str, u64>,
     related: u64,
+    /// Whether the services are of IPv6.
+    six: bool,
+    held: u64,
+    /// Frames that a packet became beyond one.
+    made: u64,
 }
 
 struct Service {
@@ -79,7 +88,21 @@ impl Case {
             dropped: BTreeMap::new(),
             answered: BTreeMap::new(),
             related: 0,
+            six: false,
+            held: 0,
+            made: 0,
         }
+    }
+
+    /// In both families, with the services in IPv6.
+    pub fn six(mut self) -> Case {
+        self.six = true;
+        self.dual()
+    }
+
+    /// In both families, with the services in IPv4.
+    pub fn dual(self) -> Case {
+        self.network(format!("{}{}", six::NETWORK, six::DEFAULT_ROUTE))
     }
 
     /// With another text under `[director]`.
@@ -210,7 +233,12 @@ impl Case {
 
     /// A client's packet finds no server, and the client hears that the port is unreachable.
     pub fn turns_away(&mut self, at: u64, packet: &Packet) {
-        self.answers_instead(at, packet.frame(), "no_real_server", vip_complains(UNREACHABLE, packet));
+        let told = if packet.six {
+            vip_complains6(UNREACHABLE6, packet)
+        } else {
+            vip_complains(UNREACHABLE, packet)
+        };
+        self.answers_instead(at, packet.frame(), "no_real_server", told);
     }
 
     /// A frame is dropped, and who sent it is told by this frame, where it came from.
@@ -255,6 +283,38 @@ impl Case {
         self.related += 1;
         let time = self.comes(at, ETH1, frame);
         self.goes(time, ETH0, sent);
+    }
+
+    /// Fragments, of so many bytes of IP packets together, pass from a client to a server.
+    pub fn carries_in(&mut self, vip: (Ip, u16), server: usize, frames: &[Vec<u8>]) {
+        let traffic = self.traffic(vip, server);
+        traffic.inward.0 += frames.len() as u64;
+        traffic.inward.1 += frames.iter().map(|frame| frame.len() as u64 - 14).sum::<u64>();
+    }
+
+    /// The same back.
+    pub fn carries_out(&mut self, vip: (Ip, u16), server: usize, frames: &[Vec<u8>]) {
+        let traffic = self.traffic(vip, server);
+        traffic.outward.0 += frames.len() as u64;
+        traffic.outward.1 += frames.iter().map(|frame| frame.len() as u64 - 14).sum::<u64>();
+    }
+
+    /// A fragment waits for the first of its datagram.
+    pub fn waits(&mut self, at: u64, ingress: &'static str, frame: Vec<u8>) {
+        self.comes(at, ingress, frame);
+        self.held += 1;
+    }
+
+    /// Fragments that waited go to the host, or are dropped, after all.
+    pub fn waited_in_vain(&mut self, verdict: &'static str, reason: &'static str, fragments: u64) {
+        let counts = if verdict == "to_host" { &mut self.to_host } else { &mut self.dropped };
+        *counts.entry(reason).or_default() += fragments;
+    }
+
+    /// A packet goes on as several frames.
+    pub fn goes_in_pieces(&mut self, time: Duration, egress: &str, frames: Vec<Vec<u8>>) {
+        self.made += frames.len() as u64 - 1;
+        frames.into_iter().for_each(|frame| self.goes(time, egress, frame));
     }
 
     /// A connection is opened to a server, whether its packets reach it or not.
@@ -307,7 +367,7 @@ impl Case {
     pub fn counters(&self) -> Value {
         let server = |(server, traffic): &(Server, Traffic)| {
             let mut counts = json!({
-                "address": server.address(),
+                "address": server.address(self.six),
                 "connections": traffic.connections,
                 "in_packets": traffic.inward.0,
                 "in_bytes": traffic.inward.1,
@@ -326,7 +386,7 @@ impl Case {
         };
         let mut counters = json!({
             "packets": self.inputs.values().map(Vec::len).sum::<usize>(),
-            "forwarded": self.sent.len() as u64 - self.answered.values().sum::<u64>(),
+            "forwarded": self.sent.len() as u64 - self.answered.values().sum::<u64>() - self.made,
             "to_host": self.to_host.values().sum::<u64>(),
             "to_host_by_reason": self.to_host,
             "dropped": self.dropped.values().sum::<u64>(),
@@ -337,6 +397,9 @@ impl Case {
         if !self.answered.is_empty() {
             counters["answered_by_reason"] = json!(self.answered);
         }
+        if self.held + self.made > 0 {
+            counters["fragments"] = json!({ "held": self.held, "made": self.made });
+        }
         if self.related > 0 {
             counters["related"] = self.related.into();
         }
@@ -346,18 +409,17 @@ impl Case {
     fn config(&self) -> String {
         let mut text = format!("# {}\n\n[director]\n{}{}", self.sentence, self.director, self.network);
         for Service { name, protocol, vip, scheduler, more, servers } in &self.services {
-            let [a, b, c, d] = vip.0;
             let _ = write!(
                 text,
                 "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\n\
-                 address = \"{a}.{b}.{c}.{d}:{}\"\nscheduler = \"{scheduler}\"\n{more}",
-                vip.1
+                 address = \"{}\"\nscheduler = \"{scheduler}\"\n{more}",
+                six::named(self.six, *vip)
             );
             for (server, _) in servers {
                 let _ = write!(
                     text,
                     "\n[[virtual_service.real_server]]\naddress = \"{}\"\nforward = \"{}\"\nweight = {}\n",
-                    server.address(),
+                    server.address(self.six),
                     server.method,
                     server.weight
                 );

@@ -6,11 +6,17 @@
 mod captures;
 mod case;
 mod errors;
+mod errors6;
+mod fragments;
 mod methods;
+mod methods6;
 mod network;
 mod packet;
 mod refused;
 mod scheduling;
+mod sessions;
+mod six;
+mod states;
 
 use case::{Case, Sent, read_pcap, read_pcapng};
 use serde_json::Value;
@@ -20,10 +26,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn cases() -> Vec<Case> {
-    [methods::cases(), refused::cases(), errors::cases(), scheduling::cases(), captures::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        methods::cases(),
+        methods6::cases(),
+        refused::cases(),
+        errors::cases(),
+        errors6::cases(),
+        fragments::cases(),
+        scheduling::cases(),
+        states::cases(),
+        sessions::cases(),
+        captures::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn fixtures() -> PathBuf {
@@ -205,37 +222,46 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
         eprintln!("tshark is not installed: its opinion is not asked");
         return;
     }
+    // Sections of one file, since tshark takes half a second to start.
     let folder = tempfile::tempdir().unwrap();
-    for case in cases().into_iter().filter(|case| !case.sent().is_empty()) {
-        let out = folder.path().join("out.pcapng");
-        replay_to(&case, &out, &[]);
-        let tshark = |filter: &str, more: &[&str]| {
-            let mut command = Command::new("tshark");
-            for layer in ["ip", "tcp", "udp"] {
-                command.args(["-o", &format!("{layer}.check_checksum:TRUE")]);
-            }
-            // The payloads are no real DNS or HTTP.
-            command.args([
-                "--disable-protocol",
-                "dns",
-                "--disable-protocol",
-                "mdns",
-                "--disable-protocol",
-                "http",
-            ]);
-            let output = command.arg("-r").arg(&out).args(["-Y", filter]).args(more).output().unwrap();
-            assert!(output.status.success(), "{}: {}", case.name, String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        };
-        // 0 is bad; UDP without a checksum has none to be bad.
-        // Of a quoted segment that was cut, tshark takes the checksum for wrong.
-        let wrong = "ip.checksum.status == 0 || icmp.checksum.status == 0 \
-                     || (!icmp && (tcp.checksum.status == 0 || udp.checksum.status == 0 || _ws.malformed))";
-        assert_eq!(tshark(wrong, &[]), "", "{}", case.name);
-        let interfaces = tshark("ip.checksum.status == 1", &["-T", "fields", "-e", "frame.interface_name"]);
-        let expected: Vec<&str> = case.sent().iter().map(|sent| &sent.egress[..]).collect();
-        assert_eq!(interfaces.lines().collect::<Vec<_>>(), expected, "{}: egress interfaces", case.name);
+    let [out, all] = ["out.pcapng", "all.pcapng"].map(|name| folder.path().join(name));
+    let (mut sections, mut frames) = (Vec::new(), Vec::new());
+    for case in cases().iter().filter(|case| !case.sent().is_empty()) {
+        replay_to(case, &out, &[]);
+        sections.extend(fs::read(&out).unwrap());
+        frames.extend(case.sent().iter().map(|sent| (case.name, sent.egress.clone())));
     }
+    fs::write(&all, sections).unwrap();
+    let tshark = |filter: &str, field: &str| -> Vec<String> {
+        let mut command = Command::new("tshark");
+        for layer in ["ip", "tcp", "udp"] {
+            command.args(["-o", &format!("{layer}.check_checksum:TRUE")]);
+        }
+        // Each frame for itself: the cases have nothing to do with each other.
+        for memory in ["ip.defragment", "ipv6.defragment", "tcp.analyze_sequence_numbers"] {
+            command.args(["-o", &format!("{memory}:FALSE")]);
+        }
+        // The payloads are no real DNS or HTTP.
+        for protocol in ["dns", "mdns", "http"] {
+            command.args(["--disable-protocol", protocol]);
+        }
+        let output = command.arg("-r").arg(&all).args(["-Y", filter, "-T", "fields", "-e", field]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    // 0 is bad; UDP without a checksum has none to be bad.
+    // Of a quoted segment that was cut, tshark takes the checksum for wrong.
+    let wrong = tshark(
+        "ip.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0 \
+         || (!icmp && !icmpv6 && (tcp.checksum.status == 0 || udp.checksum.status == 0 || _ws.malformed))",
+        "frame.number",
+    );
+    let wrong: Vec<_> = wrong.iter().map(|number| frames[number.parse::<usize>().unwrap() - 1].0).collect();
+    assert_eq!(wrong, [""; 0], "cases with such frames");
+    let interfaces = tshark("ip.checksum.status == 1 || ipv6", "frame.interface_name");
+    let expected: Vec<_> = frames.into_iter().map(|(_, egress)| egress).collect();
+    assert_eq!(interfaces, expected, "egress interfaces");
 }
 
 #[test]

@@ -6,9 +6,12 @@
 //!                                       eth1 10.0.0.1/24 -- servers 10.0.0.11 .12 .13
 //!                                                        -- router .254 -- servers 198.51.100.21 .22
 //! ```
+//!
+//! It is the same in IPv6, where each of these addresses has a counterpart: see [`six`].
 
 use super::packet::{Ip, Mac, Packet, icmp_error};
-use etherparse::Icmpv4Type;
+use super::six;
+use etherparse::{Icmpv4Type, Icmpv6Type};
 use lvx::service::Method;
 
 pub const ETH0: &str = "eth0";
@@ -78,18 +81,41 @@ pub struct Server {
     pub weight: u16,
     /// Upper and lower.
     pub thresholds: (u32, u32),
+    /// Whether the tunnel is of the other family than what goes through it.
+    pub crossed: bool,
 }
 
 pub const fn nat(host: u8, rport: u16) -> Server {
-    Server { method: Method::Nat, rip: [10, 0, 0, host], rport, weight: 1, thresholds: (0, 0) }
+    Server {
+        method: Method::Nat,
+        rip: [10, 0, 0, host],
+        rport,
+        weight: 1,
+        thresholds: (0, 0),
+        crossed: false,
+    }
 }
 
 pub const fn dr(host: u8, vport: u16) -> Server {
-    Server { method: Method::Dr, rip: [10, 0, 0, host], rport: vport, weight: 1, thresholds: (0, 0) }
+    Server {
+        method: Method::Dr,
+        rip: [10, 0, 0, host],
+        rport: vport,
+        weight: 1,
+        thresholds: (0, 0),
+        crossed: false,
+    }
 }
 
 pub const fn tun(host: u8, vport: u16) -> Server {
-    Server { method: Method::Tun, rip: [198, 51, 100, host], rport: vport, weight: 1, thresholds: (0, 0) }
+    Server {
+        method: Method::Tun,
+        rip: [198, 51, 100, host],
+        rport: vport,
+        weight: 1,
+        thresholds: (0, 0),
+        crossed: false,
+    }
 }
 
 impl Server {
@@ -101,10 +127,14 @@ impl Server {
         Server { thresholds: (upper, lower), ..self }
     }
 
-    /// RIP:rport as reports have it.
-    pub fn address(&self) -> String {
-        let [a, b, c, d] = self.rip;
-        format!("{a}.{b}.{c}.{d}:{}", self.rport)
+    /// Behind a tunnel of the other family.
+    pub const fn crossed(self) -> Server {
+        Server { crossed: true, ..self }
+    }
+
+    /// RIP:rport as reports have it, for a service of this family.
+    pub fn address(&self, is_six: bool) -> String {
+        six::named(is_six != self.crossed, (self.rip, self.rport))
     }
 
     /// The MAC of the next hop towards it, out of eth1.
@@ -121,6 +151,8 @@ impl Server {
         match self.method {
             Method::Nat => Packet { dst: (self.rip, self.rport), ..on }.frame(),
             Method::Dr => on.frame(),
+            Method::Tun if packet.six != self.crossed => six::in_six(&on, DIP, self.rip),
+            Method::Tun if packet.six => six::in_four(&on, DIP, self.rip),
             Method::Tun => on.tunnelled(DIP, self.rip),
         }
     }
@@ -148,4 +180,11 @@ pub fn vip_complains(kind: Icmpv4Type, about: &Packet) -> Vec<u8> {
     let packet = about.ip();
     let quote = &packet[..packet.len().min(548)];
     icmp_error((ETH0_MAC, ROUTER_MAC), (about.dst.0, about.src.0, 64), kind, quote)
+}
+
+/// The same in IPv6.
+pub fn vip_complains6(kind: Icmpv6Type, about: &Packet) -> Vec<u8> {
+    let packet = about.ip();
+    let quote = &packet[..packet.len().min(1232)];
+    six::icmp_error((ETH0_MAC, ROUTER_MAC), (about.dst.0, about.src.0, 64), kind, quote)
 }

@@ -1,10 +1,11 @@
 //! Packets as they are described, built by etherparse: those that come in, and, described anew, those that must
 //! come out. Nothing of lvx's own wire code takes part.
 
+use super::six;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{
-    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, SlicedPacket,
-    TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
+    Icmpv4Header, Icmpv4Type, IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Extensions,
+    SlicedPacket, TcpHeader, TcpOptionElement, TransportSlice, UdpHeader,
 };
 
 pub type Mac = [u8; 6];
@@ -24,6 +25,10 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// IP options, a multiple of 4 bytes.
     pub options: &'static [u8],
+    /// Whether it is of IPv6: between the counterparts of its addresses there (see [`six::six`]).
+    pub six: bool,
+    /// Extension headers, in IPv6.
+    pub extensions: Ipv6Extensions,
     pub segment: Segment,
     /// The MSS that a TCP segment announces.
     pub mss: Option<u16>,
@@ -52,6 +57,8 @@ impl Packet {
             id: 0x1234,
             dont_fragment: true,
             options: &[],
+            six: false,
+            extensions: Ipv6Extensions::default(),
             segment: Segment::Tcp(flags),
             mss: None,
             payload: Vec::new(),
@@ -67,6 +74,11 @@ impl Packet {
         Packet { payload: payload.into(), ..self.clone() }
     }
 
+    /// The same packet in IPv6.
+    pub fn six(self) -> Packet {
+        Packet { six: true, ..self }
+    }
+
     /// The same packet a hop further on.
     pub fn hop(&self, from_mac: Mac, to_mac: Mac) -> Packet {
         Packet { from_mac, to_mac, ttl: self.ttl - 1, ..self.clone() }
@@ -79,6 +91,9 @@ impl Packet {
 
     /// The IP packet.
     pub fn ip(&self) -> Vec<u8> {
+        if self.six {
+            return six::ip(self);
+        }
         let header = self.ip_header();
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend(self.transport(&header));
@@ -88,7 +103,7 @@ impl Packet {
 
     /// The Ethernet frame.
     pub fn frame(&self) -> Vec<u8> {
-        ethernet(self.to_mac, self.from_mac, 0x0800, &self.ip())
+        ethernet(self.to_mac, self.from_mac, if self.six { 0x86dd } else { 0x0800 }, &self.ip())
     }
 
     /// The frame as it is where it was sent, with a checksum that the network card is to complete: the sum of the
@@ -99,8 +114,12 @@ impl Packet {
             Segment::Udp | Segment::BareUdp => (IpNumber::UDP, 6),
         };
         let mut frame = self.frame();
-        let l4 = 34 + self.options.len();
+        let l4 = if self.six { 54 + self.extensions.header_len() } else { 34 + self.options.len() };
         let len = (frame.len() - l4) as u16;
+        if self.six {
+            frame[l4 + offset..l4 + offset + 2].copy_from_slice(&six::pseudo_sum(self, proto, len));
+            return frame;
+        }
         let sum = Sum16BitWords::new()
             .add_4bytes(self.src.0)
             .add_4bytes(self.dst.0)
@@ -142,17 +161,21 @@ impl Packet {
         ip
     }
 
+    /// The TCP header, but for its checksum.
+    pub fn tcp_header(&self, flags: &str) -> TcpHeader {
+        let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
+        let has = |letter| flags.contains(letter);
+        (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) = (has('F'), has('S'), has('R'), has('P'), has('A'));
+        tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
+        let options: Vec<_> = self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
+        tcp.set_options(&options).unwrap();
+        tcp
+    }
+
     fn transport(&self, ip: &Ipv4Header) -> Vec<u8> {
         match self.segment {
             Segment::Tcp(flags) => {
-                let mut tcp = TcpHeader::new(self.src.1, self.dst.1, 1000, 64240);
-                let has = |letter| flags.contains(letter);
-                (tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack) =
-                    (has('F'), has('S'), has('R'), has('P'), has('A'));
-                tcp.acknowledgment_number = if tcp.ack { 2000 } else { 0 };
-                let options: Vec<_> =
-                    self.mss.into_iter().map(TcpOptionElement::MaximumSegmentSize).collect();
-                tcp.set_options(&options).unwrap();
+                let mut tcp = self.tcp_header(flags);
                 tcp.checksum = tcp.calc_checksum_ipv4(ip, &self.payload).unwrap();
                 tcp.to_bytes().to_vec()
             }
@@ -168,7 +191,7 @@ impl Packet {
     }
 }
 
-fn set_tos(ip: &mut Ipv4Header, tos: u8) {
+pub fn set_tos(ip: &mut Ipv4Header, tos: u8) {
     ip.dscp = IpDscp::try_new(tos >> 2).unwrap();
     ip.ecn = IpEcn::try_new(tos & 3).unwrap();
 }
@@ -212,17 +235,54 @@ pub fn fragment(frame: &[u8], offset: u16, more: bool) -> Vec<u8> {
     })
 }
 
+/// The fragments of a frame's packet, each with so many bytes of data, a multiple of 8, but the last.
+pub fn pieces(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let (whole, payload) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let chunks: Vec<&[u8]> = payload.chunks(size).collect();
+    let piece = |(n, data): (usize, &&[u8])| {
+        let mut ip = whole.clone();
+        (ip.dont_fragment, ip.more_fragments) = (false, whole.more_fragments || n + 1 < chunks.len());
+        let offset = whole.fragment_offset.value() as usize + n * size / 8;
+        ip.fragment_offset = IpFragOffset::try_new(offset as u16).unwrap();
+        ip.set_payload_len(data.len()).unwrap();
+        ip.header_checksum = ip.calc_header_checksum();
+        [&frame[..14], &ip.to_bytes()[..], data].concat()
+    };
+    chunks.iter().enumerate().map(piece).collect()
+}
+
+/// The frame that carries another's packet inside an outer one, as [`Packet::tunnelled`] does: `client` is the packet's
+/// sender.
+pub fn wrapped(frame: &[u8], macs: (Mac, Mac), ends: (Ip, Ip), (client, port): (Ip, u16)) -> Vec<u8> {
+    let (inner, rest) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let [a, b, c, d] = client;
+    let salt = u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d]) ^ port;
+    let mut outer =
+        Ipv4Header::new(inner.total_len, inner.time_to_live, IpNumber::IPV4, ends.0, ends.1).unwrap();
+    (outer.dscp, outer.ecn, outer.dont_fragment) = (inner.dscp, inner.ecn, inner.dont_fragment);
+    outer.identification = inner.identification ^ salt;
+    outer.header_checksum = outer.calc_header_checksum();
+    ethernet(macs.1, macs.0, 0x0800, &[&outer.to_bytes()[..], &inner.to_bytes(), rest].concat())
+}
+
 /// What is wrong with the checksums of a frame, those inside a tunnel included.
 pub fn bad_checksum(frame: &[u8]) -> Option<String> {
     bad_ip_checksum(&frame[14..])
 }
 
 fn bad_ip_checksum(bytes: &[u8]) -> Option<String> {
+    if bytes[0] >> 4 == 6 {
+        return six::bad_checksum(bytes).unwrap_or_else(bad_ip_checksum);
+    }
     let (ip, payload) = Ipv4Header::from_slice(bytes).unwrap();
     if ip.header_checksum != ip.calc_header_checksum() {
         return Some(format!("the IP checksum is {:04x}", ip.header_checksum));
     }
-    if ip.protocol == IpNumber::IPV4 {
+    // The transport's stands over all fragments together.
+    if ip.is_fragmenting_payload() {
+        return None;
+    }
+    if ip.protocol == IpNumber::IPV4 || ip.protocol == IpNumber::IPV6 {
         return bad_ip_checksum(payload);
     }
     let (found, right) = match SlicedPacket::from_ip(bytes).unwrap().transport? {

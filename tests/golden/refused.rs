@@ -6,7 +6,7 @@ use super::network::{
     DIP, DNS, ETH0_MAC, ETH1, ETH1_MAC, HTTP, NETWORK, ROUTER_MAC, Server, VIP, client, dr, nat, tun,
     vip_complains,
 };
-use super::packet::{Packet, ethernet, fragment, icmp_error, with_header};
+use super::packet::{Packet, ethernet, icmp_error, with_header};
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, Icmpv4Type, PacketBuilder, VlanId};
 
 pub fn cases() -> Vec<Case> {
@@ -26,7 +26,6 @@ pub fn cases() -> Vec<Case> {
         not_ours(),
         not_ip(),
         other_protocol(),
-        fragments(),
         no_connection(),
     ]
 }
@@ -313,18 +312,6 @@ fn other_protocol() -> Case {
     for (at, protocol) in [(1, 112), (2, 4), (3, 132)] {
         let frame = with_header(&syn(1).frame(), |ip| ip.protocol = etherparse::IpNumber(protocol));
         case.left(at, frame, "other_protocol");
-    }
-    case
-}
-
-fn fragments() -> Case {
-    let mut case = web(
-        "fragments",
-        "The first, a middle and the last fragment of a datagram to the service: left to the host (fragment).",
-    );
-    let frame = syn(1).with(vec![0x33; 64]).frame();
-    for (at, (offset, more)) in [(0, true), (8, true), (100, false)].into_iter().enumerate() {
-        case.left(at as u64, fragment(&frame, offset, more), "fragment");
     }
     case
 }

@@ -42,7 +42,7 @@ impl Bed {
         let steering = steered("d0", 1, mode, &table());
         let mut port = open(&steering, 0, 256);
         // The first beat.
-        port.turn(&mut discard).unwrap();
+        turn(&mut port, &mut discard).unwrap();
         let (client, mac) = lab.on("c", || (Raw::open("c0"), device::mac("c0").unwrap()));
         Bed { client, macs: [device::mac("d0").unwrap(), mac], steering, port }
     }
@@ -74,7 +74,7 @@ impl Bed {
                 marked |= frames.iter().any(|frame| frame.data() == marker);
                 discard(frames);
             };
-            if self.port.turn(&mut look).unwrap() == 0 {
+            if turn(&mut self.port, &mut look).unwrap() == 0 {
                 self.port.wait(Duration::from_millis(10)).unwrap();
             }
         }

@@ -89,6 +89,7 @@ impl Director {
                 let start = Instant::now();
                 worker.run(frames, now);
                 taken += start.elapsed();
+                worker.take_own(frames)
             };
             port.turn(&mut road).map_err(|error| Error::Io("write a frame".to_owned(), error))?;
             if several {

@@ -1,8 +1,10 @@
 //! `[director]`.
 
 use super::section::Section;
-use super::value::{boolean, duration, integer, one_of, power_of_two};
-use crate::config::{Director, Poll, Timeouts, XdpMode};
+use super::timeouts::timeouts;
+use super::value::{boolean, integer, one_of, power_of_two};
+use crate::config::{Director, Poll, XdpMode};
+use crate::service::{Conduct, Reuse};
 use ::toml::Spanned;
 use std::collections::HashSet;
 
@@ -37,23 +39,23 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
-        timeouts: timeouts(&mut section),
+        conduct: conduct(&mut section),
     };
     section.finish();
     director
 }
 
-fn timeouts(director: &mut Section<'_>) -> Timeouts {
-    let default = Timeouts::default();
-    let Some(mut section) = director.table("timeouts") else { return default };
-    let mut timeout = |key, default| section.optional(key, duration).map_or(default, Spanned::into_inner);
-    let timeouts = Timeouts {
-        tcp: timeout("tcp", default.tcp),
-        tcp_fin: timeout("tcp_fin", default.tcp_fin),
-        udp: timeout("udp", default.udp),
-    };
-    section.finish();
-    timeouts
+fn conduct(section: &mut Section<'_>) -> Conduct {
+    let default = Conduct::default();
+    let reuse = section.optional("conn_reuse_mode", integer(0..=Reuse::MODES.len() - 1));
+    let expire_quiescent_template = section.optional("expire_quiescent_template", boolean);
+    Conduct {
+        sloppy_tcp: section.optional("sloppy_tcp", boolean).map_or(default.sloppy_tcp, Spanned::into_inner),
+        reuse: reuse.map_or(default.reuse, |mode| Reuse::MODES[mode.into_inner()]),
+        keeps_quiesced_templates: expire_quiescent_template
+            .map_or(default.keeps_quiesced_templates, |expire| !expire.into_inner()),
+        timeouts: timeouts(section),
+    }
 }
 
 /// Two workers on one core would take turns instead of running.

@@ -4,10 +4,12 @@
 mod director;
 mod findings;
 mod network;
+mod persistence;
 mod section;
 mod services;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod value;
 
 use super::{Config, ConfigErrors};

@@ -1,8 +1,10 @@
 //! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
 
 use super::findings::FirstSeen;
+use super::persistence::persistence;
 use super::section::Section;
-use super::value::{address_and_port, integer, name, one_of, prime, quoted, wrong_type};
+use super::timeouts::timeouts;
+use super::value::{address_and_port, boolean, integer, name, one_of, prime, quoted, wrong_type};
 use crate::config::{Real, Service};
 use crate::net::{Endpoint, Proto, is_link_local};
 use crate::service::{
@@ -113,7 +115,8 @@ impl Reader {
         let options = options(section, scheduler);
         // As with ipvsadm, direct routing is what one gets without asking.
         let method = section.optional("forward", one_of(&METHODS)).map_or(Method::Dr, Spanned::into_inner);
-        let policy = policy(section, proto);
+        let is_v4 = endpoint.is_none_or(|endpoint| endpoint.addr.is_ipv4());
+        let policy = policy(section, proto, is_v4);
         let reals = self.reals(section, &Outer { endpoint, method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
         Some(Service { name: service_name, proto, endpoint: endpoint?, scheduler, options, policy, reals })
@@ -168,13 +171,33 @@ fn options(section: &mut Section<'_>, scheduler: SchedulerName) -> SchedulerOpti
     options
 }
 
-/// `no_server` and `mss_clamp`.
-fn policy(section: &mut Section<'_>, proto: Proto) -> Policy {
+/// `no_server`, `mss_clamp`, `timeouts`, `sloppy_tcp`, `one_packet`, and what persistence is to be.
+fn policy(section: &mut Section<'_>, proto: Proto, is_v4: bool) -> Policy {
     let no_server = section.optional("no_server", one_of(&NO_SERVER));
     let mut policy = Policy {
         no_server: no_server.as_ref().map_or(NoServer::default(), |written| *written.get_ref()),
         mss_clamp: section.optional("mss_clamp", mss_clamp).map_or(MssClamp::default(), Spanned::into_inner),
+        timeouts: timeouts(section),
+        sloppy: None,
+        one_packet: false,
+        persistence: persistence(section, is_v4),
     };
+    if let Some(written) = section.optional("sloppy_tcp", boolean) {
+        policy.sloppy = Some(*written.get_ref());
+        if proto != Proto::Tcp {
+            let error =
+                format!("sloppy_tcp is not for {} (allowed: with protocol = \"tcp\")", protocol(proto));
+            section.error(written.span().start, &error);
+        }
+    }
+    if let Some(written) = section.optional("one_packet", boolean) {
+        policy.one_packet = *written.get_ref();
+        if proto != Proto::Udp {
+            let error =
+                format!("one_packet is not for {} (allowed: with protocol = \"udp\")", protocol(proto));
+            section.error(written.span().start, &error);
+        }
+    }
     if let Some(written) = no_server.filter(|_| proto == Proto::Udp && policy.no_server == NoServer::Reset) {
         section.error(written.span().start, "no_server \"reset\" is not for udp (allowed: icmp, drop)");
         policy.no_server = NoServer::default();
@@ -247,7 +270,12 @@ fn not_a_hosts(addr: IpAddr) -> Option<String> {
 }
 
 fn default_name(proto: Proto, endpoint: Endpoint) -> String {
-    format!("{} {endpoint}", if proto == Proto::Tcp { "tcp" } else { "udp" })
+    format!("{} {endpoint}", protocol(proto))
+}
+
+/// The word for a protocol.
+fn protocol(proto: Proto) -> &'static str {
+    PROTOCOLS.iter().find(|&&(_, meaning)| meaning == proto).map_or("", |&(word, _)| word)
 }
 
 fn real(section: &mut Section<'_>, outer: &Outer, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {

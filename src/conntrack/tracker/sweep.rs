@@ -2,7 +2,7 @@
 
 use super::{Ended, Place, Tracker};
 use crate::conntrack::entry::{Entry, Meta};
-use crate::conntrack::state::Timeouts;
+use crate::conntrack::expiry::Expiry;
 use crate::net::Tick;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -41,7 +41,7 @@ impl Tracker {
     /// Looks at this worker's share of the slots and ends the connections that were silent for too long: every
     /// slot once a second, `most` in this call, and fewer if many of them end. Some are ended by the next call only.
     /// Each connection ended is told to `ended`. `true` if the sweep is behind: more is due than this call was allowed.
-    pub fn sweep(&mut self, now: Tick, timeouts: &Timeouts, most: u32, mut ended: impl FnMut(Ended)) -> bool {
+    pub fn sweep(&mut self, now: Tick, expiry: &Expiry, most: u32, mut ended: impl FnMut(Ended)) -> bool {
         let gone = now.since(*self.sweep.counted.get_or_insert(now));
         if gone > 0 {
             self.sweep.counted = Some(now);
@@ -57,10 +57,10 @@ impl Tracker {
             if ends > 0 && (is_full || found_before > 0) {
                 ends -= 1;
                 found_before = found_before.saturating_sub(1);
-                self.end_oldest(now, timeouts).map(&mut ended);
+                self.end_oldest(now, expiry).map(&mut ended);
             } else if looked < looks && !is_full {
                 looked += 1;
-                self.look_at_next(now, timeouts);
+                self.look_at_next(now, expiry);
             } else {
                 break;
             }
@@ -82,33 +82,39 @@ impl Tracker {
     }
 
     /// Ends every connection that was silent for too long, at once.
-    pub fn sweep_all(&mut self, now: Tick, timeouts: &Timeouts, mut ended: impl FnMut(Ended)) {
+    pub fn sweep_all(&mut self, now: Tick, expiry: &Expiry, mut ended: impl FnMut(Ended)) {
         self.sweep.spare_doomed();
-        for slot in 0..self.table.slots.unused() {
-            self.look(slot, now, timeouts);
-            if self.sweep.doomed.len() == DOOMED {
-                self.end_oldest(now, timeouts).map(&mut ended);
+        // A template outlives the connections that it has led.
+        for templates in [false, true] {
+            for slot in 0..self.table.slots.unused() {
+                let is_template = |entry: &Entry| entry.meta().is_template();
+                if self.table.slab.get(slot as usize).is_some_and(is_template) == templates {
+                    self.look(slot, now, expiry);
+                }
+                if self.sweep.doomed.len() == DOOMED {
+                    self.end_oldest(now, expiry).map(&mut ended);
+                }
             }
-        }
-        while !self.sweep.doomed.is_empty() {
-            self.end_oldest(now, timeouts).map(&mut ended);
+            while !self.sweep.doomed.is_empty() {
+                self.end_oldest(now, expiry).map(&mut ended);
+            }
         }
     }
 
     #[inline]
-    fn look_at_next(&mut self, now: Tick, timeouts: &Timeouts) {
+    fn look_at_next(&mut self, now: Tick, expiry: &Expiry) {
         let Sweep { share, cursor, .. } = &mut self.sweep;
         let slot = *cursor;
         *cursor = if slot + 1 < share.end { slot + 1 } else { share.start };
-        self.look(slot, now, timeouts);
+        self.look(slot, now, expiry);
     }
 
     /// Notes a slot's connection if it was silent for too long, and asks for the buckets that refer to it.
     #[inline]
-    fn look(&mut self, slot: u32, now: Tick, timeouts: &Timeouts) {
+    fn look(&mut self, slot: u32, now: Tick, expiry: &Expiry) {
         let Some(entry) = self.table.slab.get(slot as usize) else { return };
         let meta = entry.meta();
-        if !is_silent(entry, meta, now, timeouts) {
+        if !is_silent(entry, meta, now, expiry) {
             return;
         }
         let Some(place) = self.place_of(slot, meta) else { return };
@@ -121,19 +127,22 @@ impl Tracker {
 
     /// Ends the connection that was found silent first, unless it was heard of since.
     #[inline]
-    fn end_oldest(&mut self, now: Tick, timeouts: &Timeouts) -> Option<Ended> {
+    fn end_oldest(&mut self, now: Tick, expiry: &Expiry) -> Option<Ended> {
         let mut place = self.sweep.doomed.pop_front()?;
         let entry = self.table.slab.get(place.slot as usize)?;
         let meta = entry.meta();
-        if meta.generation() != place.meta.generation() || !is_silent(entry, meta, now, timeouts) {
+        if meta.generation() != place.meta.generation() || !is_silent(entry, meta, now, expiry) {
             return None;
         }
         place.meta = meta;
-        self.end_at(&place)
+        if meta.is_template() { self.end_template(&place, now) } else { self.end_at(&place) }
     }
 }
 
 #[inline]
-fn is_silent(entry: &Entry, meta: Meta, now: Tick, timeouts: &Timeouts) -> bool {
-    meta.is_live() && now.is_beyond(entry.seen(), timeouts.of_phase(meta.phase()))
+fn is_silent(entry: &Entry, meta: Meta, now: Tick, expiry: &Expiry) -> bool {
+    if meta.is_template() {
+        return meta.is_live() && now.is_beyond(entry.seen(), entry.lasts());
+    }
+    meta.is_live() && expiry.is_silent(meta.real(), meta.phase(), entry.seen(), now)
 }

@@ -1,9 +1,11 @@
 //! Opening, ending and sweeping, against plain maps and between threads.
 
-use super::super::{Seed, Timeouts, Touched};
+use super::super::{Expiry, Seed, Touched};
 use super::*;
 use crate::net::Endpoint;
+use crate::service::{Conduct, Timeouts};
 use hashbrown::HashMap;
+use std::time::Duration;
 
 const SYN: TcpFlags = TcpFlags::SYN;
 const SERVER: RealId = RealId(7);
@@ -26,7 +28,9 @@ fn find(table: &Table, key: &FlowKey) -> Option<Found> {
 
 fn open(tracker: &mut Tracker, key: &FlowKey, real: RealId, now: Tick) -> Result<Opened, Refused> {
     let hash = tracker.table().hash(key);
-    tracker.open(key, hash, SYN, now, || Some(Chosen { real, replies_pass: true, hop: 0 }))
+    tracker.open(key, hash, SYN, now, || {
+        Some(Chosen { real, replies_pass: true, hop: 0, template: None, is_watched: false })
+    })
 }
 
 #[test]
@@ -110,23 +114,23 @@ fn a_connection_takes_less_than_96_bytes_all_in() {
 #[test]
 fn silent_connections_are_swept_out_within_a_second_of_their_timeout() {
     let mut tracker = Tracker::new(table(5000), 0, 1);
-    let timeouts = Timeouts::default();
+    let expiry = Expiry::default();
     (0..4000).for_each(|i| assert!(open(&mut tracker, &client(i), SERVER, Tick(0)).is_ok()));
     for i in (0..4000).step_by(4) {
         let found = find(tracker.table(), &client(i)).unwrap();
-        let touched = tracker.table().touch(found, TcpFlags::ACK, Tick(1), &timeouts);
+        let touched = tracker.table().touch(found, TcpFlags::ACK, Tick(1), &expiry);
         assert_eq!(touched, Touched::Same);
     }
     let mut gone = 0;
-    let syn_recv = timeouts.of(State::SynRecv);
+    let syn_recv = expiry.of(SERVER, State::SynRecv);
     for t in 0..=syn_recv {
-        tracker.sweep(Tick(t), &timeouts, 256, |_| gone += 1);
+        tracker.sweep(Tick(t), &expiry, 256, |_| gone += 1);
     }
     assert_eq!(gone, 0);
     for t in syn_recv + 2..=syn_recv + 1 + Tick::PER_SECOND {
         let mut before = gone;
-        while tracker.sweep(Tick(t), &timeouts, 256, |ended| {
-            assert_eq!(ended, Ended { real: SERVER, standing: Standing::Active });
+        while tracker.sweep(Tick(t), &expiry, 256, |ended| {
+            assert_eq!(ended, Ended { real: SERVER, standing: Some(Standing::Active) });
             gone += 1;
         }) {
             assert!(gone - before <= 256 / 8 + 1, "one call ends a few of many");
@@ -139,15 +143,47 @@ fn silent_connections_are_swept_out_within_a_second_of_their_timeout() {
 #[test]
 fn a_packet_of_a_connection_silent_for_too_long_finds_it_over() {
     let mut tracker = Tracker::new(table(10), 0, 1);
-    let timeouts = Timeouts::default();
+    let expiry = Expiry::default();
     assert!(open(&mut tracker, &client(1), SERVER, Tick(0)).is_ok());
     let found = find(tracker.table(), &client(1)).unwrap();
     let after = |seconds| Tick(seconds * Tick::PER_SECOND);
-    let touch = |found: &Found, t| tracker.table().touch(*found, TcpFlags::ACK, t, &timeouts);
+    let touch = |found: &Found, t| tracker.table().touch(*found, TcpFlags::ACK, t, &expiry);
     assert_eq!(touch(&found, after(60)), Touched::Same, "SYN_RECV allows 60 s, and the ACK establishes");
     let found = find(tracker.table(), &client(1)).unwrap();
     assert_eq!(found.state(), State::Established);
     assert_eq!(touch(&found, after(961)), Touched::Over);
+}
+
+#[test]
+fn a_service_with_timeouts_of_its_own_remembers_as_long_as_it_says() {
+    let seconds = |t: u32| Tick(t * Tick::PER_SECOND);
+    let mut own = Timeouts::default();
+    own.set(State::SynRecv, Duration::from_secs(10));
+    own.set(State::Established, Duration::from_secs(2000));
+    let other = RealId(9);
+    let expiry = Expiry::new(&Conduct::default(), [(SERVER, own)]);
+    let mut tracker = Tracker::new(table(10), 0, 1);
+    tracker.table().set_endpoint(other, "10.0.0.9:8080".parse().unwrap());
+    for (i, real) in [(1, SERVER), (2, other), (3, SERVER), (4, other)] {
+        assert!(open(&mut tracker, &client(i), real, seconds(0)).is_ok());
+    }
+    let touch = |tracker: &Tracker, i: u32, now: Tick| {
+        let found = find(tracker.table(), &client(i)).unwrap();
+        tracker.table().touch(found, TcpFlags::ACK, now, &expiry)
+    };
+    // 2 was silent for longer than SERVER's service allows, but not for longer than its own.
+    assert_eq!([1, 2].map(|i| touch(&tracker, i, seconds(10))), [Touched::Same; 2]);
+    let mut left = |now: Tick| {
+        tracker.sweep_all(now, &expiry, |_| {});
+        let mut ports: Vec<u16> = tracker.table().connections().map(|c| c.key.src().port).collect();
+        ports.sort_unstable();
+        ports
+    };
+    assert_eq!(left(seconds(11)), [1, 2, 4], "SYN_RECV: 10 s and 60 s");
+    assert_eq!(left(seconds(61)), [1, 2]);
+    assert_eq!(left(seconds(911)), [1], "ESTABLISHED: 2000 s and 900 s");
+    assert_eq!(left(seconds(2010)), [1]);
+    assert!(left(seconds(2011)).is_empty());
 }
 
 /// A generator good enough to shuffle with, and the same on every run.

@@ -5,6 +5,7 @@
 
 pub mod dr;
 pub mod error;
+pub mod later;
 pub mod nat;
 pub mod six;
 pub mod tun;

@@ -40,7 +40,7 @@ impl Road {
     }
 
     /// The connection of a key that no packet of this batch has.
-    fn look_up(&mut self, key: &FlowKey) -> Option<Found> {
+    pub(super) fn look_up(&mut self, key: &FlowKey) -> Option<Found> {
         let hash = self.tracker.table().hash(key);
         self.tracker.find_fresh(hash, key).or_else(|| self.tracker.table().search(hash, key))
     }

@@ -1,12 +1,12 @@
 //! The road, packet by packet. Packets are built, and what comes out is read, by etherparse.
 
 use super::*;
-use crate::conntrack::{Seed, State, Table, Timeouts};
+use crate::conntrack::{Seed, State, Table};
 use crate::dataplane::nexthop::{Link, Neighbour, NextHops, Rib, Route};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Mac};
 use crate::service::{
-    Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds,
+    Conduct, Method, Policy, RealId, RealServer, SchedulerName, SchedulerOptions, ServiceTable, Thresholds,
     VirtualService,
 };
 use etherparse::{PacketBuilder, SlicedPacket};
@@ -74,6 +74,7 @@ impl World {
     /// One TCP and one UDP service at VIP:80 over servers of these methods and weights, scheduled by `rr`.
     fn new(max_connections: u32, servers: &[(Method, u16)]) -> World {
         let table = Arc::new(Table::new(max_connections, Seed::new(7, 7)).unwrap());
+        table.note_leaders().unwrap();
         let world = World { table, published: Arc::default(), hops: Arc::new(NextHops::new(&rib(), None)) };
         world.publish(servers);
         world
@@ -103,12 +104,12 @@ impl World {
             reals: servers.iter().enumerate().map(|(i, &server)| real(proto, i, server)).collect(),
         };
         let services = Services::new(ServiceTable::new(vec![service(Proto::Tcp), service(Proto::Udp)]), None);
-        let (hops, timeouts) = (self.hops.clone(), Timeouts::default());
+        let hops = self.hops.clone();
         self.published.publish(Arc::new(Snapshot::new(
             services.into(),
             &[],
             hops,
-            timeouts,
+            &Conduct::default(),
             vec![true, false],
         )));
     }
@@ -384,3 +385,4 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 }
 
 mod errors;
+mod persist;

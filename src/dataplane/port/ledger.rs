@@ -8,6 +8,8 @@
 //!    +----------------------- Sending <----------------------------+
 //!         completion ring                 transmit ring
 //! ```
+//!
+//! A frame that the road makes is put in a free one, which is lent for that moment.
 
 /// Where a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

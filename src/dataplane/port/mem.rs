@@ -1,6 +1,6 @@
 //! A port over frames in memory, for benches and tests: no input, no output, the same packets again and again.
 
-use super::{BATCH, Frame, HEADROOM, Port};
+use super::{BATCH, Frame, HEADROOM, OwnFrame, Port};
 use crate::dataplane::verdict::{DropReason, HostReason, Verdict};
 use crate::net::InterfaceId;
 use arrayvec::ArrayVec;
@@ -44,6 +44,8 @@ pub struct VerdictCounts {
     pub to_host: [u64; HostReason::ALL.len()],
     /// Frames dropped, by [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Frames of which the road keeps a copy.
+    pub held: u64,
 }
 
 impl VerdictCounts {
@@ -52,12 +54,13 @@ impl VerdictCounts {
             Verdict::Forward(_) => self.forwarded += 1,
             Verdict::ToHost(reason) => self.to_host[reason as usize] += 1,
             Verdict::Drop(reason) | Verdict::Answer(_, reason) => self.dropped[reason as usize] += 1,
+            Verdict::Held => self.held += 1,
         }
     }
 
     /// All verdicts together: as many as frames were lent.
     pub fn total(&self) -> u64 {
-        self.forwarded + self.to_host.iter().sum::<u64>() + self.dropped.iter().sum::<u64>()
+        self.forwarded + self.to_host.iter().sum::<u64>() + self.dropped.iter().sum::<u64>() + self.held
     }
 }
 
@@ -118,7 +121,7 @@ impl MemPort {
 }
 
 impl Port for MemPort {
-    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize> {
+    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize> {
         let first = self.next;
         let end = self.lengths.len().min(first + BATCH);
         if first == end {
@@ -134,12 +137,14 @@ impl Port for MemPort {
             frames.push(Frame::new(buffer, HEADROOM, len.into(), self.ingress));
         }
         self.next = end;
-        road(&mut frames);
-        for frame in &frames {
+        let mut own = road(&mut frames).into_iter().peekable();
+        for (at, frame) in frames.iter().enumerate() {
             self.counts.count(frame.verdict);
-        }
-        if let Some(outputs) = &mut self.outputs {
-            outputs.extend(frames.iter().map(|frame| (frame.verdict, frame.data().to_vec())));
+            let Some(outputs) = &mut self.outputs else { continue };
+            outputs.push((frame.verdict, frame.data().to_vec()));
+            while let Some(mut own) = own.next_if(|own| own.behind() == at) {
+                outputs.push((own.verdict(), own.frame().data().to_vec()));
+            }
         }
         Ok(end - first)
     }
@@ -165,6 +170,7 @@ mod tests {
         let mut road = |frames: &mut [Frame<'_>]| {
             assert!(frames.iter().all(|frame| frame.ingress() == InterfaceId(3)));
             lent.extend(frames.iter().map(|frame| (frame.data()[0], frame.len())));
+            Vec::new()
         };
         let turns: Vec<usize> = (0..3).map(|_| port.turn(&mut road).unwrap()).collect();
         assert_eq!(turns, [64, 36, 0]);
@@ -181,6 +187,7 @@ mod tests {
             assert_eq!((frames[0].data()[0], frames[0].data()[RESTORED - 1]), (7, 7));
             assert!(frames[0].grow_front(20));
             frames[0].data_mut()[..20 + RESTORED].fill(0);
+            Vec::new()
         };
         for _ in 0..2 {
             port.turn(&mut spoil).unwrap();
@@ -191,9 +198,16 @@ mod tests {
     #[test]
     fn without_restoring_a_packet_is_lent_as_it_was_left() {
         let mut port = MemPort::new(&packets(1), InterfaceId(0)).without_restoring();
-        port.turn(&mut |frames| frames[0].data_mut()[0] = 9).unwrap();
-        port.rewind();
-        port.turn(&mut |frames| assert_eq!(frames[0].data()[0], 9)).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let mut road = |frames: &mut [Frame<'_>]| {
+                seen.push(std::mem::replace(&mut frames[0].data_mut()[0], 9));
+                Vec::new()
+            };
+            port.turn(&mut road).unwrap();
+            port.rewind();
+        }
+        assert_eq!(seen, [0, 9]);
     }
 
     #[test]
@@ -208,20 +222,28 @@ mod tests {
         let mut road = |frames: &mut [Frame<'_>]| {
             frames.iter_mut().zip(verdicts).for_each(|(frame, verdict)| frame.verdict = verdict);
             frames[0].truncate(1);
+            let copy = OwnFrame::copy(b"own");
+            let behind = std::ptr::from_ref(&frames[1]).addr();
+            let mut own = OwnFrame::new(copy, InterfaceId(7), Verdict::Forward(InterfaceId(2)), behind);
+            own.number_in(frames);
+            vec![own]
         };
         port.turn(&mut road).unwrap();
         let counts = port.counts();
         assert_eq!((counts.forwarded, counts.total()), (1, 4));
         assert_eq!(counts.to_host[HostReason::NotIp as usize], 1);
         assert_eq!(counts.dropped[DropReason::NoRoute as usize], 2);
-        assert_eq!(port.outputs().iter().map(|(verdict, _)| *verdict).collect::<Vec<_>>(), verdicts);
-        assert_eq!(port.outputs()[0].1, [0]);
+        let mut outputs = port.outputs().to_vec();
+        let own = (Verdict::Forward(InterfaceId(2)), b"own".to_vec());
+        assert_eq!(outputs.remove(2), own, "behind the frame that it names");
+        assert_eq!(outputs.iter().map(|(verdict, _)| *verdict).collect::<Vec<_>>(), verdicts);
+        assert_eq!(outputs[0].1, [0]);
     }
 
     #[test]
     fn nothing_is_recorded_unasked() {
         let mut port = MemPort::new(&packets(1), InterfaceId(0));
-        port.turn(&mut |_| {}).unwrap();
+        port.turn(&mut |_| Vec::new()).unwrap();
         assert!(port.outputs().is_empty());
     }
 }

@@ -13,6 +13,7 @@ pub mod host;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod ledger;
 pub mod mem;
+mod own;
 pub mod pcap;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod steer;
@@ -20,6 +21,7 @@ pub mod steer;
 pub mod xdp;
 
 pub use frame::Frame;
+pub use own::OwnFrame;
 
 use std::io;
 use std::time::Duration;
@@ -33,11 +35,12 @@ pub const HEADROOM: usize = 40;
 /// What a worker takes frames from and gives them back to: all the interfaces of one worker together.
 pub trait Port {
     /// Lends the next frames, [`BATCH`] at most and all of one interface, to `road`, and then does what their
-    /// verdicts say. Returns how many were lent; 0 means that nothing waits, and `road` was not called.
+    /// verdicts say, and with what the road returns what theirs say, each behind the frame that it names. Returns how
+    /// many were lent; 0 means that nothing waits, and `road` was not called.
     ///
     /// # Errors
     /// Only when the port can do no more work at all (the interface is gone).
-    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize>;
+    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize>;
 
     /// Sleeps until a frame waits or `timeout` has gone by, whichever is first.
     ///

@@ -42,7 +42,7 @@ pub struct SteeringTable {
     pub returns: BTreeSet<(Proto, Endpoint)>,
     /// The director's own addresses, VIPs not among them: replies to its own health checks and its ssh.
     pub own: BTreeSet<IpAddr>,
-    /// Whether fragments, too: those to a virtual service's address, whatever the port, and those from a masqueraded
+    /// Whether fragments of TCP and UDP, too: those to a virtual service's address, whatever the port, and those from a masqueraded
     /// server's, unless they go to one of `own`.
     pub fragments: bool,
     /// Whether ICMP and ICMPv6 errors, too: those to a virtual service's address, those about packets to one of

@@ -3,7 +3,7 @@
 //!
 //! It promises that every frame is in exactly one place (see `ledger.rs`), that the kernel is woken only when it
 //! asks for it, and that the steering programs hear of every turn. It does not carry packets in several frames
-//! (jumbo), and it sends nothing of its own.
+//! (jumbo).
 //!
 //! This file and those under `xdp/` are the fence around xsk-rs. Its calls ask two things: a descriptor must be of the same UMEM, which
 //! holds since there is only one here; and the memory of a frame may be touched only while neither ring has it,
@@ -23,7 +23,7 @@ use umem::{Region, Shares, frame_bytes};
 use super::host::{Allowance, HostDoor};
 use super::ledger::{FrameCensus, Ledger, Place};
 use super::steer::{Heartbeat, Steering};
-use super::{BATCH, Frame, HEADROOM, Port, bpf, device};
+use super::{BATCH, Frame, HEADROOM, OwnFrame, Port, bpf, device};
 use crate::dataplane::verdict::Verdict;
 use crate::net::InterfaceId;
 use arrayvec::ArrayVec;
@@ -213,10 +213,15 @@ impl XdpPort {
     }
 
     /// Lends what `received` describes to the road and carries out its verdicts.
-    fn lend(&mut self, ingress: usize, received: &mut [FrameDesc], road: &mut dyn FnMut(&mut [Frame<'_>])) {
+    fn lend(
+        &mut self,
+        ingress: usize,
+        received: &mut [FrameDesc],
+        road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>,
+    ) -> io::Result<()> {
         let id = self.arms[ingress].id;
         let mut outcomes: ArrayVec<(Verdict, usize, usize), BATCH> = ArrayVec::new();
-        {
+        let own = {
             let mut frames: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
             for desc in received.iter() {
                 self.ledger.moved(self.region.number(desc), Place::Fill, Place::Lent);
@@ -224,23 +229,67 @@ impl XdpPort {
                 let buffer = unsafe { self.region.frame(desc) };
                 frames.push(Frame::new(buffer, self.region.offset(desc), desc.lengths().data(), id));
             }
-            road(&mut frames);
+            let own = road(&mut frames);
             outcomes.extend(frames.iter().map(|frame| (frame.verdict, frame.start(), frame.len())));
-        }
-        for (desc, &(verdict, start, len)) in received.iter_mut().zip(&outcomes) {
+            own
+        };
+        let any_own = !own.is_empty();
+        let mut own = own.into_iter().peekable();
+        for (at, (desc, &(verdict, start, len))) in received.iter_mut().zip(&outcomes).enumerate() {
             let sending = match verdict {
                 Verdict::Forward(egress) | Verdict::Answer(egress, _) => self.stage(desc, egress, start, len),
                 Verdict::ToHost(_) => {
                     self.hand_over(ingress, desc, start, len);
                     false
                 }
-                Verdict::Drop(_) => false,
+                Verdict::Drop(_) | Verdict::Held => false,
             };
             if !sending {
                 self.ledger.moved(self.region.number(desc), Place::Lent, Place::Free);
                 self.free.push(*desc);
             }
+            if any_own {
+                while let Some(own) = own.next_if(|own| own.behind() == at) {
+                    self.give_out(ingress, own)?;
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Sends what the road has made, in a free frame, or hands it to the host.
+    #[cold]
+    fn give_out(&mut self, ingress: usize, mut own: OwnFrame) -> io::Result<()> {
+        let made = own.frame();
+        let packet = made.data();
+        match made.verdict {
+            Verdict::Forward(egress) | Verdict::Answer(egress, _) => {
+                // There must be room in line for all frames of a batch yet.
+                if self.arms.iter().any(|arm| arm.staged.remaining_capacity() <= BATCH) {
+                    self.send_staged()?;
+                }
+                let Some(mut desc) = self.free.pop() else {
+                    count(&self.counters.tx_ring_full, 1);
+                    return Ok(());
+                };
+                self.ledger.moved(self.region.number(&desc), Place::Free, Place::Lent);
+                let start = self.region.offset(&desc);
+                // SAFETY: the frame was free and is now lent, so in no ring.
+                let frame = unsafe { self.region.frame(&desc) };
+                let place = frame.get_mut(start..start + packet.len());
+                let fits = place.map(|place| place.copy_from_slice(packet)).is_some();
+                if !fits {
+                    count(&self.counters.tx_ring_full, 1);
+                }
+                if !fits || !self.stage(&mut desc, egress, start, packet.len()) {
+                    self.ledger.moved(self.region.number(&desc), Place::Lent, Place::Free);
+                    self.free.push(desc);
+                }
+            }
+            Verdict::ToHost(_) => self.hand_over_packet(ingress, packet),
+            Verdict::Drop(_) | Verdict::Held => {}
+        }
+        Ok(())
     }
 
     /// Puts the packet in line for the egress interface; `false`, and counted, if there is no room.
@@ -263,7 +312,11 @@ impl XdpPort {
     fn hand_over(&mut self, ingress: usize, desc: &FrameDesc, start: usize, len: usize) {
         // SAFETY: the frame is lent, so in no ring, and the road has returned.
         let frame = unsafe { self.region.frame(desc) };
-        let packet = &frame[start..start + len];
+        self.hand_over_packet(ingress, &frame[start..start + len]);
+    }
+
+    #[cold]
+    fn hand_over_packet(&mut self, ingress: usize, packet: &[u8]) {
         let handed = self.allowance.take() && self.arms[ingress].door.send(packet).is_ok();
         count(if handed { &self.counters.to_host } else { &self.counters.host_unreachable }, 1);
     }
@@ -306,7 +359,7 @@ impl XdpPort {
 }
 
 impl Port for XdpPort {
-    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize> {
+    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize> {
         self.beat();
         self.tend()?;
         self.turns = self.turns.wrapping_add(1);
@@ -323,7 +376,7 @@ impl Port for XdpPort {
             if n > 0 {
                 arm.filling -= n;
                 count(&self.counters.received, n);
-                self.lend(ingress, &mut received[..n], road);
+                self.lend(ingress, &mut received[..n], road)?;
                 self.send_staged()?;
                 return Ok(n);
             }

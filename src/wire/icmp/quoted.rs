@@ -88,7 +88,7 @@ pub fn quoted_v6(packet: &[u8]) -> Result<Quoted, NoQuote> {
     let header: &[u8; IPV6] = packet.first_chunk().ok_or(NoQuote::Truncated)?;
     let packet = packet.get(..IPV6 + be16(header, 4) as usize).ok_or(NoQuote::Truncated)?;
     let upper = ipv6::upper(packet).map_err(|stuck| match stuck {
-        ipv6::Stuck::Truncated => NoQuote::Truncated,
+        ipv6::Stuck::Truncated | ipv6::Stuck::Tiny => NoQuote::Truncated,
         _ => NoQuote::NotAnError,
     })?;
     if upper.next != ICMP_V6 {
@@ -178,7 +178,7 @@ fn end_of_v6(quote: &[u8]) -> Result<(u8, usize), NoQuote> {
             Err(NoQuote::QuotedFragment)
         }
         Ok(upper) => Ok((upper.next, upper.at)),
-        Err(ipv6::Stuck::Truncated) => Err(NoQuote::Truncated),
+        Err(ipv6::Stuck::Truncated | ipv6::Stuck::Tiny) => Err(NoQuote::Truncated),
         Err(_) => Err(NoQuote::BadQuote),
     }
 }

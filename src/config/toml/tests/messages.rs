@@ -58,8 +58,10 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, timeouts)",
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, conn_reuse_mode, \
+                 expire_quiescent_template, sloppy_tcp, timeouts)",
             ),
+            ("conn_reuse_mode = 3", "director: conn_reuse_mode 3 is out of range (allowed: 0 to 2)"),
             (
                 "timeouts = 3",
                 "director: timeouts is the integer 3 (allowed: a table, written [director.timeouts])",
@@ -67,7 +69,14 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "timeouts.tcp_finn = 3",
                 "director: timeouts: key \"tcp_finn\" is unknown; did you mean \"tcp_fin\"? (allowed: tcp, \
-                 tcp_fin, udp)",
+                 tcp_fin, none, established, syn_sent, syn_recv, fin_wait, time_wait, close, close_wait, last_ack, \
+                 listen, synack, udp, sctp_none, sctp_init1, sctp_init, sctp_cookie_sent, sctp_cookie_replied, \
+                 sctp_cookie_wait, sctp_cookie, sctp_cookie_echoed, sctp_established, sctp_shutdown_sent, \
+                 sctp_shutdown_received, sctp_shutdown_ack_sent, sctp_rejected, sctp_closed)",
+            ),
+            (
+                "timeouts.tcp = 3\ntimeouts.established = 3",
+                "director: timeouts: established stands in line 2 already (allowed: either of both names)",
             ),
             (
                 "timeouts.udp = 2678401",
@@ -303,6 +312,14 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                  such as 1400)",
             ),
             (
+                "address = \"192.0.2.100:80\"\nprotocol = \"udp\"\nsloppy_tcp = true",
+                "virtual service 192.0.2.100:80: sloppy_tcp is not for udp (allowed: with protocol = \"tcp\")",
+            ),
+            (
+                "address = \"192.0.2.100:80\"\none_packet = true",
+                "virtual service 192.0.2.100:80: one_packet is not for tcp (allowed: with protocol = \"udp\")",
+            ),
+            (
                 "address = \"192.0.2.100:80\"\nmss_clamp = 100",
                 "virtual service 192.0.2.100:80: mss_clamp 100 is out of range (allowed: 536 to 65495)",
             ),
@@ -330,7 +347,8 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "address = \"192.0.2.100:80\"\nreal_servers = []",
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, scheduler, scheduler_flags, \
-                 mh_table_size, forward, no_server, mss_clamp, real_server)",
+                 mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
+                 persistence_mask, sloppy_tcp, one_packet, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

@@ -7,7 +7,8 @@ use super::{parse, read};
 use crate::config::{Config, Poll, XdpMode};
 use crate::net::{InterfaceId, Proto};
 use crate::service::{
-    Method, MssClamp, NoServer, Policy, RealId, SchedulerName, SchedulerOptions, Thresholds,
+    Method, MssClamp, NoServer, Policy, RealId, Reuse, SchedulerName, SchedulerOptions, State, Thresholds,
+    Timeouts,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -22,10 +23,14 @@ poll = "busy"
 busy_poll = true
 xdp_mode = "generic"
 frames = 4096
+conn_reuse_mode = 1
+sloppy_tcp = true
 [director.timeouts]
 tcp = "15m"
 tcp_fin = 60
 udp = "300"
+time_wait = 7
+sctp_established = "1h"
 
 [[interface]]
 name = "eth0"
@@ -58,6 +63,7 @@ scheduler_flags = ["mh-port", "mh-fallback"]
 mh_table_size = 4093
 no_server = "reset"
 mss_clamp = 1400
+sloppy_tcp = false
 forward = "nat"
 
 [[virtual_service.real_server]]
@@ -73,6 +79,10 @@ forward = "ipip"
 [[virtual_service]]
 address = "192.0.2.100:53"
 protocol = "udp"
+one_packet = true
+[virtual_service.timeouts]
+udp = 5
+established = "20m"
 
 [[virtual_service.real_server]]
 address = "10.0.0.13:53"
@@ -89,8 +99,24 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!((director.max_connections, director.frames), (1_000_000, 4096));
     assert_eq!((director.poll, director.busy_poll), (Poll::Busy, true));
     assert_eq!(director.xdp_mode, XdpMode::Generic);
-    let timeouts = [director.timeouts.tcp, director.timeouts.tcp_fin, director.timeouts.udp];
-    assert_eq!(timeouts, [900, 60, 300].map(Duration::from_secs));
+    let states = [
+        State::Established,
+        State::FinWait,
+        State::Udp,
+        State::TimeWait,
+        State::SctpEstablished,
+        State::Close,
+    ];
+    let seconds =
+        |timeouts: Timeouts| states.map(|state| timeouts.get(state).map(|silence| silence.as_secs()));
+    let said = [Some(900), Some(60), Some(300), Some(7), Some(3600), None];
+    assert_eq!(seconds(director.conduct.timeouts), said);
+    assert_eq!((director.conduct.reuse, director.conduct.sloppy_tcp), (Reuse::Closed, true));
+    let [web, dns] = &whole().services[..] else { panic!("there are two") };
+    assert_eq!((web.policy.sloppy, dns.policy.sloppy), (Some(false), None));
+    assert!(!web.policy.one_packet && dns.policy.one_packet);
+    assert!(web.policy.timeouts.is_empty());
+    assert_eq!(seconds(dns.policy.timeouts), [Some(1200), None, Some(5), None, None, None]);
 
     let config = whole();
     assert_eq!(config.interfaces[0].mtu_bytes, Some(1500));
@@ -124,8 +150,9 @@ fn services_and_servers_take_ipvsadms_defaults_and_their_services_port() {
     assert_eq!((dns.name.as_str(), dns.proto), ("udp 192.0.2.100:53", Proto::Udp));
     assert_eq!((dns.scheduler, dns.options), (SchedulerName::Wlc, SchedulerOptions::default()));
     assert_eq!(web.options, SchedulerOptions { fallback: true, port: true, mh_table_size: 4093 });
-    assert_eq!(web.policy, Policy { no_server: NoServer::Reset, mss_clamp: MssClamp::Bytes(1400) });
-    assert_eq!(dns.policy, Policy { no_server: NoServer::Icmp, mss_clamp: MssClamp::Fit });
+    let of = |policy: Policy| (policy.no_server, policy.mss_clamp, policy.persistence);
+    assert_eq!(of(web.policy), (NoServer::Reset, MssClamp::Bytes(1400), None));
+    assert_eq!(of(dns.policy), (NoServer::Icmp, MssClamp::Fit, None));
     assert_eq!(web.reals[0].thresholds, Thresholds { upper: 100, lower: 80 });
     assert_eq!(web.reals[1].thresholds, Thresholds::default());
     let reals: Vec<_> = web.reals.iter().map(|r| (r.endpoint.to_string(), r.weight, r.method)).collect();

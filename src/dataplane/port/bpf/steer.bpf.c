@@ -129,7 +129,7 @@ enum kind {
 	OTHER,
 	/* TCP or UDP with both ports. */
 	WHOLE,
-	/* A piece of a datagram: its addresses are known, its ports are not looked at. */
+	/* A piece of a TCP or UDP datagram: its addresses are known, its ports are not looked at. */
 	PIECE,
 	/* An ICMP or ICMPv6 error: its addresses are known. */
 	ERROR,
@@ -181,7 +181,7 @@ ALWAYS_INLINE enum kind parse_v4(struct packet *p, u8 *ip, void *end)
 	p->upper = ip + header;
 	/* Neither MF nor an offset: only then are both ports in it, and in every packet of the flow. */
 	if (*(u16 *)(ip + 6) & NET16(0x3fff))
-		return PIECE;
+		return ip[9] == IPPROTO_TCP || ip[9] == IPPROTO_UDP ? PIECE : OTHER;
 	return parse_upper(p, ip[9], end);
 }
 
@@ -204,7 +204,7 @@ ALWAYS_INLINE enum kind parse_v6(struct packet *p, u8 *ip, void *end)
 			return OTHER;
 		/* More pieces, or an offset; a packet in one piece (RFC 6946) is whole. */
 		if (next == FRAGMENT && *(u16 *)(at + 2) & NET16(0xfff9))
-			return PIECE;
+			return at[0] == IPPROTO_TCP || at[0] == IPPROTO_UDP || at[0] == DESTINATION ? PIECE : OTHER;
 		/* Segments left: the destination is not the last one. */
 		if (next == ROUTING && at[3])
 			return OTHER;

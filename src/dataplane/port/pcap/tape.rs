@@ -1,7 +1,7 @@
 //! Several captures in the order of time, and the port that plays them.
 
 use super::capture::{Capture, Packet};
-use crate::dataplane::port::{BATCH, Frame, HEADROOM, Port};
+use crate::dataplane::port::{BATCH, Frame, HEADROOM, OwnFrame, Port};
 use crate::net::{InterfaceId, Mac, Tick};
 use arrayvec::ArrayVec;
 use std::io;
@@ -110,7 +110,7 @@ impl Tape {
     }
 }
 
-/// Plays a tape: lends its packets in order, and gives each with its verdict to a sink.
+/// Plays a tape: lends its packets in order, and gives each with its verdict to a sink, and behind it what the road made.
 ///
 /// A batch holds packets of one interface that came in within one [`Tick`], so that the caller can hand the
 /// pipeline the tick of [`PcapPort::next_time`] as the present for all of them.
@@ -197,7 +197,7 @@ impl<S> Port for PcapPort<'_, S>
 where
     S: FnMut(usize, &Frame<'_>) -> io::Result<()>,
 {
-    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>])) -> io::Result<usize> {
+    fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize> {
         let first = self.next;
         if first == self.tape.len() {
             return Ok(0);
@@ -213,9 +213,12 @@ where
         let mut frames: ArrayVec<Frame<'_>, BATCH> =
             frames.map(|(buffer, &len)| Frame::new(buffer, FRONT, len, ingress)).collect();
         self.next = end;
-        road(&mut frames);
-        for (index, frame) in (first..end).zip(&frames) {
-            (self.sink)(index, frame)?;
+        let mut own = road(&mut frames).into_iter().peekable();
+        for (at, frame) in frames.iter().enumerate() {
+            (self.sink)(first + at, frame)?;
+            while let Some(mut own) = own.next_if(|own| own.behind() == at) {
+                (self.sink)(first + at, &own.frame())?;
+            }
         }
         Ok(frames.len())
     }
@@ -229,7 +232,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::verdict::{DropReason, Verdict};
+    use crate::dataplane::verdict::{DropReason, HostReason, Verdict};
 
     const MILLI: u64 = 1_000_000;
 
@@ -284,7 +287,11 @@ mod tests {
         let mut batches = Vec::new();
         while let Some(time) = port.next_time() {
             let mut interface = None;
-            let lent = port.turn(&mut |frames| interface = Some(frames[0].ingress().0)).unwrap();
+            let mut road = |frames: &mut [Frame<'_>]| {
+                interface = Some(frames[0].ingress().0);
+                Vec::new()
+            };
+            let lent = port.turn(&mut road).unwrap();
             batches.push((time.as_millis(), interface.unwrap(), lent));
         }
         assert_eq!(batches, [(0, 0, 2), (10, 0, 2), (12, 1, 1), (30, 0, 1), (40, 2, 64), (40, 2, 1)]);
@@ -307,9 +314,15 @@ mod tests {
             frames[0].verdict = Verdict::Forward(InterfaceId(1));
             assert!(frames[1].grow_front(HEADROOM), "the headroom is there");
             frames[1].data_mut()[0] = 0x77;
+            let behind = std::ptr::from_ref(&frames[0]).addr();
+            let verdict = Verdict::ToHost(HostReason::NotOurs);
+            let mut own = OwnFrame::new(OwnFrame::copy(&[8; 3]), InterfaceId(0), verdict, behind);
+            own.number_in(frames);
+            vec![own]
         });
         assert_eq!(lent.unwrap(), 2);
         assert_eq!((seen[0].0, seen[0].1.len(), seen[0].2), (0, 34, Verdict::Forward(InterfaceId(1))));
+        assert_eq!(seen.remove(1), (0, vec![8; 3], Verdict::ToHost(HostReason::NotOurs)));
         assert_eq!((seen[1].0, seen[1].1.len(), seen[1].1[0]), (1, 35 + HEADROOM, 0x77));
         assert_eq!(seen[1].2, Verdict::Drop(DropReason::Truncated), "the road said nothing");
     }
@@ -318,6 +331,6 @@ mod tests {
     fn an_error_of_the_sink_ends_the_turn() {
         let tape = merge(vec![(InterfaceId(0), capture(1, &[1], 0, 60))]);
         let mut port = PcapPort::new(&tape, &[], |_, _: &Frame<'_>| Err(io::Error::other("disk full")));
-        assert_eq!(port.turn(&mut |_| {}).unwrap_err().to_string(), "disk full");
+        assert_eq!(port.turn(&mut |_| Vec::new()).unwrap_err().to_string(), "disk full");
     }
 }

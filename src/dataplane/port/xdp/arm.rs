@@ -31,7 +31,8 @@ pub(super) struct Arm {
     /// Frames with the kernel for sending, now and at most.
     pub(super) sending: usize,
     pub(super) send_limit: usize,
-    pub(super) staged: ArrayVec<FrameDesc, BATCH>,
+    /// In line to be sent: those of a batch, and what the road made beside them.
+    pub(super) staged: ArrayVec<FrameDesc, { 4 * BATCH }>,
 }
 
 impl Arm {
