@@ -6,6 +6,7 @@ mod grammar;
 mod listing;
 mod names;
 mod numbers;
+mod options;
 mod request;
 mod restore;
 mod table;
