@@ -13,6 +13,7 @@ pub mod check;
 mod control;
 #[cfg(target_os = "linux")]
 mod demo;
+pub mod ipvsadm;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod replay;

@@ -1,0 +1,433 @@
+//! What ipvsadm 1.31 prints, byte for byte: listings, and the rules that `-S` saves.
+
+use super::request::{
+    Daemon, Format, Forward, Mask, Protocol, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec,
+    TunnelKind,
+};
+use super::table::{Connection, Daemons, Server, Service, Table, Traffic};
+use std::cmp::Ordering;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Names for numbers, where this machine has some.
+pub(super) trait Labels {
+    /// A host's name.
+    fn of_host(&self, address: IpAddr) -> Option<String>;
+    /// A port's name.
+    fn of_port(&self, port: u16, protocol: Protocol) -> Option<String>;
+}
+
+/// An IPVS version, as the kernel's has stood for many years.
+const VERSION: &str = "1.2.1";
+
+/// So many characters of a name are shown in IPv4: of a service's with its protocol, of a server's.
+const SERVICE_WIDTH: usize = 33;
+const SERVER_WIDTH: usize = 28;
+
+/// And so many in any case.
+const NAME_WIDTH: usize = 59;
+
+/// A page being written.
+pub(super) struct Page<'l> {
+    text: String,
+    format: Format,
+    labels: &'l dyn Labels,
+}
+
+impl<'l> Page<'l> {
+    pub(super) fn new(format: Format, labels: &'l dyn Labels) -> Page<'l> {
+        Page { text: String::new(), format, labels }
+    }
+
+    /// `-L`: every service.
+    pub(super) fn all(mut self, table: &Table) -> String {
+        let _ = writeln!(self.text, "IP Virtual Server version {VERSION} (size={})", table.size);
+        self.title();
+        for service in self.sorted(table) {
+            self.service(service);
+        }
+        self.text
+    }
+
+    /// `-L -t VIP:port`.
+    pub(super) fn one(mut self, service: &Service) -> String {
+        self.title();
+        self.service(service);
+        self.text
+    }
+
+    /// `-S`: what `-R` reads.
+    pub(super) fn rules(mut self, table: &Table) -> String {
+        for service in self.sorted(table) {
+            self.rule(service);
+        }
+        self.text
+    }
+
+    /// `-Lc`.
+    pub(super) fn connections(mut self, connections: impl IntoIterator<Item = Connection>) -> String {
+        self.text.push_str("IPVS connection entries\n");
+        self.text.push_str("pro expire state       source             virtual            destination");
+        self.text.push_str(match self.format.persistent_conn {
+            true => "        pe name          pe_data\n",
+            false => "\n",
+        });
+        for connection in connections {
+            self.connection(&connection);
+        }
+        self.text
+    }
+
+    fn sorted<'t>(&self, table: &'t Table) -> Vec<&'t Service> {
+        let services: Vec<_> = table.services.iter().collect();
+        match self.format.no_sort {
+            true => services,
+            false => sorted(&services, |a, b| services_in_order(&a.spec.key, &b.spec.key)),
+        }
+    }
+
+    fn title(&mut self) {
+        let Format { stats, rate, thresholds, persistent_conn, tunnel_info, .. } = self.format;
+        let heads = match () {
+            () if stats => Some(["Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"]),
+            () if rate => Some(["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"]),
+            () => None,
+        };
+        let title = "Prot LocalAddress:Port";
+        if let Some([a, b, c, d, e]) = heads {
+            let _ = writeln!(self.text, "{title:<33} {a:>8} {b:>8} {c:>8} {d:>8} {e:>8}");
+            self.text.push_str("  -> RemoteAddress:Port\n");
+            return;
+        }
+        self.text.push_str(match () {
+            () if thresholds => {
+                "Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n  -> RemoteAddress:Port\n"
+            }
+            () if persistent_conn => {
+                "Prot LocalAddress:Port            Weight    PersistConn ActiveConn InActConn \n  -> RemoteAddress:Port\n"
+            }
+            () if tunnel_info => {
+                "Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n"
+            }
+            () => {
+                "Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+            }
+        });
+    }
+
+    fn service(&mut self, service: &Service) {
+        let Service { spec, total, rate, servers } = service;
+        let (name, protocol) = match spec.key {
+            ServiceKey::Fwmark { mark, is_v6 } => {
+                (format!("FWM  {mark}{}", if is_v6 { " IPv6" } else { "" }), None)
+            }
+            ServiceKey::Address { protocol, address, port } => {
+                let mut name =
+                    format!("{:<4} {}", protocol.name(), self.label(address, port, Some(protocol)));
+                if address.is_ipv4() {
+                    cut(&mut name, SERVICE_WIDTH);
+                }
+                (name, Some(protocol))
+            }
+        };
+        if self.format.stats || self.format.rate {
+            let _ = write!(self.text, "{name:<33}");
+            self.numbers(if self.format.stats { total } else { rate });
+        } else {
+            let _ = write!(self.text, "{name} {}", spec.scheduler);
+            self.flags_and_persistence(spec);
+        }
+        self.text.push('\n');
+        for server in self.sorted_servers(servers) {
+            self.server(server, protocol);
+        }
+    }
+
+    fn sorted_servers<'s>(&self, servers: &'s [Server]) -> Vec<&'s Server> {
+        let servers: Vec<_> = servers.iter().collect();
+        match self.format.no_sort {
+            true => servers,
+            false => sorted(&servers, |a, b| {
+                addresses_in_order((a.spec.address, a.spec.port), (b.spec.address, b.spec.port))
+            }),
+        }
+    }
+
+    fn flags_and_persistence(&mut self, spec: &ServiceSpec) {
+        if spec.flags != SchedulerFlags::default() {
+            let _ = write!(self.text, " ({})", flags(spec));
+        }
+        if let Some(seconds) = spec.persistent {
+            let _ = write!(self.text, " persistent {seconds}");
+            match spec.mask {
+                mask if mask.is_whole() => {}
+                Mask::V4(mask) => drop(write!(self.text, " mask {mask}")),
+                Mask::V6(prefix) => drop(write!(self.text, " mask {prefix}")),
+            }
+            if !spec.engine.is_empty() {
+                let _ = write!(self.text, " pe {}", spec.engine);
+            }
+        }
+        if spec.one_packet {
+            self.text.push_str(" ops");
+        }
+    }
+
+    fn server(&mut self, server: &Server, protocol: Option<Protocol>) {
+        let Server { spec, active, inactive, persistent, total, rate } = server;
+        let mut name = self.label(spec.address, spec.port, protocol);
+        if spec.address.is_ipv4() {
+            cut(&mut name, SERVER_WIDTH);
+        }
+        let forward = spec.forward.name();
+        let weight = spec.weight;
+        let _ = write!(self.text, "  -> {name:<28}");
+        if self.format.stats {
+            self.numbers(total);
+        } else if self.format.rate {
+            // Of a server these three are never shortened.
+            let _ =
+                write!(self.text, " {:>8} {:>8} {:>8}", rate.connections, rate.in_packets, rate.out_packets);
+            self.number(rate.in_bytes);
+            self.number(rate.out_bytes);
+        } else if self.format.thresholds {
+            let (upper, lower) = (spec.upper_threshold, spec.lower_threshold);
+            let _ = write!(self.text, " {upper:<10} {lower:<10} {active:<10} {inactive:<10}");
+        } else if self.format.persistent_conn {
+            let _ = write!(self.text, " {weight:<9} {persistent:<11} {active:<10} {inactive:<10}");
+        } else if self.format.tunnel_info {
+            let tunnel = tunnel_info(spec);
+            let _ = write!(self.text, " {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}");
+        } else {
+            let _ = write!(self.text, " {forward:<7} {weight:<6} {active:<10} {inactive:<10}");
+        }
+        self.text.push('\n');
+    }
+
+    fn numbers(&mut self, traffic: &Traffic) {
+        let Traffic { connections, in_packets, out_packets, in_bytes, out_bytes } = *traffic;
+        for number in [connections, in_packets, out_packets, in_bytes, out_bytes] {
+            self.number(number);
+        }
+    }
+
+    /// In nine places, shortened if it must be.
+    fn number(&mut self, number: u64) {
+        const THOUSAND: u64 = 1_000;
+        const MILLION: u64 = 1_000_000;
+        const BILLION: u64 = 1_000_000_000;
+        let _ = match number {
+            _ if self.format.exact => {
+                let width = number.to_string().len().max(8) + 1;
+                write!(self.text, "{number:>width$}")
+            }
+            0..100_000_000 => write!(self.text, "{number:>9}"),
+            100_000_000..1_000_000_000 => write!(self.text, "{:>8}K", number / THOUSAND),
+            1_000_000_000..100_000_000_000 => write!(self.text, "{:>8}M", number / MILLION),
+            100_000_000_000..100_000_000_000_000 => write!(self.text, "{:>8}G", number / BILLION),
+            _ => write!(self.text, "{:>8}T", number / (BILLION * THOUSAND)),
+        };
+    }
+
+    fn rule(&mut self, service: &Service) {
+        let Service { spec, servers, .. } = service;
+        let (name, protocol) = match spec.key {
+            ServiceKey::Fwmark { mark, is_v6 } => {
+                (format!("-f {mark}{}", if is_v6 { " -6" } else { "" }), None)
+            }
+            ServiceKey::Address { protocol, address, port } => (
+                format!("{} {}", protocol.option(), self.label(address, port, Some(protocol))),
+                Some(protocol),
+            ),
+        };
+        let _ = write!(self.text, "-A {name} -s {}", spec.scheduler);
+        if let Some(seconds) = spec.persistent {
+            let _ = write!(self.text, " -p {seconds}");
+            match spec.mask {
+                mask if mask.is_whole() => {}
+                Mask::V4(mask) => drop(write!(self.text, " -M {mask}")),
+                Mask::V6(prefix) => drop(write!(self.text, " -M {prefix}")),
+            }
+        }
+        if !spec.engine.is_empty() {
+            let _ = write!(self.text, " --pe {}", spec.engine);
+        }
+        if spec.one_packet {
+            self.text.push_str(" -o");
+        }
+        if spec.flags != SchedulerFlags::default() {
+            let _ = write!(self.text, " -b {}", flags(spec));
+        }
+        self.text.push('\n');
+        for Server { spec, .. } in self.sorted_servers(servers) {
+            let server = self.label(spec.address, spec.port, protocol);
+            let _ = write!(self.text, "-a {name} -r {server} {} -w {}", spec.forward.option(), spec.weight);
+            if spec.forward == Forward::Tunnel {
+                let tunnel = spec.tunnel;
+                let _ = write!(self.text, " --tun-type {}", tunnel.kind.name());
+                let _ = match tunnel.kind {
+                    TunnelKind::Ipip => Ok(()),
+                    TunnelKind::Gue => {
+                        write!(self.text, " --tun-port {} {}", tunnel.port, tunnel.checksum.option())
+                    }
+                    TunnelKind::Gre => write!(self.text, " {}", tunnel.checksum.option()),
+                };
+            }
+            self.text.push('\n');
+        }
+    }
+
+    fn connection(&mut self, connection: &Connection) {
+        let Connection { protocol, client, virtual_, server, state, expires } = connection;
+        let transport =
+            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.name() == protocol);
+        let [client, virtual_, server] =
+            [client, virtual_, server].map(|&(address, port)| self.label(address, port, transport));
+        let expires = format!("{:02}:{:02}", expires / 60, expires % 60);
+        let _ = writeln!(
+            self.text,
+            "{protocol:<3} {expires:<6} {state:<11} {client:<18} {virtual_:<18} {server}"
+        );
+    }
+
+    /// `address:port`, by name unless numbers are wanted.
+    fn label(&self, address: IpAddr, port: u16, protocol: Option<Protocol>) -> String {
+        let by_name = !self.format.numeric;
+        let host = by_name.then(|| self.labels.of_host(address)).flatten();
+        let host = host.unwrap_or_else(|| address.to_string());
+        let named = protocol.filter(|_| by_name).and_then(|protocol| self.labels.of_port(port, protocol));
+        let port = named.unwrap_or_else(|| port.to_string());
+        let mut label = match address {
+            IpAddr::V4(_) => format!("{host}:{port}"),
+            IpAddr::V6(_) => format!("[{host}]:{port}"),
+        };
+        cut(&mut label, NAME_WIDTH);
+        label
+    }
+}
+
+/// `--timeout`, in seconds.
+pub(super) fn timeouts(tcp: u32, tcp_fin: u32, udp: u32) -> String {
+    format!("Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n")
+}
+
+/// `--daemon`.
+pub(super) fn daemons(daemons: &Daemons) -> String {
+    let mut text = String::new();
+    for Daemon { role, interface, sync_id, max_len, group, port, ttl } in daemons {
+        let role = match role {
+            Role::Master => "master",
+            Role::Backup => "backup",
+        };
+        let _ = write!(text, "{role} sync daemon (mcast={interface}, syncid={sync_id}");
+        if *max_len != 0 {
+            let _ = write!(text, ", maxlen={max_len}");
+        }
+        if let Some(group) = group {
+            let _ = write!(text, ", group={group}");
+        }
+        if *port != 0 {
+            let _ = write!(text, ", port={port}");
+        }
+        if *ttl != 0 {
+            let _ = write!(text, ", ttl={ttl}");
+        }
+        text.push_str(")\n");
+    }
+    text
+}
+
+fn flags(spec: &ServiceSpec) -> String {
+    let names: [&str; 3] = match &spec.scheduler[..] {
+        "sh" => ["sh-fallback", "sh-port", ""],
+        "mh" => ["mh-fallback", "mh-port", ""],
+        _ => ["flag-1", "flag-2", "flag-3"],
+    };
+    let set =
+        names.into_iter().zip(0..).filter(|(name, bit)| spec.flags.0 >> bit & 1 == 1 && !name.is_empty());
+    set.map(|(name, _)| name).collect::<Vec<_>>().join(",")
+}
+
+fn tunnel_info(spec: &ServerSpec) -> String {
+    if spec.forward != Forward::Tunnel {
+        return "n/a".to_owned();
+    }
+    let tunnel = spec.tunnel;
+    let mut info = match tunnel.kind {
+        TunnelKind::Ipip => tunnel.kind.name().to_owned(),
+        TunnelKind::Gue => format!("gue:{}:{}", tunnel.port, tunnel.checksum.mark()),
+        TunnelKind::Gre => format!("gre:{}", tunnel.checksum.mark()),
+    };
+    cut(&mut info, 15);
+    info
+}
+
+fn cut(text: &mut String, most: usize) {
+    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text.truncate(end);
+}
+
+/// Marks, then families, protocols, addresses, ports.
+fn services_in_order(a: &ServiceKey, b: &ServiceKey) -> Ordering {
+    let parts = |key: &ServiceKey| match *key {
+        ServiceKey::Fwmark { mark, is_v6 } => (mark, is_v6, 0),
+        ServiceKey::Address { protocol, address, .. } => (0, address.is_ipv6(), protocol as u8),
+    };
+    let ((mark, is_v6, protocol), (other_mark, other_is_v6, other_protocol)) = (parts(a), parts(b));
+    by_difference(mark, other_mark)
+        .then(is_v6.cmp(&other_is_v6))
+        .then(protocol.cmp(&other_protocol))
+        .then_with(|| match (*a, *b) {
+            (
+                ServiceKey::Address { address, port, .. },
+                ServiceKey::Address { address: other, port: other_port, .. },
+            ) => addresses_in_order((address, port), (other, other_port)),
+            _ => Ordering::Equal,
+        })
+}
+
+/// Addresses, then ports; the family is the first one's.
+fn addresses_in_order((a, port): (IpAddr, u16), (b, other_port): (IpAddr, u16)) -> Ordering {
+    let words = |address: IpAddr| -> [u32; 4] {
+        match address {
+            IpAddr::V4(address) => [address.to_bits(), 0, 0, 0],
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                std::array::from_fn(|i| (bits >> (96 - 32 * i)) as u32)
+            }
+        }
+    };
+    let (words, others) = (words(a), words(b));
+    let compared = if a.is_ipv6() { 4 } else { 1 };
+    words[..compared]
+        .iter()
+        .zip(others)
+        .map(|(&word, other)| by_difference(word, other))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+        .then(port.cmp(&other_port))
+}
+
+/// ipvsadm subtracts and looks at the sign: addresses more than half of all apart stand in the other order, 192.0.2.1
+/// before 10.0.0.1.
+fn by_difference(a: u32, b: u32) -> Ordering {
+    (a.wrapping_sub(b) as i32).cmp(&0)
+}
+
+/// A merge sort like that of the C library, which puts up with an order that goes round in circles as
+/// [`by_difference`]'s does.
+fn sorted<T: Copy>(items: &[T], order: impl Fn(T, T) -> Ordering + Copy) -> Vec<T> {
+    if items.len() < 2 {
+        return items.to_vec();
+    }
+    let (left, right) = items.split_at(items.len() / 2);
+    let (left, right) = (sorted(left, order), sorted(right, order));
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    let mut merged = Vec::with_capacity(items.len());
+    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
+        merged.extend(if order(a, b).is_le() { left.next() } else { right.next() });
+    }
+    merged.extend(left);
+    merged.extend(right);
+    merged
+}

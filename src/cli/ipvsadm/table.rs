@@ -1,0 +1,59 @@
+//! What a listing shows: the director's services and servers as IPVS would have them.
+
+use super::request::{Daemon, ServerSpec, ServiceSpec};
+use std::net::IpAddr;
+
+/// Packets, bytes and connections; or so many of them a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Traffic {
+    pub connections: u64,
+    pub in_packets: u64,
+    pub out_packets: u64,
+    pub in_bytes: u64,
+    pub out_bytes: u64,
+}
+
+/// A virtual service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Service {
+    pub spec: ServiceSpec,
+    pub total: Traffic,
+    pub rate: Traffic,
+    /// In the order of IPVS's list.
+    pub servers: Vec<Server>,
+}
+
+/// A real server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Server {
+    pub spec: ServerSpec,
+    pub active: u32,
+    pub inactive: u32,
+    pub persistent: u32,
+    pub total: Traffic,
+    pub rate: Traffic,
+}
+
+/// All services.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Table {
+    /// Of the connection table.
+    pub size: u32,
+    pub services: Vec<Service>,
+}
+
+/// A line of `-Lc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Connection {
+    /// `TCP`, `UDP`, `SCTP`, or `IP` for a template of a mark's.
+    pub protocol: String,
+    pub client: (IpAddr, u16),
+    pub virtual_: (IpAddr, u16),
+    pub server: (IpAddr, u16),
+    pub state: String,
+    /// Seconds until it is forgotten.
+    pub expires: u32,
+}
+
+/// What `--daemon` shows.
+pub(super) type Daemons = Vec<Daemon>;
