@@ -13,6 +13,7 @@ pub mod check;
 mod control;
 #[cfg(target_os = "linux")]
 mod demo;
+#[cfg(all(feature = "control", unix))]
 pub mod ipvsadm;
 #[cfg(target_os = "linux")]
 pub mod lab;
@@ -48,10 +49,25 @@ enum Command {
     #[cfg(all(feature = "control", unix))]
     #[command(flatten)]
     Control(control::ControlCommand),
+    /// ipvsadm(8)'s command line for the running director; also where lvx is called by the name ipvsadm
+    #[cfg(all(feature = "control", unix))]
+    #[command(disable_help_flag = true)]
+    Ipvsadm {
+        /// As for ipvsadm; -h shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    #[cfg(all(feature = "control", unix))]
+    {
+        let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        if let Some(program) = words.next().filter(|program| ipvsadm::is_called(program)) {
+            return ipvsadm::run(&program, &words.collect::<Vec<_>>());
+        }
+    }
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check { file } => check::run(&file),
@@ -60,5 +76,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         #[cfg(all(feature = "control", unix))]
         Command::Control(command) => control::run(command),
+        #[cfg(all(feature = "control", unix))]
+        Command::Ipvsadm { words } => ipvsadm::run("lvx ipvsadm", &words),
     }
 }

@@ -6,5 +6,6 @@
 mod bounds;
 mod changes;
 mod document;
+mod ipvsadm;
 mod office;
 mod remote;

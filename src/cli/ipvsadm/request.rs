@@ -75,7 +75,6 @@ pub(super) struct ServiceSpec {
 #[repr(u8)]
 pub(super) enum Forward {
     Masq = 0,
-    Local = 1,
     Tunnel = 2,
     Route = 3,
 }
@@ -85,7 +84,6 @@ impl Forward {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Forward::Masq => "Masq",
-            Forward::Local => "Local",
             Forward::Tunnel => "Tunnel",
             Forward::Route => "Route",
         }
@@ -96,7 +94,7 @@ impl Forward {
         match self {
             Forward::Masq => "-m",
             Forward::Tunnel => "-i",
-            Forward::Local | Forward::Route => "-g",
+            Forward::Route => "-g",
         }
     }
 }

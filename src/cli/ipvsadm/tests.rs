@@ -395,7 +395,7 @@ fn as_the_real_one_reads_rates(rate: Traffic) -> Traffic {
 fn server(is_v6: bool) -> impl Strategy<Value = Server> {
     let tunnel = (select(&TunnelKind::ALL[..]), any::<u16>(), 0..3u8)
         .prop_map(|(kind, port, checksum)| Tunnel { kind, port, checksum: TunnelChecksum(checksum) });
-    let forward = select(vec![Forward::Masq, Forward::Local, Forward::Tunnel, Forward::Route]);
+    let forward = select(vec![Forward::Masq, Forward::Tunnel, Forward::Route]);
     let spec = (address(is_v6), any::<u16>(), forward, tunnel, any::<u16>(), any::<(u32, u32)>());
     (spec, any::<(u32, u32, u32)>(), traffic(), traffic()).prop_map(
         |(

@@ -1,0 +1,409 @@
+//! The running director as ipvsadm sees one: its services as a table, and requests as edits of its desired state.
+
+use super::grammar::DEFAULT_SCHEDULER;
+use super::request::{
+    Forward, Mask, Protocol, Request, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, Tunnel,
+    TunnelChecksum, TunnelKind,
+};
+use super::table::{Connection, Server, Service, Table, Traffic};
+use crate::config::Written;
+use crate::control::api::Transaction;
+use crate::control::client::{Client, ClientError};
+use crate::control::connections::Row;
+use crate::control::desired::{Edit, ServiceRef};
+use crate::control::rates::Rate;
+use crate::control::report;
+use crate::control::view::{Columns, ServerRow, ServiceRow};
+use crate::net::Endpoint;
+use crate::service::SchedulerName;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Connections asked for at once.
+const PAGE: &str = "10000";
+
+/// Why nothing was done, in a line; ipvsadm's, where it has one. The exit code is 255, as ipvsadm's then.
+#[derive(Debug)]
+pub(super) struct Complaint(pub String);
+
+impl From<ClientError> for Complaint {
+    fn from(error: ClientError) -> Complaint {
+        Complaint(error.to_string())
+    }
+}
+
+fn complain<T>(text: &str) -> Result<T, Complaint> {
+    Err(Complaint(text.to_owned()))
+}
+
+/// The keys of `[[virtual_service]]` that a listing needs.
+#[derive(Debug, Deserialize)]
+struct ServiceTable {
+    #[serde(default)]
+    protocol: String,
+    #[serde(default)]
+    address: String,
+    scheduler: String,
+    #[serde(default)]
+    scheduler_flags: Vec<String>,
+    persistent: Option<u32>,
+    netmask: Option<u8>,
+    #[serde(default)]
+    one_packet: bool,
+    fwmark: Option<u32>,
+    #[serde(default, rename = "match")]
+    matches: Vec<MatchTable>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MatchTable {
+    address: String,
+}
+
+/// And those of `[[virtual_service.real_server]]`.
+#[derive(Debug, Deserialize)]
+struct ServerTable {
+    address: String,
+    weight: u16,
+    forward: String,
+    upper_threshold: u32,
+    lower_threshold: u32,
+}
+
+/// A running director.
+#[derive(Debug)]
+pub(super) struct Director {
+    client: Client,
+}
+
+impl Director {
+    pub(super) fn new(client: Client) -> Director {
+        Director { client }
+    }
+
+    /// Its services, of all or of one, with what these columns show.
+    pub(super) fn table(&self, one: Option<ServiceKey>, columns: Columns) -> Result<Table, Complaint> {
+        let name = one.map(name);
+        let rows = self.client.services_as(name.as_deref(), columns);
+        let rows: Vec<ServiceRow<ServerTable>> = match rows {
+            Err(ClientError::Refused(404, _)) => return complain("No such service"),
+            rows => rows?,
+        };
+        let size = match one {
+            None => u32::try_from(self.client.status()?.max_connections).unwrap_or(u32::MAX),
+            Some(_) => 0,
+        };
+        let services = rows.into_iter().map(service).collect::<Option<_>>();
+        match services {
+            Some(services) => Ok(Table { size, services }),
+            None => complain("the director's answer is not understood"),
+        }
+    }
+
+    /// Gives every connection to `take`.
+    pub(super) fn connections(&self, mut take: impl FnMut(Connection)) -> Result<(), Complaint> {
+        let mut from = "0".to_owned();
+        loop {
+            let page = self.client.connections(&[("from", &from), ("limit", PAGE)])?;
+            page.connections.into_iter().filter_map(connection).for_each(&mut take);
+            match page.next {
+                Some(next) => from = next.to_string(),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// How long silence may last, in seconds: TCP, TCP after a FIN, UDP.
+    pub(super) fn timeouts(&self) -> Result<[u32; 3], Complaint> {
+        let timeouts = self.client.timeouts()?;
+        Ok([timeouts.tcp, timeouts.tcp_fin, timeouts.udp]
+            .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)))
+    }
+
+    /// Does what is asked for.
+    pub(super) fn change(&self, request: &Request) -> Result<(), Complaint> {
+        let edit = edit(request)?;
+        self.expect(request)?;
+        self.transact(vec![edit])
+    }
+
+    /// Does all that is asked for at once, or else one after the other, as ipvsadm would. Gives what was refused.
+    pub(super) fn change_all(&self, requests: &[Request]) -> Vec<Complaint> {
+        let edits: Result<Vec<Edit>, Complaint> = requests.iter().map(edit).collect();
+        if edits.is_ok_and(|edits| self.transact(edits).is_ok()) {
+            return Vec::new();
+        }
+        requests.iter().filter_map(|request| self.change(request).err()).collect()
+    }
+
+    fn transact(&self, edits: Vec<Edit>) -> Result<(), Complaint> {
+        self.client.edit(&Transaction { edits, ..Transaction::default() }).map(drop).map_err(Complaint::from)
+    }
+
+    /// Whether there is what the request is about, in the words that ipvsadm has if not.
+    fn expect(&self, request: &Request) -> Result<(), Complaint> {
+        let (key, server) = match request {
+            Request::AddService(spec) | Request::EditService(spec) => (spec.key, None),
+            Request::DeleteService(key) | Request::Zero(Some(key)) => (*key, None),
+            Request::AddServer(key, spec) | Request::EditServer(key, spec) => {
+                (*key, Some(Endpoint::new(spec.address, spec.port)))
+            }
+            Request::DeleteServer(key, address, port) => (*key, Some(Endpoint::new(*address, *port))),
+            _ => return Ok(()),
+        };
+        let there = match self.table(Some(key), Columns::default()) {
+            Ok(table) => table.services.into_iter().next(),
+            Err(Complaint(text)) if text == "No such service" => None,
+            Err(complaint) => return Err(complaint),
+        };
+        let has_server = there.as_ref().is_some_and(|service| {
+            let here = |server: &Server| Some(Endpoint::new(server.spec.address, server.spec.port));
+            service.servers.iter().any(|own| here(own) == server)
+        });
+        match (request, there.is_some(), has_server) {
+            (Request::AddService(_), true, _) => complain("Service already exists"),
+            (Request::AddService(_), false, _) => Ok(()),
+            (_, false, _) if server.is_some() => complain("Service not defined"),
+            (_, false, _) => complain("No such service"),
+            (Request::AddServer(..), true, true) => complain("Destination already exists"),
+            (Request::EditServer(..) | Request::DeleteServer(..), true, false) => {
+                complain("No such destination")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the control socket calls a service.
+fn name(key: ServiceKey) -> String {
+    match key {
+        ServiceKey::Fwmark { mark, is_v6 } => format!("fwmark {mark}{}", if is_v6 { " IPv6" } else { "" }),
+        ServiceKey::Address { protocol, address, port } => {
+            format!("{} {}", protocol.name().to_lowercase(), Endpoint::new(address, port))
+        }
+    }
+}
+
+/// An address as tables have it: alone for all ports.
+fn at(address: IpAddr, port: u16) -> String {
+    if port == 0 { address.to_string() } else { Endpoint::new(address, port).to_string() }
+}
+
+fn table(value: Value) -> Written {
+    match value {
+        Value::Object(map) => Written(map),
+        _ => Written(Map::new()),
+    }
+}
+
+/// A request that changes something as an edit.
+fn edit(request: &Request) -> Result<Edit, Complaint> {
+    let of = |key: &ServiceKey| ServiceRef(name(*key));
+    Ok(match request {
+        Request::AddService(spec) => {
+            let ServiceKey::Address { protocol, address, port } = spec.key else {
+                return complain(
+                    "lvx does not read the kernel's marks: a fwmark service is made in the configuration, with the \
+                     addresses that belong to it (match = [...], fwmark = N); then -E, -a, -e, -d and -D change it",
+                );
+            };
+            let mut table = service_table(spec)?;
+            table.0.insert("protocol".to_owned(), protocol.name().to_lowercase().into());
+            table.0.insert("address".to_owned(), at(address, port).into());
+            Edit::AddService { table }
+        }
+        Request::EditService(spec) => {
+            Edit::EditService { service: of(&spec.key), table: service_table(spec)? }
+        }
+        Request::DeleteService(key) => Edit::DeleteService { service: of(key) },
+        Request::Flush => Edit::Clear {},
+        Request::AddServer(key, spec) => {
+            let mut table = server_table(spec)?;
+            table.0.insert("address".to_owned(), at(spec.address, spec.port).into());
+            Edit::AddServer { service: of(key), table }
+        }
+        Request::EditServer(key, spec) => Edit::EditServer {
+            service: of(key),
+            server: at(spec.address, spec.port),
+            table: server_table(spec)?,
+        },
+        Request::DeleteServer(key, address, port) => {
+            Edit::DeleteServer { service: of(key), server: at(*address, *port) }
+        }
+        Request::SetTimeouts { tcp, tcp_fin, udp } => {
+            let given = [("tcp", *tcp), ("tcp_fin", *tcp_fin), ("udp", *udp)];
+            let given = given.into_iter().filter(|(_, seconds)| *seconds > 0);
+            let table = given.map(|(key, seconds)| (key.to_owned(), seconds.into())).collect();
+            Edit::SetTimeouts { table: Written(table) }
+        }
+        Request::Zero(key) => Edit::Zero { service: key.as_ref().map(of) },
+        Request::StartDaemon(_) | Request::StopDaemon(_) => {
+            return complain("this lvx has no sync daemon: connections are not synchronised yet");
+        }
+        Request::List(..) | Request::Save(_) | Request::Restore | Request::Help | Request::Version => {
+            return complain("that changes nothing, and has no place among rules");
+        }
+    })
+}
+
+/// The keys of a service that `-A` and `-E` set, null where they say nothing.
+fn service_table(spec: &ServiceSpec) -> Result<Written, Complaint> {
+    if !spec.engine.is_empty() {
+        return complain("lvx has no persistence engines (--pe)");
+    }
+    let Some(scheduler) = SchedulerName::ALL.into_iter().find(|known| known.name() == spec.scheduler) else {
+        return complain("Scheduler or persistence engine not found");
+    };
+    let words = match scheduler {
+        SchedulerName::Sh => ["sh-fallback", "sh-port"],
+        SchedulerName::Mh => ["mh-fallback", "mh-port"],
+        _ if spec.flags != SchedulerFlags::default() => {
+            return complain("only sh and mh have scheduler flags in lvx");
+        }
+        _ => ["", ""],
+    };
+    let flags: Vec<&str> = words
+        .into_iter()
+        .zip(0..)
+        .filter(|(_, bit)| spec.flags.0 >> bit & 1 == 1)
+        .map(|(word, _)| word)
+        .collect();
+    let mask = match spec.mask {
+        _ if spec.persistent.is_none() => Value::Null,
+        Mask::V4(mask) => mask.to_string().into(),
+        Mask::V6(prefix) => prefix.into(),
+    };
+    Ok(table(json!({
+        "scheduler": scheduler.name(),
+        "scheduler_flags": if flags.is_empty() { Value::Null } else { json!(flags) },
+        "persistent": spec.persistent,
+        "netmask": mask,
+        "one_packet": spec.one_packet.then_some(true),
+    })))
+}
+
+/// The keys of a server that `-a` and `-e` set.
+fn server_table(spec: &ServerSpec) -> Result<Written, Complaint> {
+    if spec.forward == Forward::Tunnel && spec.tunnel.kind != TunnelKind::Ipip {
+        return complain("lvx tunnels by ipip alone (--tun-type)");
+    }
+    let forward = match spec.forward {
+        Forward::Masq => "nat",
+        Forward::Tunnel => "tun",
+        Forward::Route => "dr",
+    };
+    Ok(table(json!({
+        "forward": forward,
+        "weight": spec.weight,
+        "upper_threshold": spec.upper_threshold,
+        "lower_threshold": spec.lower_threshold,
+    })))
+}
+
+fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
+    let ServiceRow { table, traffic, rate, servers, .. } = row;
+    let table: ServiceTable = serde_json::from_value(Value::Object(table.0)).ok()?;
+    let endpoint =
+        |text: &str| text.parse::<Endpoint>().ok().or_else(|| Some(Endpoint::new(text.parse().ok()?, 0)));
+    let (key, is_v6) = match table.fwmark {
+        Some(mark) => {
+            let is_v6 = table
+                .matches
+                .first()
+                .is_some_and(|to| to.address.contains("::") || to.address.starts_with('['));
+            (ServiceKey::Fwmark { mark, is_v6 }, is_v6)
+        }
+        None => {
+            let Endpoint { addr: address, port } = endpoint(&table.address)?;
+            (ServiceKey::Address { protocol: protocol(&table.protocol)?, address, port }, address.is_ipv6())
+        }
+    };
+    let mask = match (is_v6, table.netmask) {
+        (true, prefix) => Mask::V6(prefix.unwrap_or(128)),
+        (false, None | Some(32)) => Mask::V4(Ipv4Addr::BROADCAST),
+        (false, Some(prefix)) => {
+            Mask::V4(Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)))
+        }
+    };
+    let bit = |flag: &String| match flag.split_once('-') {
+        Some((_, "fallback")) => 1,
+        Some((_, "port")) => 2,
+        _ => 0,
+    };
+    let spec = ServiceSpec {
+        key,
+        scheduler: if table.scheduler.is_empty() { DEFAULT_SCHEDULER.to_owned() } else { table.scheduler },
+        flags: SchedulerFlags(table.scheduler_flags.iter().map(bit).fold(0, |all, bit| all | bit)),
+        persistent: table.persistent,
+        mask,
+        one_packet: table.one_packet,
+        engine: String::new(),
+    };
+    let servers = servers.into_iter().filter(|server| !server.departed);
+    let servers = servers.map(|row| server(row, endpoint)).collect::<Option<_>>()?;
+    Some(Service { spec, total: total(traffic), rate: per_second(rate), servers })
+}
+
+fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoint>) -> Option<Server> {
+    let ServerRow { table, active, inactive, persistent, traffic, rate, .. } = row;
+    let Endpoint { addr: address, port } = endpoint(&table.address)?;
+    let forward = match &table.forward[..] {
+        "nat" => Forward::Masq,
+        "tun" => Forward::Tunnel,
+        _ => Forward::Route,
+    };
+    let spec = ServerSpec {
+        address,
+        port,
+        forward,
+        tunnel: Tunnel { kind: TunnelKind::Ipip, port: 0, checksum: TunnelChecksum::default() },
+        weight: table.weight,
+        upper_threshold: table.upper_threshold,
+        lower_threshold: table.lower_threshold,
+    };
+    let [active, inactive, persistent] =
+        [active, inactive, persistent].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    Some(Server { spec, active, inactive, persistent, total: total(traffic), rate: per_second(rate) })
+}
+
+fn protocol(word: &str) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        .into_iter()
+        .find(|protocol| protocol.name().eq_ignore_ascii_case(word))
+}
+
+fn total(traffic: Option<report::Traffic>) -> Traffic {
+    let report::Traffic { connections, in_packets, in_bytes, out_packets, out_bytes } =
+        traffic.unwrap_or_default();
+    Traffic { connections, in_packets, out_packets, in_bytes, out_bytes }
+}
+
+fn per_second(rate: Option<Rate>) -> Traffic {
+    let Rate { connections, in_packets, in_bytes, out_packets, out_bytes } = rate.unwrap_or_default();
+    Traffic { connections, in_packets, out_packets, in_bytes, out_bytes }
+}
+
+/// One that names no server any more is not shown.
+fn connection(row: Row) -> Option<Connection> {
+    // A group's template is for a mark, not an address: as the kernel has it.
+    let end = |text: &str| {
+        let mark = text.strip_prefix("fwmark ").and_then(|mark| mark.split(' ').next()?.parse().ok());
+        match mark {
+            Some(mark) => Some((Ipv4Addr::from_bits(mark).into(), 0)),
+            None => text.parse::<Endpoint>().ok().map(|end| (end.addr, end.port)),
+        }
+    };
+    Some(Connection {
+        protocol: if row.service.starts_with("fwmark") {
+            "IP".to_owned()
+        } else {
+            row.protocol.to_uppercase()
+        },
+        client: end(&row.client)?,
+        virtual_: end(&row.service)?,
+        server: end(&row.server)?,
+        state: row.state,
+        expires: row.expires_seconds,
+    })
+}
