@@ -8,7 +8,8 @@
 //!
 //! Who names an address that is neither's own is not heard: no connection to a third party comes of it (RFC 2577, 3).
 
-use super::{Closely, Pending, Pick, Road, View, closed};
+use super::open::{Closely, Pick};
+use super::{Pending, Road, View, closed};
 use crate::conntrack::{Chosen, Found, Opened, expectation};
 use crate::dataplane::port::Frame;
 use crate::net::{Direction, Endpoint, FlowKey, Proto};

@@ -1,6 +1,7 @@
 //! Connections to persistent services: a client is led where it was led before.
 
-use super::{Closely, Pending, Pick, Road, View};
+use super::open::{Closely, Pick};
+use super::{Pending, Road, View};
 use crate::conntrack::{Lead, Refused};
 use crate::dataplane::port::Frame;
 use crate::dataplane::snapshot::Snapshot;
