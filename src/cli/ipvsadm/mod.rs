@@ -67,19 +67,21 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
         },
     };
     let done = match request {
-        Request::Help => Ok(print(HELP)),
-        Request::Version => {
-            Ok(print(&format!("lvx {} (command line of ipvsadm 1.31)\n", env!("CARGO_PKG_VERSION"))))
-        }
+        Request::Help => Ok(HELP.to_owned()),
+        Request::Version => Ok(format!("lvx {} (command line of ipvsadm 1.31)\n", env!("CARGO_PKG_VERSION"))),
         Request::List(list, format) => show(&director, list, format, &names),
-        Request::Save(format) => director
-            .table(None, Columns::default())
-            .map(|table| print(&Page::new(format, &names).rules(&table))),
+        Request::Save(format) => {
+            director.table(None, Columns::default()).map(|table| Page::new(format, &names).rules(&table))
+        }
         Request::Restore => return restore(program, &director, &names),
-        change => director.change(&change),
+        change => director.change(&change).map(|()| String::new()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(text) => {
+            // That nobody reads on is no reason to complain.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
         Err(Complaint(text)) => {
             eprintln!("{text}");
             ExitCode::from(REFUSED)
@@ -87,15 +89,10 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
     }
 }
 
-/// That nobody reads on is no reason to complain.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn show(director: &Director, list: List, format: Format, names: &System) -> Result<(), Complaint> {
+fn show(director: &Director, list: List, format: Format, names: &System) -> Result<String, Complaint> {
     // As in the listing, of two kinds of numbers the first counts.
     let columns = Columns { traffic: format.stats, rate: format.rate && !format.stats };
-    let text = match list {
+    Ok(match list {
         List::All => Page::new(format, names).all(&director.table(None, columns)?),
         List::Service(key) => match &director.table(Some(key), columns)?.services[..] {
             [service, ..] => Page::new(format, names).one(service),
@@ -112,9 +109,7 @@ fn show(director: &Director, list: List, format: Format, names: &System) -> Resu
         }
         // There is none yet.
         List::Daemons => listing::daemons(&Vec::new()),
-    };
-    print(&text);
-    Ok(())
+    })
 }
 
 fn restore(program: &str, director: &Director, names: &System) -> ExitCode {
