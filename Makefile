@@ -37,7 +37,6 @@ test: setup
 	$(root)
 	cargo fmt --check
 	$(MAKE) --no-print-directory lint
-	cargo test --locked --no-default-features --lib --test replay
 	cargo test --locked $(RUNNER)
 
 # The benches need no AF_XDP: they build without it.
