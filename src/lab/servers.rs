@@ -108,17 +108,22 @@ pub(super) fn start_echo(
     let mut echo = namespace.spawn(&[&*lvx.to_string_lossy(), "lab", "udp-echo", &address, &name], &log)?;
     interrupt.wait_until(&format!("UDP echo of {name} at {address}"), &mut echo, || {
         namespace
-            .inside(|| ask_echo(server.echo, b"hello", Duration::from_millis(100)))
+            .inside(|| ask_echo(server.echo, b"hello", Duration::from_millis(100), 0))
             .is_ok_and(|a| a.is_ok())
     })?;
     Ok(echo)
 }
 
-/// Sends one datagram and waits for the answer.
-pub(super) fn ask_echo(to: SocketAddr, datagram: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+/// Sends one datagram from `port` (0: any) and waits for the answer.
+pub(super) fn ask_echo(
+    to: SocketAddr,
+    datagram: &[u8],
+    patience: Duration,
+    port: u16,
+) -> io::Result<Vec<u8>> {
     let socket = match to {
-        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)),
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)),
     }?;
     // Connected, so that an answer from any other address than the one asked is not taken.
     socket.connect(to)?;
@@ -167,6 +172,6 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = socket.local_addr().unwrap();
         std::thread::spawn(move || answer_on(&socket, "server 7"));
-        assert_eq!(ask_echo(to, b"hello", Duration::from_secs(5)).unwrap(), b"server 7 hello");
+        assert_eq!(ask_echo(to, b"hello", Duration::from_secs(5), 0).unwrap(), b"server 7 hello");
     }
 }

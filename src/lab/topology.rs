@@ -13,6 +13,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -93,6 +94,8 @@ pub struct Topology {
     namespaces: BTreeMap<Node, Namespace>,
     state: Mutex<State>,
     large: Option<LargeFile>,
+    /// Questions asked to the UDP echo so far.
+    asked: AtomicU16,
     is_left_running: bool,
 }
 
@@ -123,6 +126,7 @@ impl Topology {
             namespaces: BTreeMap::new(),
             state: Mutex::new(state),
             large: None,
+            asked: AtomicU16::new(0),
             is_left_running: false,
         };
         topology.build()?;
@@ -268,14 +272,15 @@ impl Topology {
         Ok(())
     }
 
-    /// Asks the UDP echo at the VIP from the client; the answer starts with the name of the server.
+    /// Asks the UDP echo at the VIP from the client; the answer starts with the name of the server. Each question comes
+    /// from a port of its own, below those that the kernel chooses from, which may repeat: it is a connection of its own.
     ///
     /// # Errors
     /// If no answer comes within `patience`.
     pub fn ask_echo(&self, datagram: &[u8], patience: Duration) -> Result<Vec<u8>, Error> {
-        let to = self.plan.echo();
+        let (to, port) = (self.plan.echo(), 10_000 + self.asked.fetch_add(1, Ordering::Relaxed) % 20_000);
         self.node(Node::Client)?
-            .inside(|| servers::ask_echo(to, datagram, patience))?
+            .inside(|| servers::ask_echo(to, datagram, patience, port))?
             .map_err(Error::io(format!("ask the UDP echo at {to}")))
     }
 
