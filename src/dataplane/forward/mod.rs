@@ -65,20 +65,21 @@ pub fn to_client(
     }
 }
 
-/// Whether a packet may go this way, with `outer` bytes of headers to be added.
-#[inline]
-fn admit(packet: &Packet, hop: &Hop, outer: usize) -> Result<(), DropReason> {
+/// The bytes to be rewritten of a packet that may go this way with `outer` bytes of headers before it; what its Ethernet
+/// frame was padded with is cut off.
+#[inline(always)]
+fn admit<'f>(
+    frame: &'f mut Frame<'_>,
+    packet: &Packet,
+    hop: &Hop,
+    outer: usize,
+) -> Result<&'f mut [u8], DropReason> {
     if packet.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
     if packet.ip_len as usize + outer > hop.mtu_bytes as usize {
         return Err(DropReason::TooBig);
     }
-    Ok(())
-}
-
-/// Cuts off what the Ethernet frame was padded with.
-#[inline]
-fn without_padding(frame: &mut Frame<'_>, packet: &Packet) {
     frame.truncate(ETHERNET + packet.ip_len as usize);
+    Ok(frame.data_mut())
 }
