@@ -10,7 +10,7 @@ use crate::wire::rewrite;
 /// Hands the packet to the server over their common link.
 #[inline(always)]
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    rewrite::route(data, &hop.macs);
+    admit(frame, packet, hop, 0)?;
+    rewrite::route(frame.data_mut(), &hop.macs);
     Ok(())
 }

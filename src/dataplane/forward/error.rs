@@ -89,9 +89,9 @@ fn translate(
     new: V4End,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    translate_v4(&mut data[ETHERNET..], quoted, end, new);
-    rewrite::route(data, &hop.macs);
+    admit(frame, packet, hop, 0)?;
+    translate_v4(&mut frame.data_mut()[ETHERNET..], quoted, end, new);
+    rewrite::route(frame.data_mut(), &hop.macs);
     Ok(())
 }
 
@@ -103,8 +103,8 @@ fn translate6(
     new: V6End,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    translate_v6(&mut data[ETHERNET..], quoted, end, new);
-    rewrite6::route(data, &hop.macs);
+    admit(frame, packet, hop, 0)?;
+    translate_v6(&mut frame.data_mut()[ETHERNET..], quoted, end, new);
+    rewrite6::route(frame.data_mut(), &hop.macs);
     Ok(())
 }

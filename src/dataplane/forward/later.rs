@@ -83,8 +83,8 @@ fn translate(
     to: &Translation,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    rewrite::translate_address(data, &hop.macs, end, to);
+    admit(frame, packet, hop, 0)?;
+    rewrite::translate_address(frame.data_mut(), &hop.macs, end, to);
     Ok(())
 }
 
@@ -95,7 +95,7 @@ fn translate6(
     to: &Translation6,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    rewrite6::translate_address(data, &hop.macs, end, to);
+    admit(frame, packet, hop, 0)?;
+    rewrite6::translate_address(frame.data_mut(), &hop.macs, end, to);
     Ok(())
 }

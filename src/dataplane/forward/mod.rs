@@ -65,15 +65,10 @@ pub fn to_client(
     }
 }
 
-/// The bytes to be rewritten of a packet that may go this way with `outer` bytes of headers before it; what its Ethernet
-/// frame was padded with is cut off.
+/// Whether a packet may go this way with `outer` bytes of headers before it; if so, what its Ethernet frame was padded
+/// with is cut off.
 #[inline(always)]
-fn admit<'f>(
-    frame: &'f mut Frame<'_>,
-    packet: &Packet,
-    hop: &Hop,
-    outer: usize,
-) -> Result<&'f mut [u8], DropReason> {
+fn admit(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop, outer: usize) -> Result<(), DropReason> {
     if packet.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
@@ -81,5 +76,5 @@ fn admit<'f>(
         return Err(DropReason::TooBig);
     }
     frame.truncate(ETHERNET + packet.ip_len as usize);
-    Ok(frame.data_mut())
+    Ok(())
 }

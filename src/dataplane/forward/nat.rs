@@ -37,7 +37,7 @@ fn translate(
     to: &Translation,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    rewrite::translate(data, &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
+    admit(frame, packet, hop, 0)?;
+    rewrite::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
     Ok(())
 }

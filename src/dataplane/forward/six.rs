@@ -19,8 +19,8 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -
         Six::Nat { there, .. } => to_masqueraded(frame, packet, there, hop),
         &Six::NatMany { rip, ports } => many::to_server(frame, packet, rip, ports, hop),
         Six::Dr => {
-            let data = admit(frame, packet, hop, 0)?;
-            rewrite6::route(data, &hop.macs);
+            admit(frame, packet, hop, 0)?;
+            rewrite6::route(frame.data_mut(), &hop.macs);
             Ok(())
         }
         Six::InFour(envelope) => in_four(frame, packet, envelope, hop),
@@ -62,8 +62,8 @@ pub fn sctp(
     if new.port != old.port && wire::fragment::is_piece(frame.data()) {
         return Err(DropReason::SctpFragment);
     }
-    let data = admit(frame, packet, hop, 0)?;
-    wire::sctp::translate(data, &hop.macs, packet.l4 as usize, end, new);
+    admit(frame, packet, hop, 0)?;
+    wire::sctp::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, end, new);
     Ok(())
 }
 
@@ -74,14 +74,14 @@ fn translate(
     to: &Translation6,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, 0)?;
-    rewrite6::translate(data, &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
+    admit(frame, packet, hop, 0)?;
+    rewrite6::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
     Ok(())
 }
 
 fn in_four(frame: &mut Frame<'_>, packet: &Packet, envelope: &Envelope, hop: &Hop) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, IPV4)?;
-    rewrite6::decrement_hop_limit(data);
+    admit(frame, packet, hop, IPV4)?;
+    rewrite6::decrement_hop_limit(frame.data_mut());
     if !frame.grow_front(IPV4) {
         return Err(DropReason::NoHeadroom);
     }
@@ -96,13 +96,13 @@ fn in_six(
     server: u128,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, IPV6)?;
+    admit(frame, packet, hop, IPV6)?;
     let (cip, cport) = if packet.key.is_v4() {
-        rewrite::decrement_ttl(data);
+        rewrite::decrement_ttl(frame.data_mut());
         let (cip, cport) = packet.key.src_v4();
         (cip as u128, cport)
     } else {
-        rewrite6::decrement_hop_limit(data);
+        rewrite6::decrement_hop_limit(frame.data_mut());
         packet.key.src_v6()
     };
     if !frame.grow_front(IPV6) {

@@ -16,8 +16,8 @@ pub fn to_server(
     envelope: &Envelope,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    let data = admit(frame, packet, hop, IPV4)?;
-    rewrite::decrement_ttl(data);
+    admit(frame, packet, hop, IPV4)?;
+    rewrite::decrement_ttl(frame.data_mut());
     if !frame.grow_front(IPV4) {
         return Err(DropReason::NoHeadroom);
     }
