@@ -503,6 +503,9 @@ impl Tick {
 pub struct InterfaceId(pub u16);
 
 impl InterfaceId {
+    /// None of these: where the director's own probes come in, and their answers leave.
+    pub const PROBES: InterfaceId = InterfaceId(u16::MAX);
+
     /// The place in the list.
     pub const fn index(self) -> usize {
         self.0 as usize

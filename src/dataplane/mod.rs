@@ -12,6 +12,7 @@ mod forward;
 pub mod nexthop;
 pub mod pipeline;
 pub mod port;
+pub mod probe;
 mod related;
 pub mod snapshot;
 mod suspect;

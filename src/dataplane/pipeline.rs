@@ -12,6 +12,7 @@ mod once;
 mod open;
 mod persist;
 mod pieces;
+mod probe;
 mod room;
 mod tags;
 
@@ -21,6 +22,7 @@ use super::decision::Decision;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
 use super::port::{BATCH, Frame, OwnFrame};
+use super::probe::Probes;
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{Ended, FlowHash, Found, Lookup, Table, Touched, Tracker};
@@ -69,9 +71,15 @@ impl Pipeline {
                 allowance: Allowance::new(),
                 once: None,
                 own: Vec::new(),
+                probes: None,
             },
             pending: Box::new([Pending::NONE; BATCH]),
         }
+    }
+
+    /// Leads the director's own probes, which come in on [`InterfaceId::PROBES`], by these.
+    pub fn lead(&mut self, probes: Arc<Probes>) {
+        self.road.probes = Some(probes);
     }
 
     /// Gives every frame its verdict, and rewrites those to be forwarded.
@@ -144,6 +152,8 @@ struct Road {
     once: Option<(RealId, Direction)>,
     /// Made for this run; what each is behind is still an address.
     own: Vec<OwnFrame>,
+    /// Where the director's own probes go, if there are any.
+    probes: Option<Arc<Probes>>,
 }
 
 /// A packet on its way through the passes: a cache line.

@@ -296,7 +296,12 @@ impl Snapshot {
 
     /// Whether a packet between these addresses, whatever its ports, may be a connection's.
     pub fn may_be_of_connection(&self, key: &FlowKey) -> bool {
-        self.ends.contains(&key.dst().addr) || self.ends.contains(&key.src().addr)
+        self.is_end(key.dst().addr) || self.is_end(key.src().addr)
+    }
+
+    /// Whether this is the address of a service or of a masqueraded server.
+    pub fn is_end(&self, addr: IpAddr) -> bool {
+        self.ends.contains(&addr)
     }
 
     /// Whether checksums on frames of this interface may be partial.

@@ -67,6 +67,8 @@ reasons! {
         MartianSource = "martian_source",
         /// The source is one of the director's own addresses, a VIP among them.
         OwnSource = "own_source",
+        /// The director's own probe, from a port that leads to no server (any more).
+        StrayProbe = "stray_probe",
         /// Source and destination are one address and one port.
         Land = "land",
         /// A tunnel's packet from one of the director's own addresses: it has sent it, and it came back.

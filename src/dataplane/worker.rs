@@ -4,6 +4,7 @@ use super::affinity;
 use super::counters::Counters;
 use super::pipeline::Pipeline;
 use super::port::Port;
+use super::probe::Probes;
 use super::snapshot::Published;
 use crate::conntrack::Tracker;
 use crate::net::Tick;
@@ -68,6 +69,13 @@ impl Worker {
         shift: Shift,
     ) -> Worker {
         Worker { pipeline: Pipeline::new(tracker, counters, published), port, shift }
+    }
+
+    /// Leads the director's own probes by these.
+    #[must_use]
+    pub fn leading(mut self, probes: Arc<Probes>) -> Worker {
+        self.pipeline.lead(probes);
+        self
     }
 
     /// Runs until told to stop.

@@ -31,11 +31,15 @@ impl Road {
             }
             Err(verdict) => return give(frame, verdict, &self.counters),
         };
+        let key = related::key(&quoted);
+        let packet = related::packet(datagram, &quoted, key);
+        if quoted.outer.is_none() && self.tell_probe(frame, &packet, &quoted, view) {
+            return;
+        }
+        let datagram = frame.data().get(ETHERNET..).unwrap_or_default();
         if let Some(reason) = view.snapshot.suspects.of_error(datagram) {
             return self.refuse(frame, reason);
         }
-        let key = related::key(&quoted);
-        let packet = related::packet(datagram, &quoted, key);
         match (self.look_up(&key), quoted.outer) {
             (Some(found), None) => self.pass_on(frame, &packet, &quoted, found, view),
             (Some(found), Some(outer)) if found.direction() == Direction::Original => {
@@ -208,6 +212,10 @@ impl Road {
         ingress: InterfaceId,
         view: View<'_>,
     ) -> (InterfaceId, [u8; 12]) {
+        // The routes lead elsewhere: its address is the director's own.
+        if ingress == InterfaceId::PROBES {
+            return (ingress, back);
+        }
         match view.snapshot.hops.find(to) {
             Ok(way) => (way.hop.interface, way.hop.macs),
             Err(missing) => {

@@ -6,6 +6,7 @@ use crate::dataplane::nexthop::{HopNumber, Missing};
 use crate::dataplane::port::Frame;
 use crate::dataplane::snapshot::Snapshot;
 use crate::dataplane::verdict::{DropReason, HostReason};
+use crate::net::InterfaceId;
 use crate::service::{RealId, RealServer};
 
 /// What is to be noted of a connection that is opened, where there is anything.
@@ -39,9 +40,13 @@ impl Road {
         let Pending { packet, hash, .. } = pending;
         let key = &packet.key;
         let snapshot = view.snapshot;
+        if frame.ingress() == InterfaceId::PROBES {
+            return self.probe(frame, packet, view);
+        }
         let Some(service) = snapshot.services.table().addressed_by(key) else {
             return match self.tracker.find_fresh(*hash, key) {
                 Some(found) => self.move_on(frame, pending, found, view),
+                None if self.answer_probe(frame, packet, view) => {}
                 None if self.answer_once(frame, packet, view) => {}
                 None => self.leave(frame, HostReason::NotOurs),
             };

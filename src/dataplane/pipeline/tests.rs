@@ -389,6 +389,7 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 
 mod errors;
 mod persist;
+mod probe;
 mod sctp;
 mod tags;
 
