@@ -261,13 +261,13 @@ async fn versions(State(link): State<Link>) -> Result<Json<Vec<Version>>, Fault>
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// CIP, or CIP:cport.
+    /// CIP, CIP:cport, or a network such as 203.0.113.0/24.
     client: Option<String>,
-    /// RIP, or RIP:rport.
+    /// RIP, RIP:rport, or a network.
     server: Option<String>,
-    /// VIP, or VIP:vport.
+    /// VIP, VIP:vport, or a network.
     service: Option<String>,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     protocol: Option<String>,
     /// As `ipvsadm -Lc` prints it.
     state: Option<String>,
