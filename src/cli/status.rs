@@ -5,7 +5,7 @@ use crate::control::view::{Columns, ServiceRow};
 use serde_json::Value;
 
 /// What is asked for, to be printed.
-pub(super) const COLUMNS: Columns = Columns { traffic: false, rate: true };
+pub(super) const COLUMNS: Columns = Columns { traffic: false, rate: true, latency: false };
 
 /// How the director is, and its services and servers.
 pub(super) fn table(status: &Status, services: &[ServiceRow]) -> String {
@@ -100,6 +100,7 @@ mod tests {
             uptime_seconds: 3725,
             file: "/etc/lvx/director.toml".into(),
             workers: 1,
+            loads: vec![0.5],
             services: 1,
             servers: 1,
             connections: 3,
