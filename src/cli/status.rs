@@ -29,7 +29,7 @@ const COLUMNS: [Column; 8] = [
 impl Found {
     /// Asks the director.
     pub(super) fn ask(client: &Client) -> Result<Found, ClientError> {
-        let columns = Columns { traffic: false, rate: true };
+        let columns = Columns { rate: true, ..Columns::default() };
         Ok(Found { director: client.status()?, services: client.services(None, columns)? })
     }
 
@@ -126,6 +126,7 @@ mod tests {
             uptime_seconds: 3725,
             file: "/etc/lvx/director.toml".into(),
             workers: 1,
+            loads: vec![0.5],
             services: 1,
             servers: 1,
             connections: 3,

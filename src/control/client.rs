@@ -101,8 +101,8 @@ impl Client {
         service: Option<&str>,
         columns: Columns,
     ) -> Result<Vec<ServiceRow<T>>, ClientError> {
-        let words =
-            [("traffic", columns.traffic), ("rate", columns.rate)].map(|(name, on)| (name, on.to_string()));
+        let words = [("traffic", columns.traffic), ("rate", columns.rate), ("latency", columns.latency)];
+        let words = words.map(|(name, on)| (name, on.to_string()));
         let query =
             words.iter().map(|(name, on)| (*name, on.as_str())).chain(service.map(|name| ("service", name)));
         self.get(&with_query("/v1/services", query))

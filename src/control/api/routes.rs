@@ -161,6 +161,7 @@ async fn status(State(link): State<Link>) -> Result<Json<Status>, Fault> {
         uptime_seconds: view.uptime().as_secs(),
         file,
         workers: link.shared.counters.len(),
+        loads: report.workers.iter().map(|worker| worker.load).collect(),
         services: view.services().len(),
         servers: view.desired.servers(),
         connections: report.connections.current,
@@ -193,6 +194,8 @@ struct Listing {
     traffic: bool,
     /// With packets and bytes by the second, as IPVS estimates them.
     rate: bool,
+    /// With how long servers took to answer.
+    latency: bool,
 }
 
 /// The virtual services and their servers, with what `ipvsadm -L` shows of them.
@@ -205,7 +208,7 @@ async fn services(State(link): State<Link>, Asked(listing): Asked<Listing>) -> R
         None => None,
         Some(service) => Some(link.ask(move |desk| key_of(desk, &service)).await??),
     };
-    let columns = Columns { traffic: listing.traffic, rate: listing.rate };
+    let columns = Columns { traffic: listing.traffic, rate: listing.rate, latency: listing.latency };
     large(&link, JSON, move |view| to_json(&view.rows(only, columns))).await
 }
 
