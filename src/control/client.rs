@@ -268,7 +268,7 @@ fn json(load: &impl Serialize) -> Result<Load, ClientError> {
 }
 
 fn with_columns(path: &str, service: Option<&str>, columns: Columns) -> String {
-    let words = [("traffic", columns.traffic), ("rate", columns.rate)];
+    let words = [("traffic", columns.traffic), ("rate", columns.rate), ("latency", columns.latency)];
     let words = words.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true"));
     with_query(path, words.chain(service.map(|name| ("service", name))))
 }

@@ -2,7 +2,7 @@
 
 use super::desired::Key;
 use super::publish::Publisher;
-use super::report::{Connections, Fragments, Port, RealServer, Report, Service};
+use super::report::{Connections, Fragments, Port, RealServer, Report, Service, Worker};
 use super::view::View;
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
@@ -71,6 +71,11 @@ pub(super) fn totals(view: &View, workers: &[Arc<Counters>], table: &Table, port
         unanswered: sum(&|counters| counters.unanswered.get()),
         related: sum(&|counters| counters.related.get()),
         port,
+        workers: workers
+            .iter()
+            .zip(0..)
+            .map(|(counters, number)| Worker::of(counters, view.load(number)))
+            .collect(),
         services: Vec::new(),
     }
 }
@@ -88,6 +93,7 @@ fn services(view: &View) -> Vec<Service> {
         inactive: real.live.inactive() as u64,
         persistent: real.live.templates() as u64,
         traffic: view.traffic(real.id),
+        latency: view.latency(real.id).map(Into::into),
     };
     view.services()
         .iter()

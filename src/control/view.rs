@@ -9,10 +9,10 @@ use super::desired::{Desired, Key};
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
-use super::report::{Port, Report, Traffic};
+use super::report::{Latency, Port, Report, Traffic};
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
-use crate::dataplane::counters::Counters;
+use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::snapshot::Services;
 use crate::net::Tick;
 use crate::service::{RealId, RealServer, VirtualService};
@@ -79,6 +79,9 @@ pub struct ServerRow<T = Written> {
     /// The same by the second, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// How long it took to answer, if that was asked for, and if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 /// What a listing is to have beside the tables and connections.
@@ -88,6 +91,8 @@ pub struct Columns {
     pub traffic: bool,
     /// The same by the second.
     pub rate: bool,
+    /// How long servers took to answer.
+    pub latency: bool,
 }
 
 impl View {
@@ -143,6 +148,16 @@ impl View {
         self.baselines.since(id, &self.counters)
     }
 
+    /// How long a server has taken to answer, if it ever did.
+    pub fn latency(&self, id: RealId) -> Option<counters::Latency> {
+        self.baselines.latency_since(id, &self.counters)
+    }
+
+    /// The share of its time that packets took a worker lately.
+    pub fn load(&self, worker: usize) -> f64 {
+        self.rates.load(worker)
+    }
+
     /// What the servers of a service have counted together, those since removed included.
     pub fn traffic_of(&self, service: &VirtualService) -> Traffic {
         let key = Key::from(service);
@@ -155,7 +170,9 @@ impl View {
     pub fn estimate(&self, rates: &mut Rates) {
         let services =
             self.services().iter().map(|service| (Key::from(&**service), self.traffic_of(service)));
-        rates.estimate(services, self.servers().map(|real| (real.id, self.traffic(real.id))));
+        let servers = self.servers().map(|real| (real.id, self.traffic(real.id)));
+        let workers = self.counters.iter().map(|counters| Turn::ALL.map(|turn| counters.work.time(turn)));
+        rates.estimate(services, servers, workers);
     }
 
     /// What the report has of all services together.
@@ -199,6 +216,7 @@ impl View {
             departed,
             traffic: columns.traffic.then(|| self.traffic(real.id)),
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
+            latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
         let current =
             service.reals.iter().zip(&compiled.reals).map(|(table, real)| row(table.clone(), real, false));

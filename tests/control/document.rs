@@ -19,7 +19,7 @@ fn asks(office: &Office) -> Vec<Ask> {
     vec![
         ("get", "/v1/status", "", Load::None, 200),
         ("get", "/v1/report", "", Load::None, 200),
-        ("get", "/v1/services", "?traffic=true&rate=true", Load::None, 200),
+        ("get", "/v1/services", "?traffic=true&rate=true&latency=true", Load::None, 200),
         ("get", "/v1/services", "", Load::None, 200),
         ("get", "/v1/services", "?service=web", Load::None, 200),
         ("get", "/v1/services", "?service=nobody", Load::None, 404),

@@ -162,6 +162,7 @@ async fn status(State(link): State<Link>) -> Result<Json<Status>, Fault> {
         uptime_seconds: view.uptime().as_secs(),
         file,
         workers: link.shared.counters.len(),
+        loads: totals.workers.iter().map(|worker| worker.load).collect(),
         services: view.services().len(),
         servers: view.desired.servers(),
         connections: totals.connections.current,
@@ -194,6 +195,8 @@ struct Columned {
     traffic: bool,
     /// With packets and bytes by the second, as IPVS estimates them.
     rate: bool,
+    /// With how long servers took to answer.
+    latency: bool,
 }
 
 /// The virtual services and their servers, with what `ipvsadm -L` shows of them.
@@ -224,7 +227,7 @@ impl Columned {
             None => None,
             Some(service) => Some(link.ask(move |desk| key_of(desk, &service)).await??),
         };
-        Ok((only, Columns { traffic: self.traffic, rate: self.rate }))
+        Ok((only, Columns { traffic: self.traffic, rate: self.rate, latency: self.latency }))
     }
 }
 
@@ -280,13 +283,13 @@ async fn versions(State(link): State<Link>) -> Result<Json<Vec<Version>>, Fault>
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// CIP, or CIP:cport.
+    /// CIP, CIP:cport, or a network such as 203.0.113.0/24.
     client: Option<String>,
-    /// RIP, or RIP:rport.
+    /// RIP, RIP:rport, or a network.
     server: Option<String>,
-    /// VIP, or VIP:vport.
+    /// VIP, VIP:vport, or a network.
     service: Option<String>,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     protocol: Option<String>,
     /// As `ipvsadm -Lc` prints it.
     state: Option<String>,
