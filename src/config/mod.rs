@@ -57,6 +57,8 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
+    /// `probe`: make the way for probes along the data path, even if nobody asks for any yet.
+    pub probe: bool,
     /// `removed_server`, where a service does not say.
     pub removed_server: Removed,
     /// `[director.timeouts]`, `sloppy_tcp`, `sloppy_sctp`, `when_full`, `conn_reuse_mode` and
@@ -108,6 +110,7 @@ impl Default for Director {
             xdp_mode: XdpMode::Auto,
             busy_poll: false,
             frames: 8192,
+            probe: false,
             removed_server: Removed::Keep,
             conduct: Conduct::default(),
         }

@@ -4,11 +4,13 @@
 //! are missing, the control socket's jobs, the clock. Workers hear of it by snapshots alone.
 
 mod error;
+mod probing;
 mod setup;
 mod watch;
 mod workers;
 
 pub use error::RunError;
+pub use probing::ProbeRoad;
 
 use super::api::{Api, Link};
 use super::desired::Desired;
@@ -21,13 +23,14 @@ use crate::config::{self, Config, Poll};
 use crate::conntrack::{Table, Tracker};
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
-use crate::dataplane::port::steer::Steering;
+use crate::dataplane::port::steer::{Steering, SteeringTable};
 use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
 use crate::service::VirtualService;
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
+use probing::Probing;
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
 use std::io;
@@ -67,8 +70,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     outcome
 }
 
-/// A director at work.
-struct Director {
+/// A director at work. Dropping it takes everything down again.
+pub struct Director {
     /// First to be dropped: nobody is to ask a director that ends.
     _api: Option<Api>,
     options: Options,
@@ -80,12 +83,17 @@ struct Director {
     kernel: Kernel,
     following: Following,
     steerings: Vec<Steering>,
+    probing: Probing,
     wanted: Receiver<Wanted>,
     workers: Workers,
 }
 
 impl Director {
-    fn start(config: Config, options: &Options) -> Result<Director, RunError> {
+    /// Brings a director up in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// It cannot start; then nothing is left.
+    pub fn start(config: Config, options: &Options) -> Result<Director, RunError> {
         let desired = Desired::from(config.clone());
         let config = without_vlans(config);
         let names: Vec<String> = config.interfaces.iter().map(|interface| interface.name.clone()).collect();
@@ -106,6 +114,7 @@ impl Director {
         publisher.set_rib(&kernel.rib());
         let start = Instant::now();
 
+        let probing = Probing::new(published.clone());
         let steerings = attach(&config, &kernel, workers)?;
         let (tell, wanted) = bounded(1024);
         let shift = Shift {
@@ -118,12 +127,14 @@ impl Director {
         let mut ports = Vec::new();
         let mut ready = Vec::new();
         for (queue, &core) in (0..workers).zip(&on_cores) {
-            let port = open_port(&config, queue, &steerings)?;
+            let mut port = open_port(&config, queue, &steerings)?;
+            port.serve_probes(probing.road.door.clone(), queue == 0);
             ports.push(port.counters());
             let tracker = Tracker::new(table.clone(), queue, workers);
             let counters = counters[queue as usize].clone();
             let shift = Shift { core, ..shift.clone() };
-            ready.push(Worker::new(Box::new(port), tracker, counters, published.clone(), shift));
+            let worker = Worker::new(Box::new(port), tracker, counters, published.clone(), shift);
+            ready.push(worker.leading(probing.road.probes.clone()));
         }
         let shared = Shared { table: table.clone(), published, counters, start };
         let (tell_job, jobs) = bounded(JOBS);
@@ -146,12 +157,15 @@ impl Director {
             kernel,
             following,
             steerings,
+            probing,
             wanted,
             workers,
         };
         director.meet_neighbours();
         director.warn_of_absent_vips();
         director.warn_of_hidden_tags();
+        director.want_probes();
+        director.probing.make().map_err(RunError::io("make the way for probes along the data path"))?;
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
@@ -221,8 +235,16 @@ impl Director {
         }
     }
 
-    /// Acts on whatever comes, until a signal says to end.
-    fn listen(&mut self, signals: &Receiver<i32>) -> Result<(), RunError> {
+    /// What those who probe servers along the data path need.
+    pub fn probe_road(&self) -> &ProbeRoad {
+        &self.probing.road
+    }
+
+    /// Acts on whatever comes, until a signal says to end: any but SIGHUP does.
+    ///
+    /// # Errors
+    /// A worker can do no more work, or the kernel can no longer be followed.
+    pub fn listen(&mut self, signals: &Receiver<i32>) -> Result<(), RunError> {
         let seconds = tick(Duration::from_secs(1));
         let (changes, wanted, jobs) =
             (self.following.changes().clone(), self.wanted.clone(), self.jobs.clone());
@@ -262,6 +284,12 @@ impl Director {
                     self.write_report();
                 }
             }
+            if self.want_probes() {
+                if let Err(error) = self.probing.make() {
+                    tracing::error!("there are no probes along the data path: {error}");
+                }
+                self.follow_up();
+            }
             if self.desk.take_moved() {
                 self.follow_up();
             }
@@ -283,8 +311,15 @@ impl Director {
 
     /// Tells the steering programs what the director wants to see.
     fn steer(&mut self) -> io::Result<()> {
-        let table = steering_table(&self.desk.publisher);
-        self.steerings.iter_mut().try_for_each(|steering| steering.set(&table))
+        let probes = self.probing.sources(&self.desk.publisher.current());
+        let table = SteeringTable { probes: probes.clone(), ..steering_table(&self.desk.publisher) };
+        self.steerings.iter_mut().try_for_each(|steering| steering.set(&table))?;
+        self.probing.set_sources(probes)
+    }
+
+    /// Asks the desired state whether there are to be probes along the data path. Whether that is news.
+    fn want_probes(&mut self) -> bool {
+        self.probing.want(self.desk.desired().wants_probes())
     }
 
     fn write_report(&self) {

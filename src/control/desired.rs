@@ -172,6 +172,11 @@ impl Desired {
         Config { services, ..Config::clone(&self.rest) }
     }
 
+    /// Whether servers are to be probed along the data path.
+    pub fn wants_probes(&self) -> bool {
+        self.rest.director.probe
+    }
+
     /// What of `new` a running director cannot take up; `None` if it can take up all.
     pub fn needs_restart(&self, new: &Desired) -> Option<&'static str> {
         let (ours, theirs) = (&*self.rest, &*new.rest);
@@ -190,6 +195,7 @@ impl Desired {
         let fixed = |director: &Director| Director {
             conduct: Conduct::default(),
             removed_server: Removed::default(),
+            probe: false,
             ..director.clone()
         };
         if fixed(&ours.director) != fixed(&theirs.director) {

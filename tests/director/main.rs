@@ -16,6 +16,7 @@ mod limits;
 mod methods;
 mod modes;
 mod network;
+mod probes;
 mod reload;
 mod sctp;
 mod sessions;

@@ -13,6 +13,7 @@ use crate::net::InterfaceId;
 use crossbeam::channel::{Receiver, bounded};
 use hashbrown::HashSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::IpAddr;
@@ -98,6 +99,7 @@ pub(super) fn steering_table(publisher: &Publisher) -> SteeringTable {
             .chain(gone)
             .collect(),
         own: own.filter(|addr| !is_vip(addr)).collect(),
+        probes: BTreeSet::new(),
         errors: true,
         fragments: true,
         vlans: !snapshot.hops.vlans().is_empty(),

@@ -16,9 +16,14 @@
 
 mod asks;
 mod ethtool;
+#[cfg(feature = "xdp")]
+mod namespace;
 mod netlink;
 mod routes;
 mod view;
+
+#[cfg(feature = "xdp")]
+pub use namespace::ProbeNamespace;
 
 use crate::dataplane::nexthop::Rib;
 use crate::net::{InterfaceId, Mac};

@@ -6,6 +6,7 @@
 use crate::net::Mac;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 /// Drivers whose frames come from a sender on this machine, or from a hypervisor that vouches for it.
 const SOFTWARE_LINKS: [&str; 10] = [
@@ -64,6 +65,31 @@ pub fn strips_vlan_tags(ifname: &str) -> io::Result<bool> {
     // SAFETY: SIOCETHTOOL with GFLAGS writes one ethtool_value, which `value` is.
     unsafe { ioctl(libc::SIOCETHTOOL, &mut request)? };
     Ok(value[1] & ETH_FLAG_RXVLAN != 0)
+}
+
+/// Puts the calling thread into a network namespace of its own, empty but for a loopback interface that is down.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN.
+pub fn leave_network() -> io::Result<()> {
+    // SAFETY: takes no pointers; only this thread moves.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A TUN device of this name, from which IP packets are read, and to which they are written, one at a time and without
+/// waiting. It is there until the descriptor is closed.
+///
+/// # Errors
+/// ENOENT or ENODEV without the kernel's module tun, EPERM without CAP_NET_ADMIN.
+pub fn tun(ifname: &str) -> io::Result<OwnedFd> {
+    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let tun = std::fs::File::options().read(true).write(true).custom_flags(flags).open("/dev/net/tun")?;
+    let mut request = request(ifname)?;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads the flags and writes within the request.
+    let result =
+        unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, std::ptr::from_mut(&mut request)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(tun.into()) }
 }
 
 /// The kernel's number of the interface.

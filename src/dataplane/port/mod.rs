@@ -16,6 +16,8 @@ pub mod mem;
 mod own;
 pub mod pcap;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod probe;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod steer;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod xdp;

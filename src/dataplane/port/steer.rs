@@ -6,6 +6,7 @@
 
 use super::bpf::{self, Hook, Link, Map, Object, Words};
 use super::device;
+use crate::dataplane::probe;
 use crate::net::{Endpoint, Mac, Proto};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,6 +46,9 @@ pub struct SteeringTable {
     pub returns: BTreeSet<(Proto, Endpoint)>,
     /// The director's own addresses, VIPs not among them: replies to its own health checks and its ssh.
     pub own: BTreeSet<IpAddr>,
+    /// Those of the director's own addresses that its probes along the data path come from: packets to these at one of
+    /// [`probe::PORTS`], and ICMP errors. They are among no services.
+    pub probes: BTreeSet<IpAddr>,
     /// Whether fragments of TCP and UDP, too: those to a virtual service's address, whatever the port, and those from a masqueraded
     /// server's, unless they go to one of `own`.
     pub fragments: bool,
@@ -73,12 +77,22 @@ impl SteeringTable {
         let of_own = flag(self.errors, wants::TUNNEL_ERRORS);
         let endpoints = self.services.iter().chain(&self.returns).map(|(_, at)| (at.addr, of_endpoints));
         let endpoints = endpoints.chain(self.ranges.keys().map(|&(_, addr)| (addr, of_endpoints)));
+        let own = self.own.iter().map(|&addr| (addr, of_own));
+        let probes = self.probes.iter().map(|&addr| (addr, wants::ERRORS));
         let mut hosts = BTreeMap::new();
-        for (addr, wanted) in endpoints.chain(self.own.iter().map(|&addr| (addr, of_own))) {
+        for (addr, wanted) in endpoints.chain(own).chain(probes) {
             *hosts.entry(addr).or_insert(0) |= wanted;
         }
         hosts.retain(|_, wanted| *wanted != 0);
         hosts
+    }
+
+    /// What is wanted of addresses' ports by first and last.
+    fn ranges(&self) -> BTreeMap<(Proto, IpAddr), (u16, u16)> {
+        let ports = (*probe::PORTS.start(), *probe::PORTS.end());
+        let probes =
+            self.probes.iter().flat_map(|&addr| [Proto::Tcp, Proto::Udp].map(|proto| ((proto, addr), ports)));
+        probes.chain(self.ranges.iter().map(|(&at, &ports)| (at, ports))).collect()
     }
 
     /// What is wanted of the interface as a whole.
@@ -86,7 +100,7 @@ impl SteeringTable {
         let flag = |wanted: bool, flag: u32| if wanted { flag } else { 0 };
         let all_returns = self.returns.iter().any(|(_, from)| from.port == 0);
         flag(self.vlans, wants::VLANS)
-            | flag(!self.ranges.is_empty(), wants::RANGES)
+            | flag(!self.ranges.is_empty() || !self.probes.is_empty(), wants::RANGES)
             | flag(all_returns, wants::ALL_RETURNS)
     }
 }
@@ -169,19 +183,20 @@ impl Steering {
         let endpoint = |&(proto, at): &(Proto, Endpoint)| endpoint_key(proto, at);
         let address = |&addr: &IpAddr| address_key(addr);
         let (old_hosts, hosts) = (old.hosts(), table.hosts());
+        let (old_ranges, ranges) = (old.ranges(), table.ranges());
         add(&maps.own, &old.own, &table.own, address)?;
         for (addr, wanted) in hosts.iter().filter(|(addr, wanted)| old_hosts.get(addr) != Some(wanted)) {
             maps.hosts.update(&address_key(*addr), &[*wanted])?;
         }
         add(&maps.services, &old.services, &table.services, endpoint)?;
         add(&maps.returns, &old.returns, &table.returns, endpoint)?;
-        for (&(proto, addr), &(first, last)) in &table.ranges {
+        for (&(proto, addr), &(first, last)) in &ranges {
             let ports = [first.to_ne_bytes(), last.to_ne_bytes()].concat();
             maps.ranges.update(&endpoint_key(proto, Endpoint::new(addr, 0)), &ports)?;
         }
         // A program that looks for them finds them by now.
         maps.settings.update(&0u32.to_ne_bytes(), &table.settings().to_ne_bytes())?;
-        for &(proto, addr) in old.ranges.keys().filter(|at| !table.ranges.contains_key(at)) {
+        for &(proto, addr) in old_ranges.keys().filter(|at| !ranges.contains_key(at)) {
             maps.ranges.delete(&endpoint_key(proto, Endpoint::new(addr, 0)))?;
         }
         remove(&maps.services, &old.services, &table.services, endpoint)?;

@@ -13,15 +13,18 @@
 
 mod arm;
 mod error;
+mod probes;
 mod umem;
 
 pub use error::PortError;
 
 use arm::{Arm, poll};
+use probes::Probes;
 use umem::{Region, Shares, frame_bytes};
 
 use super::host::{Allowance, HostDoor};
 use super::ledger::{FrameCensus, Ledger, Place};
+use super::probe::{ProbeDoor, ProbeReader};
 use super::steer::{Heartbeat, Steering};
 use super::{BATCH, Frame, HEADROOM, OwnFrame, Port, bpf, device};
 use crate::dataplane::verdict::Verdict;
@@ -103,6 +106,7 @@ pub struct XdpPort {
     counters: Arc<PortCounters>,
     total: usize,
     turns: u32,
+    probes: Option<Probes>,
 }
 
 impl XdpPort {
@@ -162,6 +166,7 @@ impl XdpPort {
             counters: Arc::default(),
             total,
             turns: 0,
+            probes: None,
         };
         for arm in &mut port.arms {
             arm.refill(&mut port.free, &mut port.ledger, &port.region).map_err(PortError::Other)?;
@@ -263,31 +268,39 @@ impl XdpPort {
         let made = own.frame();
         let packet = made.data();
         match made.verdict {
-            Verdict::Forward(egress) | Verdict::Answer(egress, _) => {
-                // There must be room in line for all frames of a batch yet.
-                if self.arms.iter().any(|arm| arm.staged.remaining_capacity() <= BATCH) {
-                    self.send_staged()?;
-                }
-                let Some(mut desc) = self.free.pop() else {
-                    count(&self.counters.tx_ring_full, 1);
-                    return Ok(());
-                };
-                self.ledger.moved(self.region.number(&desc), Place::Free, Place::Lent);
-                let start = self.region.offset(&desc);
-                // SAFETY: the frame was free and is now lent, so in no ring.
-                let frame = unsafe { self.region.frame(&desc) };
-                let place = frame.get_mut(start..start + packet.len());
-                let fits = place.map(|place| place.copy_from_slice(packet)).is_some();
-                if !fits {
-                    count(&self.counters.tx_ring_full, 1);
-                }
-                if !fits || !self.stage(&mut desc, egress, start, packet.len()) {
-                    self.ledger.moved(self.region.number(&desc), Place::Lent, Place::Free);
-                    self.free.push(desc);
-                }
-            }
+            Verdict::Forward(egress) | Verdict::Answer(egress, _) => self.send_copy(packet, egress)?,
             Verdict::ToHost(_) => self.hand_over_packet(ingress, packet),
             Verdict::Drop(_) | Verdict::Held => {}
+        }
+        Ok(())
+    }
+
+    /// Puts a copy of the packet, in a free frame, in line for the egress interface.
+    fn send_copy(&mut self, packet: &[u8], egress: InterfaceId) -> io::Result<()> {
+        if egress == InterfaceId::PROBES {
+            self.let_in(packet);
+            return Ok(());
+        }
+        // There must be room in line for all frames of a batch yet.
+        if self.arms.iter().any(|arm| arm.staged.remaining_capacity() <= BATCH) {
+            self.send_staged()?;
+        }
+        let Some(mut desc) = self.free.pop() else {
+            count(&self.counters.tx_ring_full, 1);
+            return Ok(());
+        };
+        self.ledger.moved(self.region.number(&desc), Place::Free, Place::Lent);
+        let start = self.region.offset(&desc);
+        // SAFETY: the frame was free and is now lent, so in no ring.
+        let frame = unsafe { self.region.frame(&desc) };
+        let place = frame.get_mut(start..start + packet.len());
+        let fits = place.map(|place| place.copy_from_slice(packet)).is_some();
+        if !fits {
+            count(&self.counters.tx_ring_full, 1);
+        }
+        if !fits || !self.stage(&mut desc, egress, start, packet.len()) {
+            self.ledger.moved(self.region.number(&desc), Place::Lent, Place::Free);
+            self.free.push(desc);
         }
         Ok(())
     }
@@ -299,13 +312,24 @@ impl XdpPort {
         // SAFETY: the frame is lent, so in no ring, and the road has returned.
         let staged = room.filter(|_| unsafe { self.region.place(desc, start, len) });
         let Some(arm) = staged else {
-            count(&self.counters.tx_ring_full, 1);
+            self.cannot_stage(desc, egress, start, len);
             return false;
         };
         desc.set_options(0);
         arm.staged.push(*desc);
         self.ledger.moved(self.region.number(desc), Place::Lent, Place::Sending);
         true
+    }
+
+    /// Answers to probes leave by no interface.
+    #[cold]
+    fn cannot_stage(&mut self, desc: &FrameDesc, egress: InterfaceId, start: usize, len: usize) {
+        if egress == InterfaceId::PROBES {
+            // SAFETY: the frame is lent, so in no ring, and the road has returned.
+            let frame = unsafe { self.region.frame(desc) };
+            return self.let_in(&frame[start..start + len]);
+        }
+        count(&self.counters.tx_ring_full, 1);
     }
 
     #[cold]
@@ -366,6 +390,12 @@ impl Port for XdpPort {
         if self.turns.is_multiple_of(4096) {
             self.look_around()?;
         }
+        if self.probes.as_ref().is_some_and(|probes| probes.are_due(self.turns)) {
+            let lent = self.lend_probes(road)?;
+            if lent > 0 {
+                return Ok(lent);
+            }
+        }
         let mut received = [FrameDesc::default(); BATCH];
         for _ in 0..self.arms.len() {
             let ingress = self.next;
@@ -393,7 +423,12 @@ impl Port for XdpPort {
             // What the kernel left in a transmit ring has to be pushed again soon.
             let longest = if self.arms.iter_mut().any(Arm::has_unsent) { PUSH_EVERY } else { BEAT_EVERY };
             let left = until.saturating_duration_since(Instant::now());
-            if poll(&self.arms, left.min(longest))? || left <= longest {
+            let door = self.probes.as_ref().and_then(Probes::fd);
+            let (ready, at_door) = poll(&self.arms, door, left.min(longest))?;
+            if let Some(probes) = &mut self.probes {
+                probes.wait = at_door;
+            }
+            if ready || left <= longest {
                 self.beat();
                 return Ok(());
             }

@@ -5,6 +5,7 @@
  *   not for this interface's MAC, not IPv4 or IPv6, neighbour discovery                -> kernel
  *   destination is a virtual service, or among the ports of one that has many         -> director
  *   source is a real server's port, and destination is no address of the director's   -> director
+ *   destination is where the director's own probes along the data path come from       -> director
  *   anything else: ARP, ping, ssh, health checks                                       -> kernel
  *
  * and, where the director says that it takes them (see WANTS_):
@@ -41,7 +42,7 @@ enum {
 /* What the director wants of this interface as a whole: the only value in `settings`. */
 enum {
 	WANTS_VLANS = 1,
-	/* There are services in `ranges`. */
+	/* There is something in `ranges`: services of many ports, or where probes come from. */
 	WANTS_RANGES = 2,
 	/* There are servers in `returns` with all their ports, which are port 0. */
 	WANTS_ALL_RETURNS = 4,

@@ -183,25 +183,24 @@ impl Arm {
     }
 }
 
-/// Sleeps until one of the arms has a packet (`true`) or the time is over.
-pub(super) fn poll(arms: &[Arm], timeout: Duration) -> io::Result<bool> {
-    let mut fds: ArrayVec<libc::pollfd, 64> = arms
-        .iter()
-        .take(64)
-        .map(|arm| libc::pollfd { fd: arm.fd(), events: libc::POLLIN, revents: 0 })
-        .collect();
+/// Sleeps until one of the arms has a packet, or the descriptor `beside` them, or the time is over. Whether any has, and
+/// whether that one.
+pub(super) fn poll(arms: &[Arm], beside: Option<RawFd>, timeout: Duration) -> io::Result<(bool, bool)> {
+    let fds = arms.iter().map(Arm::fd).take(63).chain(beside);
+    let mut fds: ArrayVec<libc::pollfd, 64> =
+        fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
     let milliseconds = timeout.as_micros().div_ceil(1000) as i32;
     // SAFETY: an array of that many, which the kernel writes within.
     let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, milliseconds) };
     if ready < 0 {
         let error = io::Error::last_os_error();
         // A signal is a reason to look around.
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(true) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted { Ok((true, false)) } else { Err(error) };
     }
     let broken = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
     match fds.iter().zip(arms).find(|(fd, _)| fd.revents & broken != 0) {
         Some((_, arm)) => Err(gone(&arm.name, absent())),
-        None => Ok(ready > 0),
+        None => Ok((ready > 0, beside.is_some() && fds.last().is_some_and(|fd| fd.revents != 0))),
     }
 }
 
