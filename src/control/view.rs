@@ -226,15 +226,10 @@ impl View {
         });
         ServiceRow {
             service: key.to_string(),
-            table: table_of(service),
+            table: service.own_table(),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
             servers: current.chain(departed).collect(),
         }
     }
-}
-
-/// `[[virtual_service]]` without its servers.
-fn table_of(service: &Service) -> Written {
-    Written::from(&Service { reals: Vec::new(), ..service.clone() })
 }
