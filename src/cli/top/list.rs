@@ -273,7 +273,7 @@ impl List {
             Some(None) => Choice::Place(at),
             Some(Some(who)) => Choice::Somebody(who, at),
         };
-        self.first = self.first.clamp((at + 1).saturating_sub(self.height), at);
+        self.first = self.first.clamp((at + 1).saturating_sub(self.height.max(1)), at);
     }
 
     fn sort_again(&mut self) {

@@ -1,6 +1,7 @@
 //! What a director does at a moment, from two of its answers: rates, quantiles and shares of what passed between them.
 
 use crate::control::api::{Overview, Status};
+use crate::control::rates::Rate;
 use crate::control::report::{Connections, Latency, Report, Traffic, Worker};
 use crate::control::view::{ServerRow, ServiceSum};
 use serde::Serialize;
@@ -17,7 +18,7 @@ pub struct Answer {
     pub overview: Overview,
 }
 
-/// A moment. Of the first answer there are no rates.
+/// A moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Moment {
     /// How long the rates are taken over.
@@ -106,6 +107,16 @@ pub struct Flow {
     pub out_bits: f64,
 }
 
+impl From<Rate> for Flow {
+    fn from(rate: Rate) -> Flow {
+        let Rate { connections, in_packets, in_bytes, out_packets, out_bytes } = rate;
+        let [connections, in_packets, out_packets] =
+            [connections, in_packets, out_packets].map(|packets| packets as f64);
+        let [in_bits, out_bits] = [in_bytes, out_bytes].map(|bytes| 8.0 * bytes as f64);
+        Flow { connections, in_packets, out_packets, in_bits, out_bits }
+    }
+}
+
 /// How long servers took to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantiles {
@@ -126,7 +137,7 @@ pub struct Counts {
     pub inactive: u64,
     /// Persistence templates.
     pub persistent: u64,
-    /// What passes in a second.
+    /// What passed in a second since the look before; as IPVS estimates it, if nothing was known then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Flow>,
     /// How long answers took that came meanwhile.
@@ -277,7 +288,9 @@ impl Since<'_> {
                     active: now.active,
                     inactive: now.inactive,
                     persistent: now.persistent,
-                    rate: self.flow(before.map(|before| before.traffic), now.traffic),
+                    rate: self
+                        .flow(before.map(|before| before.traffic), now.traffic)
+                        .or(Some(now.rate.into())),
                     latency: before
                         .and_then(|before| quantiles(before.latency.as_ref(), now.latency.as_ref())),
                 },
@@ -303,7 +316,7 @@ impl Since<'_> {
                     active: now.active,
                     inactive: now.inactive,
                     persistent: now.persistent,
-                    rate: now.traffic.and_then(|now| self.flow(traffic, now)),
+                    rate: now.traffic.and_then(|now| self.flow(traffic, now)).or(now.rate.map(Flow::from)),
                     latency: before
                         .and_then(|before| quantiles(before.latency.as_ref(), now.latency.as_ref())),
                 },

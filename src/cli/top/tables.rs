@@ -60,13 +60,23 @@ fn connections(Moment { table, .. }: &Moment) -> Told {
     vec![Cell::new("table      ").with(Tone::Quiet), Cell::new(text).with(tone)]
 }
 
+/// Each worker's load; of many, what they have in common.
 fn loads(Moment { workers, .. }: &Moment) -> Told {
+    const FEW: usize = 4;
+    let tone = |load: f64| if load >= 0.9 { Tone::Warning } else { Tone::Plain };
     let mut told = vec![Cell::new("workers    ").with(Tone::Quiet)];
-    for work in workers {
-        let tone = if work.load >= 0.9 { Tone::Warning } else { Tone::Plain };
-        // One has the width of the bar above, more have less.
-        let width = (BAR / workers.len().max(1)).max(5);
-        told.push(Cell::new(format!("{} {:<6}", bar(work.load, width), percent(work.load))).with(tone));
+    if workers.len() <= FEW {
+        // Together they are about as wide as the bar above.
+        let width = (BAR / workers.len().max(1)).max(8);
+        let load =
+            |load: f64| Cell::new(format!("{} {:<6}", bar(load, width), percent(load))).with(tone(load));
+        told.extend(workers.iter().map(|work| load(work.load)));
+    } else {
+        let mean = workers.iter().map(|work| work.load).sum::<f64>() / workers.len() as f64;
+        let most = workers.iter().map(|work| work.load).fold(0.0, f64::max);
+        let of = format!("{} {} on average of {}, ", bar(mean, BAR), percent(mean), workers.len());
+        told.push(Cell::new(of));
+        told.push(Cell::new(format!("{} the most", percent(most))).with(tone(most)));
     }
     told
 }

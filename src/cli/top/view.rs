@@ -93,38 +93,29 @@ fn draw_tabs(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 fn draw_page(model: &mut Model, frame: &mut Frame<'_>, area: Rect) {
     let rows = usize::from(area.height.saturating_sub(1));
     let Some(moment) = &model.moment else { return };
-    let (table, first) = match model.page {
+    let is_old = model.trouble.is_some();
+    let table = match model.page {
         Page::Services => {
             model.list.show(rows);
-            let lines = model.list.lines();
-            let chosen = lines.iter().position(|(_, is_chosen)| *is_chosen);
-            let table = tables::services(lines.into_iter().map(|(line, _)| line), model.list.sort());
-            if table.rows.is_empty() {
-                let none = if model.filter.is_empty() {
-                    "no virtual services"
-                } else {
-                    "nothing has this in its name"
-                };
-                return frame.render_widget(none, area);
-            }
-            return draw_table(&table, 0, chosen, model.trouble.is_some(), frame, area);
+            return draw_list(model, is_old, frame, area);
         }
-        Page::Drops => (tables::reasons(&moment.reasons), &mut model.scrolled),
-        Page::Workers => (tables::workers(&moment.workers), &mut model.scrolled),
+        Page::Drops => tables::reasons(&moment.reasons),
+        Page::Workers => tables::workers(&moment.workers),
     };
-    *first = (*first).min(table.rows.len().saturating_sub(rows));
-    draw_table(&table, *first, None, model.trouble.is_some(), frame, area);
+    model.scrolled = model.scrolled.min(table.rows.len().saturating_sub(rows));
+    let widths = table.widths(area.width.into());
+    let lines = table.rows.iter().skip(model.scrolled).map(|row| laid_out(&table, row, &widths, is_old));
+    draw_under(laid_out(&table, &table.headings(), &widths, is_old), lines.collect(), frame, area);
 }
 
-/// Draws a table's rows from the first on; what is old is drawn so.
-fn draw_table(
-    table: &Table,
-    first: usize,
-    chosen: Option<usize>,
-    is_old: bool,
-    frame: &mut Frame<'_>,
-    area: Rect,
-) {
+fn draw_list(model: &Model, is_old: bool, frame: &mut Frame<'_>, area: Rect) {
+    let (lines, is_chosen): (Vec<_>, Vec<bool>) = model.list.lines().into_iter().unzip();
+    let table = tables::services(lines.into_iter(), model.list.sort());
+    if table.rows.is_empty() && area.height > 1 {
+        let none =
+            if model.filter.is_empty() { "no virtual services" } else { "nothing has this in its name" };
+        return frame.render_widget(none, area);
+    }
     let room = usize::from(area.width);
     let mut widths = table.widths(room);
     let used = table.whole(&widths);
@@ -132,22 +123,27 @@ fn draw_table(
     if let Some(names) = widths.first_mut() {
         *names += room.saturating_sub(used);
     }
-    let headings = table.headings();
-    let line = |row: &[Cell]| {
-        let mut spans = Vec::new();
-        for (text, tone) in table.laid_out(row, &widths) {
-            if !spans.is_empty() {
-                spans.push(Span::raw(" ".repeat(table.gap)));
-            }
-            spans.push(Span::styled(text, style(if is_old { Tone::Quiet } else { tone })));
-        }
-        Line::from(spans)
-    };
-    let rows = table.rows.iter().enumerate().skip(first).map(|(at, row)| match chosen == Some(at) {
-        true => line(row).style(Modifier::REVERSED),
-        false => line(row),
+    let lines = table.rows.iter().zip(is_chosen).map(|(row, is_chosen)| {
+        let line = laid_out(&table, row, &widths, is_old);
+        if is_chosen { line.style(Modifier::REVERSED) } else { line }
     });
-    let lines: Vec<Line<'_>> = std::iter::once(line(&headings)).chain(rows).collect();
+    draw_under(laid_out(&table, &table.headings(), &widths, is_old), lines.collect(), frame, area);
+}
+
+/// A row in columns of these widths; what is old is drawn so.
+fn laid_out<'a>(table: &Table, row: &[Cell], widths: &[usize], is_old: bool) -> Line<'a> {
+    let mut spans = Vec::new();
+    for (text, tone) in table.laid_out(row, widths) {
+        if !spans.is_empty() {
+            spans.push(Span::raw(" ".repeat(table.gap)));
+        }
+        spans.push(Span::styled(text, style(if is_old { Tone::Quiet } else { tone })));
+    }
+    Line::from(spans)
+}
+
+fn draw_under(heading: Line<'_>, lines: Vec<Line<'_>>, frame: &mut Frame<'_>, area: Rect) {
+    let lines: Vec<Line<'_>> = std::iter::once(heading).chain(lines).collect();
     frame.render_widget(Paragraph::new(lines), area);
 }
 

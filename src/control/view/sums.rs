@@ -3,6 +3,7 @@
 use super::{Columns, ServerRow, View};
 use crate::config::{Real, Service, Written};
 use crate::control::desired::Key;
+use crate::control::rates::Rate;
 use crate::control::report::{Latency, Traffic};
 use crate::dataplane::counters;
 use crate::service::VirtualService;
@@ -30,10 +31,12 @@ pub struct ServiceSum<T = Written> {
     pub persistent: u64,
     /// What its servers have counted together, servers since removed included.
     pub traffic: Traffic,
+    /// The same by the second.
+    pub rate: Rate,
     /// How long its servers took to answer, if they did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
-    /// Its servers with traffic and latency, if it is opened.
+    /// Its servers with all of this, if it is opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub servers: Option<Vec<ServerRow<T>>>,
 }
@@ -75,7 +78,7 @@ impl View {
     ) -> Option<ServiceSum<Real>> {
         let (key, word) = (Key::of(service), Key::of(service).to_string());
         let takes_all = wanted.is_in(&word) || wanted.is_in(&service.name);
-        let columns = Columns { traffic: true, latency: true, rate: false };
+        let columns = Columns { traffic: true, rate: true, latency: true };
         let is_wanted =
             |server: &ServerRow<Real>| takes_all || wanted.is_in(&server.table.endpoint.to_string());
         let is_open = wanted.open.as_ref().is_none_or(|open| open.contains(&word));
@@ -101,6 +104,7 @@ impl View {
             inactive: 0,
             persistent: 0,
             traffic: self.traffic_of(compiled),
+            rate: self.rates.of_service(key),
             latency: None,
             servers,
         };
