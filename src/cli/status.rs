@@ -1,6 +1,6 @@
 //! `lvx status`: how the director is, and its services and servers.
 
-use super::table::{Cell, Column, Tone, table};
+use super::table::{Cell, Column, Table, Tone};
 use crate::control::api::Status;
 use crate::control::client::{Client, ClientError};
 use crate::control::rates::Rate;
@@ -14,17 +14,6 @@ pub(super) struct Found {
     director: Status,
     services: Vec<ServiceRow>,
 }
-
-const COLUMNS: [Column; 8] = [
-    Column::text("service / server", 0),
-    Column::text("", 4),
-    Column::number("weight", 3),
-    Column::number("active", 1),
-    Column::number("inactive", 5),
-    Column::number("conn/s", 2),
-    Column::number("packets/s in", 6),
-    Column::number("out", 7),
-];
 
 impl Found {
     /// Asks the director.
@@ -41,20 +30,35 @@ impl Found {
         });
         let services = match self.services.is_empty() {
             true => "no virtual services".to_owned(),
-            false => table(COLUMNS, rows.collect(), room),
+            false => Table::new(columns(), rows.collect()).text(room),
         };
         format!("{}\n{services}", head(&self.director))
     }
 }
 
+fn columns() -> Vec<Column> {
+    vec![
+        Column::text("service / server", 0),
+        Column::text("", 4),
+        Column::number("weight", 3),
+        Column::number("active", 1),
+        Column::number("inactive", 5),
+        Column::number("conn/s", 2),
+        Column::number("packets/s in", 6),
+        Column::number("out", 7),
+    ]
+}
+
 fn head(status: &Status) -> String {
     let Status { version, pid, workers, connections, max_connections, forwarded, to_host, dropped, .. } =
         status;
+    let loads: Vec<String> = status.loads.iter().map(|load| format!("{:.0} %", load * 100.0)).collect();
     let mut text = format!(
-        "lvx {version}, process {pid}, {workers} worker{}, up {}, {}\n\
+        "lvx {version}, process {pid}, {workers} worker{} ({}), up {}, {}\n\
          {connections} of {max_connections} connections; {forwarded} packets forwarded, {to_host} to the host, \
          {dropped} dropped",
         if *workers == 1 { "" } else { "s" },
+        loads.join(", "),
         uptime(status.uptime_seconds),
         status.file
     );
@@ -76,12 +80,12 @@ pub(super) fn title(service: &ServiceRow) -> String {
     if name.is_empty() || name == key { key.clone() } else { format!("{key} ({name})") }
 }
 
-fn service_cells(service: &ServiceRow) -> [Cell; 8] {
+fn service_cells(service: &ServiceRow) -> Vec<Cell> {
     let scheduler = service.table.0.get("scheduler").and_then(Value::as_str).unwrap_or_default();
     let sum = |count: fn(&ServerRow) -> u64| service.servers.iter().map(count).sum();
     let [active, inactive, connections, in_packets, out_packets] =
         counts(sum(|server| server.active), sum(|server| server.inactive), service.rate);
-    [
+    vec![
         Cell::new(title(service)).with(Tone::Title),
         Cell::new(scheduler),
         Cell::default(),
@@ -93,7 +97,7 @@ fn service_cells(service: &ServiceRow) -> [Cell; 8] {
     ]
 }
 
-fn server_cells(server: &ServerRow) -> [Cell; 8] {
+fn server_cells(server: &ServerRow) -> Vec<Cell> {
     let key = |key: &str| {
         let value = server.table.0.get(key);
         value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
@@ -106,7 +110,7 @@ fn server_cells(server: &ServerRow) -> [Cell; 8] {
     let [active, inactive, connections, in_packets, out_packets] =
         counts(server.active, server.inactive, server.rate);
     let name = Cell::new(format!("  {}", key("address")));
-    [name, Cell::new(key("forward")), weight, active, inactive, connections, in_packets, out_packets]
+    vec![name, Cell::new(key("forward")), weight, active, inactive, connections, in_packets, out_packets]
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {
@@ -155,7 +159,7 @@ mod tests {
     fn services_and_servers_are_told_under_each_other() {
         assert_eq!(
             told(usize::MAX),
-            "lvx 0.1.0, process 7, 1 worker, up 1:02:05, /etc/lvx/director.toml\n\
+            "lvx 0.1.0, process 7, 1 worker (50 %), up 1:02:05, /etc/lvx/director.toml\n\
              3 of 10 connections; 5 packets forwarded, 1 to the host, 0 dropped\n\
              the last change is undone in 59 seconds without `lvx confirm`\n\
              service / server              weight  active  inactive  conn/s  packets/s in  out\n\

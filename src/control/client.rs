@@ -1,6 +1,6 @@
 //! The other end of the control socket, for the command line: one request at a time, and the answer typed.
 
-use super::api::{Changed, Ended, Problem, Status, Timeouts, Transaction};
+use super::api::{Changed, Ended, Overview, Problem, Status, Timeouts, Transaction};
 use super::connections::Page;
 use super::history::Version;
 use super::report::Report;
@@ -74,6 +74,15 @@ impl Client {
     /// [`ClientError`], as everywhere here.
     pub fn status(&self) -> Result<Status, ClientError> {
         self.get("/v1/status")
+    }
+
+    /// How the director is, and the services with `filter` in their names; `open` are the keys of those whose servers are
+    /// wanted, with commas between them, or `all`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn overview(&self, filter: &str, open: &str) -> Result<Overview, ClientError> {
+        self.get(&with_query("/v1/overview", [("filter", filter), ("open", open)]))
     }
 
     /// Everything counted.
