@@ -270,7 +270,7 @@ fn connections(at: &Socket, which: &Which) -> Result<String, Failure> {
 fn listed(rows: &[Row]) -> String {
     let heading = ["pro", "client", "service", "server", "state", "expires", "age"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let seconds = |seconds: u32| format!("{}:{:02}", seconds / 60, seconds % 60);
+        let seconds = |seconds: u32| super::status::clock(seconds.into());
         [
             row.protocol.clone(),
             row.client.clone(),

@@ -1,7 +1,8 @@
 //! What there is to see of a director at one moment: shared, not copied, so that whoever writes it out takes none of
 //! the desk's time.
 
-use super::desired::{Desired, Key};
+use super::desired::{Condition, Desired, Key, ServerState};
+use super::drains::Draining;
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
@@ -10,7 +11,7 @@ use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::snapshot::Services;
-use crate::net::Tick;
+use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,14 @@ pub struct ServerRow<T = Written> {
     /// `[[virtual_service.real_server]]`.
     #[cfg_attr(feature = "control", schema(value_type = Object))]
     pub table: T,
+    /// The weight that holds: another than the table's while the server is drained.
+    pub weight: u16,
+    /// How it is, if it was not removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ServerState>,
+    /// If it is drained, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Draining>,
     /// Active connections, as IPVS counts them.
     pub active: u64,
     /// Inactive connections.
@@ -134,6 +143,17 @@ impl View {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
     }
 
+    /// How a service's server is.
+    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
+        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    }
+
+    /// How far the drain of a service's server is, if it is drained.
+    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, server)?.drain?;
+        Some(Draining::of(&drain, self.uptime()))
+    }
+
     /// What a server has counted.
     pub fn traffic(&self, id: RealId) -> Traffic {
         self.baselines.since(id, &self.counters)
@@ -178,7 +198,10 @@ impl View {
 
     fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
         let key = Key::of(service);
-        let row = |table: Real, real: &RealServer, departed| ServerRow {
+        let row = |table: Real, real: &RealServer, departed: bool| ServerRow {
+            weight: if departed { table.weight } else { real.weight },
+            state: (!departed).then(|| self.state(key, table.endpoint)),
+            drain: self.draining(key, table.endpoint).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),

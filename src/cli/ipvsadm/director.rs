@@ -346,7 +346,7 @@ fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
 }
 
 fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoint>) -> Option<Server> {
-    let ServerRow { table, active, inactive, persistent, traffic, rate, .. } = row;
+    let ServerRow { table, weight, active, inactive, persistent, traffic, rate, .. } = row;
     let Endpoint { addr: address, port } = endpoint(&table.address)?;
     let forward = match &table.forward[..] {
         "nat" => Forward::Masq,
@@ -364,7 +364,8 @@ fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoin
     };
     let [active, inactive, persistent] =
         [active, inactive, persistent].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    Some(Server { spec, active, inactive, persistent, total: total(traffic), rate: per_second(rate) })
+    let (total, rate) = (total(traffic), per_second(rate));
+    Some(Server { spec, weight, active, inactive, persistent, total, rate })
 }
 
 fn protocol(word: &str) -> Option<Protocol> {

@@ -174,13 +174,12 @@ impl<'l> Page<'l> {
     }
 
     fn server(&mut self, server: &Server, protocol: Option<Protocol>) {
-        let Server { spec, active, inactive, persistent, total, rate } = server;
+        let Server { spec, weight, active, inactive, persistent, total, rate } = server;
         let mut name = self.label(spec.address, spec.port, protocol);
         if spec.address.is_ipv4() {
             cut(&mut name, SERVER_WIDTH);
         }
         let forward = spec.forward.name();
-        let weight = spec.weight;
         let _ = write!(self.text, "  -> {name:<28}");
         if self.format.stats {
             self.numbers(total);
