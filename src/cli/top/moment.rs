@@ -310,8 +310,8 @@ impl Since<'_> {
             ServerNow {
                 address: address(now),
                 forward: word(now, "forward"),
-                weight: now.table.0.get("weight").and_then(Value::as_u64).unwrap_or_default(),
-                state: if now.departed { "removed" } else { "up" }.to_owned(),
+                weight: now.weight.into(),
+                state: now.state.map_or_else(|| "removed".to_owned(), |state| state.to_string()),
                 counts: Counts {
                     active: now.active,
                     inactive: now.inactive,

@@ -6,6 +6,7 @@ use super::model::{Mode, Model, Order, Wanted};
 use super::moment::{Answer, Moment};
 use super::view::draw;
 use crate::control::api::{Overview, Status};
+use crate::control::desired::ServerState;
 use crate::control::rates::Rate;
 use crate::control::report::{Connections, Latency, Report, Traffic, Worker};
 use crate::control::view::{ServerRow, ServiceSum};
@@ -38,6 +39,9 @@ fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
             "address": format!("10.0.{service}.{server}:80"), "forward": "nat", "weight": server - 1
         }))
         .unwrap(),
+        weight: server as u16 - 1,
+        state: (server != 4).then_some(ServerState::Up),
+        drain: None,
         active: server,
         inactive: 10 * server,
         persistent: 0,
