@@ -22,7 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// What the rooms above may use of the data plane; its road is its own. The command line sees all.
-const DATAPLANE_DOORS: &[&str] = &["snapshot", "counters", "nexthop", "worker", "port", "verdict"];
+const DATAPLANE_DOORS: &[&str] = &["snapshot", "counters", "nexthop", "worker", "port", "probe", "verdict"];
 
 /// The configuration becomes a next-hop table, and asks nothing else of the data plane.
 const CONFIG_DOORS: &[&str] = &["nexthop"];

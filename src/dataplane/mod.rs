@@ -1,8 +1,8 @@
 //! Floor 3: the packet's road. Frames come from a [`port`], pass the [`pipeline`] in batches, and go back with a
 //! verdict each.
 //!
-//! The rooms above use the [`snapshot`], [`counters`], [`nexthop`], the worker's handle and the ports'
-//! constructors, nothing else.
+//! The rooms above use the [`snapshot`], [`counters`], [`nexthop`], the worker's handle, the ports'
+//! constructors and the [`probe`]s, nothing else.
 
 pub mod affinity;
 mod answer;

@@ -377,6 +377,40 @@ fn icmp_errors_about_the_directors_packets_are_steered_where_it_takes_them() {
 }
 
 #[test]
+fn probes_ports_of_the_directors_addresses_are_steered_while_there_are_probes() {
+    let lab = Lab::new(1);
+    lab.on("d", || {
+        let mut bed = Bed::new(&lab, AttachMode::Native);
+        let refused = error_of_type(3, SERVER, OWN, &udp_v4(OWN, SERVER, 8000));
+        let wanted = [
+            udp_v4(SERVER, OWN, 61000),
+            udp_v4(VIP, OWN, 65535),
+            udp_v6(SERVER6, OWN6, 61000),
+            udp_v6(VIP6, OWN6, 62345),
+            refused,
+        ];
+        let unwanted = [
+            udp_v4(SERVER, OWN, 60999),
+            udp_v6(SERVER6, OWN6, 443),
+            sctp((SERVER.into(), 8001), (OWN.into(), 61000)),
+            pieces((SERVER, OWN), (SERVER6, OWN6)).swap_remove(0),
+        ];
+        let nobody: Vec<_> = wanted.iter().chain(&unwanted).collect();
+        assert!(nobody.into_iter().all(|packet| !bed.sees(packet)));
+        let probes = [OWN.into(), OWN6.into()].into();
+        bed.steering.set(&SteeringTable { probes, fragments: true, ..table() }).unwrap();
+        for packet in &wanted {
+            assert!(bed.sees(packet), "{packet:?}");
+        }
+        for packet in &unwanted {
+            assert!(!bed.sees(packet), "{packet:?}");
+        }
+        bed.steering.set(&table()).unwrap();
+        assert!(wanted.iter().all(|packet| !bed.sees(packet)), "no longer");
+    });
+}
+
+#[test]
 fn vlan_tags_are_stepped_over_where_the_director_takes_them() {
     let lab = Lab::new(1);
     lab.on("d", || {

@@ -106,6 +106,33 @@ fn only_the_server_that_was_asked_answers_a_probe() {
 }
 
 #[test]
+fn a_probe_of_a_service_of_many_ports_hears_from_the_one_that_it_has_asked() {
+    let world = World::new(10, &[(Method::Nat, 1)]);
+    let mut all = VirtualService::clone(&world.published.current().services.table().services()[0]);
+    all.endpoint.port = 0;
+    all.reals[0].endpoint.port = 0;
+    let services = Services::new(ServiceTable::new(vec![all]), None);
+    let snapshot =
+        Snapshot::new(services.into(), &[], world.hops.clone(), &Conduct::default(), vec![true, false]);
+    world.published.publish(Arc::new(snapshot));
+    let (mut worker, probes) = leading(&world);
+    let goal = Goal {
+        service: (Proto::Tcp, end(VIP, 0)),
+        server: end(rip(0), 0),
+        proto: Proto::Tcp,
+        port: Some(8443),
+    };
+    let port = probes.reserve(&goal).unwrap().source.port();
+    let (verdict, out) = comes_out(&mut worker, &tcp((DIP, port), (VIP, 8443), SYN, 64));
+    assert_eq!(verdict, Verdict::Forward(SERVERS));
+    assert_eq!(out, routed(tcp((DIP, port), (rip(0), 8443), SYN, 63), 11, 2));
+    let answer = tcp((rip(0), 8443), (DIP, port), SYN | ACK, 64);
+    let (verdict, out) = send_at(&mut worker, SERVERS, &answer, Tick(0));
+    assert_eq!(verdict, Verdict::Forward(InterfaceId::PROBES));
+    assert_eq!(out[14..], tcp((VIP, 8443), (DIP, port), SYN | ACK, 63)[14..]);
+}
+
+#[test]
 fn a_probe_hears_that_its_server_refuses_a_datagram() {
     for method in [Method::Nat, Method::Dr] {
         let world = World::new(10, &[(method, 1)]);
