@@ -26,6 +26,7 @@ fn servers(n: u32) -> Vec<RealServer> {
             weight,
             method: Method::Dr,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::default(),
         };
         (0..weight * 10).for_each(|_| real.live.opened(Standing::Active));

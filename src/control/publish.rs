@@ -226,6 +226,7 @@ impl Publisher {
                 weight: real.weight,
                 method: real.method,
                 thresholds: real.thresholds,
+                ramp: None,
                 live,
             }
         };

@@ -413,6 +413,7 @@ mod tests {
             weight: 1,
             method,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::default(),
         };
         let service = VirtualService {
@@ -472,6 +473,7 @@ mod tests {
                 weight: weights[i],
                 method: Method::Dr,
                 thresholds: Thresholds { upper, lower: 0 },
+                ramp: None,
                 live: lives[i].clone(),
             };
             let service = VirtualService {

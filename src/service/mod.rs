@@ -6,6 +6,7 @@ mod conduct;
 mod group;
 mod live;
 mod persistence;
+mod ramp;
 mod state;
 mod table;
 mod timeouts;
@@ -15,6 +16,7 @@ pub use conduct::{Conduct, Reuse, WhenFull};
 pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use persistence::Persistence;
+pub use ramp::{Curve, Ramp, SlowStart};
 pub use state::State;
 pub use table::ServiceTable;
 pub use timeouts::Timeouts;
@@ -187,6 +189,8 @@ pub struct RealServer {
     pub method: Method,
     /// When it has too many connections to get more.
     pub thresholds: Thresholds,
+    /// If it came a short while ago, its way up to its share.
+    pub ramp: Option<Ramp>,
     /// Its connections, counted as IPVS counts them.
     pub live: Arc<Live>,
 }

@@ -46,6 +46,7 @@ fn world() -> World {
         weight: 1,
         method: Method::Nat,
         thresholds: Thresholds::default(),
+        ramp: None,
         live: Arc::default(),
     };
     let service = VirtualService {
