@@ -13,7 +13,7 @@ use super::least::{Least, enter};
 use super::locality::Locality;
 use super::ramp::{CATCHING_UP, Newcomers, settled};
 use crate::net::{FlowKey, Tick};
-use crate::service::{Live, RealId, RealServer};
+use crate::service::{Live, RealId, RealServer, SchedulerName};
 use hashbrown::HashMap;
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,7 @@ impl Servers {
         Servers {
             all: Least::new(&settled, overhead, |real| real.weight.into()),
             active: Least::second(&settled, active, |real| real.weight.into()),
-            newcomers: Newcomers::of(reals, |real| real.weight, CATCHING_UP, before),
+            newcomers: Newcomers::of(SchedulerName::Lblc, reals, CATCHING_UP, before),
             places: reals.iter().map(|real| real.id).zip(0..).collect(),
         }
     }

@@ -26,7 +26,7 @@ pub(super) use gated::Gated;
 pub(super) use paced::Paced;
 
 use crate::net::Tick;
-use crate::service::{Ramp, RealServer};
+use crate::service::{Ramp, RealServer, SchedulerName};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -96,14 +96,14 @@ impl Cohort {
 }
 
 impl Newcomers {
-    /// The newcomers among these servers; `None` if there are none. `weight` is what the scheduler takes as a server's
-    /// weight, `at_most` the share of one whose ramp is over.
+    /// The newcomers among these servers; `None` if there are none. `at_most` is the share of one whose ramp is over.
     pub(super) fn of(
+        name: SchedulerName,
         reals: &[RealServer],
-        weight: impl Fn(&RealServer) -> u16,
         at_most: u32,
         before: Option<&Newcomers>,
     ) -> Option<Newcomers> {
+        let weight = |real| u64::from(name.weight(real));
         let mut cohorts: Vec<Cohort> = Vec::new();
         for (place, real) in (0..).zip(reals).filter(|(_, real)| real.weight > 0) {
             let Some(ramp) = real.ramp else { continue };
@@ -112,11 +112,11 @@ impl Newcomers {
                 Some(cohort)
             });
             match cohort {
-                Some(cohort) => cohort.servers.push((place, cohort.weight() + u64::from(weight(real)))),
-                None => cohorts.push(Cohort { ramp, servers: vec![(place, weight(real).into())] }),
+                Some(cohort) => cohort.servers.push((place, cohort.weight() + weight(real))),
+                None => cohorts.push(Cohort { ramp, servers: vec![(place, weight(real))] }),
             }
         }
-        let all = reals.iter().filter(|real| real.weight > 0).map(|real| u64::from(weight(real))).sum();
+        let all = reals.iter().map(weight).sum();
         let hand = Hand::at(before.map(|before| &before.hand));
         let instead = Hand::at(before.map(|before| &before.instead));
         (!cohorts.is_empty()).then_some(Newcomers { cohorts, all, at_most, hand, instead })

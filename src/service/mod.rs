@@ -115,6 +115,14 @@ impl SchedulerName {
         SchedulerName::Twos,
     ];
 
+    /// A server's weight as this scheduler takes it: to some, all that have one are alike.
+    pub const fn weight(self, real: &RealServer) -> u16 {
+        match self {
+            SchedulerName::Rr | SchedulerName::Lc | SchedulerName::Dh if real.weight > 0 => 1,
+            _ => real.weight,
+        }
+    }
+
     /// The name as ipvsadm spells it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -23,14 +23,13 @@ impl Paced {
         reals: &[RealServer],
         before: Option<&Paced>,
     ) -> Option<Paced> {
-        use SchedulerName::{Lblc, Lblcr, Lc, Nq, Rr, Sed, Wlc};
+        use SchedulerName::{Lblc, Lblcr, Lc, Nq, Sed, Wlc};
         // These pace their newcomers themselves.
         if matches!(name, Lblc | Lblcr) {
             return None;
         }
-        let weight = |real: &RealServer| if matches!(name, Rr | Lc) { 1 } else { real.weight };
         let at_most = if matches!(name, Lc | Wlc | Sed | Nq) { CATCHING_UP } else { Ramp::WHOLE };
-        let newcomers = Newcomers::of(reals, weight, at_most, before.map(|before| &before.newcomers))?;
+        let newcomers = Newcomers::of(name, reals, at_most, before.map(|before| &before.newcomers))?;
         let settled = plain(name, options, &settled(reals));
         Some(Paced { name, options: *options, settled, newcomers })
     }
