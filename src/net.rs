@@ -75,6 +75,18 @@ pub enum Proto {
 }
 
 impl Proto {
+    /// All that lvx balances.
+    pub const ALL: [Proto; 3] = [Proto::Tcp, Proto::Udp, Proto::Sctp];
+
+    /// As configurations and keys have it; listings have it in capitals, as it is displayed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Proto::Tcp => "tcp",
+            Proto::Udp => "udp",
+            Proto::Sctp => "sctp",
+        }
+    }
+
     /// The protocol of an IP header's protocol field, if lvx balances it.
     pub const fn from_number(number: u8) -> Option<Proto> {
         match number {
@@ -96,6 +108,27 @@ impl fmt::Display for Proto {
     }
 }
 
+impl FromStr for Proto {
+    type Err = ParseProtoError;
+
+    /// `tcp`, or `TCP`.
+    fn from_str(text: &str) -> Result<Proto, ParseProtoError> {
+        Proto::ALL.into_iter().find(|proto| proto.word().eq_ignore_ascii_case(text)).ok_or(ParseProtoError)
+    }
+}
+
+/// A text that names no protocol that lvx balances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseProtoError;
+
+impl fmt::Display for ParseProtoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is unknown (allowed: tcp, udp, sctp)")
+    }
+}
+
+impl std::error::Error for ParseProtoError {}
+
 /// An address and a port: one end of a connection. CIP:cport, VIP:vport and RIP:rport are endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -109,6 +142,11 @@ impl Endpoint {
     /// An endpoint of either family.
     pub const fn new(addr: IpAddr, port: u16) -> Endpoint {
         Endpoint { addr, port }
+    }
+
+    /// As configurations have it: the address alone, if its port is 0, which stands for all of them.
+    pub fn brief(&self) -> String {
+        if self.port == 0 { self.addr.to_string() } else { self.to_string() }
     }
 
     /// An IPv4 endpoint.

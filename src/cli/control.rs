@@ -9,11 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Where the director listens, if the command line does not say it.
+pub(super) const SOCKET_VARIABLE: &str = "LVX_SOCKET";
+
 /// Where the director listens.
 #[derive(Debug, Args)]
 pub struct Socket {
     /// The director's control socket
-    #[arg(long, value_name = "PATH", env = "LVX_SOCKET", default_value = "/run/lvx/lvx.sock")]
+    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = config::SOCKET)]
     socket: PathBuf,
     /// Answer in JSON
     #[arg(long)]

@@ -10,7 +10,7 @@ mod slow_start;
 mod toml;
 mod written;
 
-pub use control::{Control, Remote};
+pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use slow_start::SlowStartKeys;
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};

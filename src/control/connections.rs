@@ -71,12 +71,7 @@ impl Filter {
         let whom = |name: &str, text: Option<&str>| {
             text.map(|text| text.parse::<Whom>().map_err(|error| format!("{name}: {error}"))).transpose()
         };
-        let proto = |text: &str| {
-            let named = [Proto::Tcp, Proto::Udp, Proto::Sctp]
-                .into_iter()
-                .find(|p| p.to_string().eq_ignore_ascii_case(text));
-            named.ok_or_else(|| format!("protocol: {text:?} is unknown (allowed: tcp, udp, sctp)"))
-        };
+        let proto = |text: &str| text.parse::<Proto>().map_err(|error| format!("protocol: {text:?} {error}"));
         let of_name = |text: &str| {
             let named = State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(text));
             let names = || State::ALL.map(State::name).join(", ");
@@ -193,7 +188,7 @@ impl Connections {
             let lasts = lasts.unwrap_or_else(|| snapshot.expiry.of(connection.real, connection.state));
             let left = lasts.saturating_sub(now.since(connection.seen));
             page.connections.push(Row {
-                protocol: connection.key.proto().to_string().to_lowercase(),
+                protocol: connection.key.proto().word().to_owned(),
                 client: connection.key.src().to_string(),
                 service: connection.key.dst().to_string(),
                 server: server.map(|server| server.to_string()).unwrap_or_default(),

@@ -7,8 +7,7 @@ use super::view::View;
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::verdict::{DropReason, HostReason};
-use crate::net::Endpoint;
-use crate::service::{ALL_PORTS, Match, RealServer as Real};
+use crate::service::{Match, RealServer as Real};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,28 +92,17 @@ fn services(view: &View) -> Vec<Service> {
             let current = service.reals.iter().map(|real| row(real, real.weight));
             Service {
                 name: service.name.to_string(),
-                protocol: service.proto.to_string().to_lowercase(),
+                protocol: service.proto.word().to_owned(),
                 address: service.endpoint.to_string(),
                 fwmark: service.group.as_ref().map(|group| group.fwmark),
                 matches: service
                     .group
                     .as_ref()
-                    .map_or_else(Vec::new, |group| group.matches.iter().map(shown).collect()),
+                    .map_or_else(Vec::new, |group| group.matches.iter().map(Match::to_string).collect()),
                 scheduler: service.scheduler.to_string(),
                 traffic: view.traffic_of(service),
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })
         .collect()
-}
-
-/// `tcp 192.0.2.1:80-81`.
-fn shown(to: &Match) -> String {
-    let proto = to.proto.to_string().to_lowercase();
-    let first = Endpoint::new(to.addr, to.ports.0);
-    match to.ports {
-        ALL_PORTS => format!("{proto} {}", to.addr),
-        (one, last) if one == last => format!("{proto} {first}"),
-        (_, last) => format!("{proto} {first}-{last}"),
-    }
 }

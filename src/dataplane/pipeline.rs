@@ -17,6 +17,7 @@ mod tags;
 
 use super::answer::Allowance;
 use super::counters::Counters;
+use super::decision::Decision;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
 use super::port::{BATCH, Frame, OwnFrame};
@@ -375,6 +376,33 @@ impl Road {
     #[cold]
     fn leave(&self, frame: &mut Frame<'_>, reason: HostReason) {
         give(frame, Verdict::ToHost(reason), &self.counters);
+    }
+
+    /// The decision and the next hop for what is rare on its way in this direction; without them, the frame has its
+    /// verdict.
+    #[cold]
+    fn way<'s>(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        (real, direction): (RealId, Direction),
+        snapshot: &'s Snapshot,
+    ) -> Option<(&'s Decision, Hop)> {
+        let Some(decision) = snapshot.decision(real) else {
+            self.refuse(frame, DropReason::NoRealServer);
+            return None;
+        };
+        let hop = match direction {
+            Direction::Original => decision.way,
+            Direction::Reply => snapshot.hops.find(packet.key.dst().addr).map(|way| way.hop),
+        };
+        match hop {
+            Ok(hop) => Some((decision, hop)),
+            Err(missing) => {
+                self.miss_out(frame, missing);
+                None
+            }
+        }
     }
 
     fn end(&mut self, found: Found, snapshot: &Snapshot) {

@@ -2,23 +2,23 @@
 
 use super::grammar::DEFAULT_SCHEDULER;
 use super::request::{
-    Forward, Mask, Protocol, Request, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, Tunnel,
-    TunnelChecksum, TunnelKind,
+    Forward, Mask, Request, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, Tunnel, TunnelChecksum,
+    TunnelKind,
 };
-use super::table::{Connection, Server, Service, Table, Traffic};
+use super::table::{Connection, Server, Service, Table};
 use crate::config::Written;
 use crate::control::api::Transaction;
 use crate::control::client::{Client, ClientError};
 use crate::control::connections::Row;
-use crate::control::desired::{Edit, ServiceRef};
+use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::rates::Rate;
-use crate::control::report;
+use crate::control::report::Traffic;
 use crate::control::view::{Columns, ServerRow, ServiceRow};
 use crate::net::Endpoint;
 use crate::service::SchedulerName;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// Connections asked for at once.
 const PAGE: &str = "10000";
@@ -180,14 +180,9 @@ fn name(key: ServiceKey) -> String {
     match key {
         ServiceKey::Fwmark { mark, is_v6 } => format!("fwmark {mark}{}", if is_v6 { " IPv6" } else { "" }),
         ServiceKey::Address { protocol, address, port } => {
-            format!("{} {}", protocol.name().to_lowercase(), Endpoint::new(address, port))
+            Key::new(protocol, Endpoint::new(address, port)).to_string()
         }
     }
-}
-
-/// An address as tables have it: alone for all ports.
-fn at(address: IpAddr, port: u16) -> String {
-    if port == 0 { address.to_string() } else { Endpoint::new(address, port).to_string() }
 }
 
 fn table(value: Value) -> Written {
@@ -209,8 +204,8 @@ fn edit(request: &Request) -> Result<Edit, Complaint> {
                 );
             };
             let mut table = service_table(spec)?;
-            table.0.insert("protocol".to_owned(), protocol.name().to_lowercase().into());
-            table.0.insert("address".to_owned(), at(address, port).into());
+            table.0.insert("protocol".to_owned(), protocol.word().into());
+            table.0.insert("address".to_owned(), Endpoint::new(address, port).brief().into());
             Edit::AddService { table }
         }
         Request::EditService(spec) => {
@@ -220,16 +215,16 @@ fn edit(request: &Request) -> Result<Edit, Complaint> {
         Request::Flush => Edit::Clear {},
         Request::AddServer(key, spec) => {
             let mut table = server_table(spec)?;
-            table.0.insert("address".to_owned(), at(spec.address, spec.port).into());
+            table.0.insert("address".to_owned(), Endpoint::new(spec.address, spec.port).brief().into());
             Edit::AddServer { service: of(key), table }
         }
         Request::EditServer(key, spec) => Edit::EditServer {
             service: of(key),
-            server: at(spec.address, spec.port),
+            server: Endpoint::new(spec.address, spec.port).brief(),
             table: server_table(spec)?,
         },
         Request::DeleteServer(key, address, port) => {
-            Edit::DeleteServer { service: of(key), server: at(*address, *port) }
+            Edit::DeleteServer { service: of(key), server: Endpoint::new(*address, *port).brief() }
         }
         Request::SetTimeouts { tcp, tcp_fin, udp } => {
             let given = [("tcp", *tcp), ("tcp_fin", *tcp_fin), ("udp", *udp)];
@@ -316,7 +311,7 @@ fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
         }
         None => {
             let Endpoint { addr: address, port } = endpoint(&table.address)?;
-            (ServiceKey::Address { protocol: protocol(&table.protocol)?, address, port }, address.is_ipv6())
+            (ServiceKey::Address { protocol: table.protocol.parse().ok()?, address, port }, address.is_ipv6())
         }
     };
     let mask = match (is_v6, table.netmask) {
@@ -342,7 +337,7 @@ fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
     };
     let servers = servers.into_iter().filter(|server| !server.departed);
     let servers = servers.map(|row| server(row, endpoint)).collect::<Option<_>>()?;
-    Some(Service { spec, total: total(traffic), rate: per_second(rate), servers })
+    Some(Service { spec, total: traffic.unwrap_or_default(), rate: per_second(rate), servers })
 }
 
 fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoint>) -> Option<Server> {
@@ -364,19 +359,14 @@ fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoin
     };
     let [active, inactive, persistent] =
         [active, inactive, persistent].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    Some(Server { spec, active, inactive, persistent, total: total(traffic), rate: per_second(rate) })
-}
-
-fn protocol(word: &str) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-        .into_iter()
-        .find(|protocol| protocol.name().eq_ignore_ascii_case(word))
-}
-
-fn total(traffic: Option<report::Traffic>) -> Traffic {
-    let report::Traffic { connections, in_packets, in_bytes, out_packets, out_bytes } =
-        traffic.unwrap_or_default();
-    Traffic { connections, in_packets, out_packets, in_bytes, out_bytes }
+    Some(Server {
+        spec,
+        active,
+        inactive,
+        persistent,
+        total: traffic.unwrap_or_default(),
+        rate: per_second(rate),
+    })
 }
 
 fn per_second(rate: Option<Rate>) -> Traffic {

@@ -1,10 +1,12 @@
 //! What ipvsadm 1.31 prints, byte for byte: listings, and the rules that `-S` saves.
 
 use super::request::{
-    Daemon, Format, Forward, Mask, Protocol, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec,
-    TunnelKind,
+    Daemon, Format, Forward, Mask, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, TunnelKind,
 };
-use super::table::{Connection, Daemons, Server, Service, Table, Traffic};
+use super::table::{Connection, Daemons, Server, Service, Table};
+use super::words::cut;
+use crate::control::report::Traffic;
+use crate::net::Proto;
 use std::cmp::Ordering;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -14,7 +16,7 @@ pub(super) trait Labels {
     /// A host's name.
     fn of_host(&self, address: IpAddr) -> Option<String>;
     /// A port's name.
-    fn of_port(&self, port: u16, protocol: Protocol) -> Option<String>;
+    fn of_port(&self, port: u16, protocol: Proto) -> Option<String>;
 }
 
 /// An IPVS version, as the kernel's has stood for many years.
@@ -122,12 +124,9 @@ impl<'l> Page<'l> {
                 (format!("FWM  {mark}{}", if is_v6 { " IPv6" } else { "" }), None)
             }
             ServiceKey::Address { protocol, address, port } => {
-                let mut name =
-                    format!("{:<4} {}", protocol.name(), self.label(address, port, Some(protocol)));
-                if address.is_ipv4() {
-                    cut(&mut name, SERVICE_WIDTH);
-                }
-                (name, Some(protocol))
+                let name = format!("{protocol:<4} {}", self.label(address, port, Some(protocol)));
+                let most = if address.is_ipv4() { SERVICE_WIDTH } else { name.len() };
+                (cut(&name, most).to_owned(), Some(protocol))
             }
         };
         if self.format.stats || self.format.rate {
@@ -173,12 +172,10 @@ impl<'l> Page<'l> {
         }
     }
 
-    fn server(&mut self, server: &Server, protocol: Option<Protocol>) {
+    fn server(&mut self, server: &Server, protocol: Option<Proto>) {
         let Server { spec, active, inactive, persistent, total, rate } = server;
-        let mut name = self.label(spec.address, spec.port, protocol);
-        if spec.address.is_ipv4() {
-            cut(&mut name, SERVER_WIDTH);
-        }
+        let name = self.label(spec.address, spec.port, protocol);
+        let name = cut(&name, if spec.address.is_ipv4() { SERVER_WIDTH } else { name.len() });
         let forward = spec.forward.name();
         let weight = spec.weight;
         let _ = write!(self.text, "  -> {name:<28}");
@@ -236,7 +233,7 @@ impl<'l> Page<'l> {
                 (format!("-f {mark}{}", if is_v6 { " -6" } else { "" }), None)
             }
             ServiceKey::Address { protocol, address, port } => (
-                format!("{} {}", protocol.option(), self.label(address, port, Some(protocol))),
+                format!("{} {}", option(protocol), self.label(address, port, Some(protocol))),
                 Some(protocol),
             ),
         };
@@ -279,8 +276,7 @@ impl<'l> Page<'l> {
 
     fn connection(&mut self, connection: &Connection) {
         let Connection { protocol, client, virtual_, server, state, expires } = connection;
-        let transport =
-            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.name() == protocol);
+        let transport = protocol.parse().ok();
         let [client, virtual_, server] =
             [client, virtual_, server].map(|&(address, port)| self.label(address, port, transport));
         let expires = format!("{:02}:{:02}", expires / 60, expires % 60);
@@ -291,18 +287,17 @@ impl<'l> Page<'l> {
     }
 
     /// `address:port`, by name unless numbers are wanted.
-    fn label(&self, address: IpAddr, port: u16, protocol: Option<Protocol>) -> String {
+    fn label(&self, address: IpAddr, port: u16, protocol: Option<Proto>) -> String {
         let by_name = !self.format.numeric;
         let host = by_name.then(|| self.labels.of_host(address)).flatten();
         let host = host.unwrap_or_else(|| address.to_string());
         let named = protocol.filter(|_| by_name).and_then(|protocol| self.labels.of_port(port, protocol));
         let port = named.unwrap_or_else(|| port.to_string());
-        let mut label = match address {
+        let label = match address {
             IpAddr::V4(_) => format!("{host}:{port}"),
             IpAddr::V6(_) => format!("[{host}]:{port}"),
         };
-        cut(&mut label, NAME_WIDTH);
-        label
+        cut(&label, NAME_WIDTH).to_owned()
     }
 }
 
@@ -337,6 +332,15 @@ pub(super) fn daemons(daemons: &Daemons) -> String {
     text
 }
 
+/// Which option a service of this protocol is named with.
+fn option(protocol: Proto) -> &'static str {
+    match protocol {
+        Proto::Tcp => "-t",
+        Proto::Udp => "-u",
+        Proto::Sctp => "--sctp-service",
+    }
+}
+
 fn flags(spec: &ServiceSpec) -> String {
     let names: [&str; 3] = match &spec.scheduler[..] {
         "sh" => ["sh-fallback", "sh-port", ""],
@@ -353,18 +357,12 @@ fn tunnel_info(spec: &ServerSpec) -> String {
         return "n/a".to_owned();
     }
     let tunnel = spec.tunnel;
-    let mut info = match tunnel.kind {
+    let info = match tunnel.kind {
         TunnelKind::Ipip => tunnel.kind.name().to_owned(),
         TunnelKind::Gue => format!("gue:{}:{}", tunnel.port, tunnel.checksum.mark()),
         TunnelKind::Gre => format!("gre:{}", tunnel.checksum.mark()),
     };
-    cut(&mut info, 15);
-    info
-}
-
-fn cut(text: &mut String, most: usize) {
-    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.truncate(end);
+    cut(&info, 15).to_owned()
 }
 
 /// Marks, then families, protocols, addresses, ports.
