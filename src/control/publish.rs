@@ -516,7 +516,7 @@ mod tests {
     fn one_edit_compiles_one_service_and_leaves_the_others_what_they_were() {
         let (mut publisher, _) = publisher();
         let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
-        publisher.set_desired(&before).unwrap();
+        publisher.set_desired(&before, Tick(0)).unwrap();
         let compiled = |publisher: &Publisher| publisher.services().table().services().to_vec();
         let (old, weight) = (
             compiled(&publisher),
@@ -525,7 +525,7 @@ mod tests {
         );
         let after = before.apply(&[serde_json::from_str(weight).unwrap()]).unwrap().desired;
         assert!(publisher.take_moved());
-        publisher.set_desired(&after).unwrap();
+        publisher.set_desired(&after, Tick(0)).unwrap();
         assert!(!publisher.take_moved(), "a weight moves nobody");
         let new = compiled(&publisher);
         assert_eq!((Arc::ptr_eq(&old[0], &new[0]), Arc::ptr_eq(&old[1], &new[1])), (true, false));

@@ -76,8 +76,7 @@ impl Services {
         if !same_name || (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
         }
-        let same =
-            |(a, b): (&RealServer, &RealServer)| (a.id, a.weight, a.ramp) == (b.id, b.weight, b.ramp);
+        let same = |(a, b): (&RealServer, &RealServer)| (a.id, a.weight, a.ramp) == (b.id, b.weight, b.ramp);
         let as_it_was =
             old.reals.len() == service.reals.len() && old.reals.iter().zip(&service.reals).all(same);
         match as_it_was {
