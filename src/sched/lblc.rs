@@ -83,7 +83,8 @@ impl Servers {
         if !has_too_much(&reals[server]) {
             return None;
         }
-        turn.filter(has_little).or_else(|| self.active.find().filter(has_little).and(self.all.find()))
+        turn.filter(has_little)
+            .or_else(|| self.active.find().filter(has_little).and_then(|_| self.all.find()))
     }
 
     /// As [`Scheduler::compare`].
