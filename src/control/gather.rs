@@ -2,7 +2,7 @@
 
 use super::desired::Key;
 use super::publish::Publisher;
-use super::report::{Connections, Fragments, Port, RealServer, Report, Service};
+use super::report::{Connections, Fragments, Port, RealServer, Report, Service, Worker};
 use super::view::View;
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
@@ -20,6 +20,11 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
 
 /// The same of what was seen.
 pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
+    Report { services: services(view), ..totals(view, workers, table, port) }
+}
+
+/// The report without its services.
+pub(super) fn totals(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
     let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
     let to_host_by_reason: BTreeMap<String, u64> = named(
         HostReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.to_host(reason)))),
@@ -38,7 +43,6 @@ pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, p
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped: u64 = dropped_by_reason.values().sum();
-    let services = services(view);
     let pieces = table.datagrams().census();
     Report {
         packets: forwarded + to_host + dropped + pieces.waiting,
@@ -67,7 +71,12 @@ pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, p
         unanswered: sum(&|counters| counters.unanswered.get()),
         related: sum(&|counters| counters.related.get()),
         port,
-        services,
+        workers: workers
+            .iter()
+            .zip(0..)
+            .map(|(counters, number)| Worker::of(counters, view.load(number)))
+            .collect(),
+        services: Vec::new(),
     }
 }
 
@@ -84,6 +93,7 @@ fn services(view: &View) -> Vec<Service> {
         inactive: real.live.inactive() as u64,
         persistent: real.live.templates() as u64,
         traffic: view.traffic(real.id),
+        latency: view.latency(real.id).map(Into::into),
     };
     view.services()
         .iter()

@@ -24,7 +24,7 @@ use super::port::{BATCH, Frame, OwnFrame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{Ended, FlowHash, Found, Lookup, Table, Touched, Tracker};
-use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
+use crate::net::{Direction, FlowKey, InterfaceId, Moment, Proto, TcpFlags, Tick};
 use crate::service::RealId;
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
@@ -75,10 +75,12 @@ impl Pipeline {
     }
 
     /// Gives every frame its verdict, and rewrites those to be forwarded.
-    pub fn run(&mut self, frames: &mut [Frame<'_>], now: Tick) {
+    pub fn run(&mut self, frames: &mut [Frame<'_>], now: impl Into<Moment>) {
+        let moment = now.into();
+        let (now, micros) = (moment.tick(), moment.micros());
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
-            self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
+            self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now, micros });
         }
         if !self.snapshot.hops.vlans().is_empty() {
             self.put_tags(frames);
@@ -182,6 +184,14 @@ impl Pending {
 struct View<'s> {
     snapshot: &'s Snapshot,
     now: Tick,
+    /// Microseconds into the tick.
+    micros: u16,
+}
+
+impl View<'_> {
+    fn moment(&self) -> Moment {
+        Moment::new(self.now, self.micros)
+    }
 }
 
 impl Road {
@@ -285,6 +295,9 @@ impl Road {
                 self.end(found, view.snapshot);
                 return self.miss(frame, pending, view);
             }
+        }
+        if let Some(micros) = self.tracker.table().answered(found, flags, view.moment()) {
+            self.counters.count_latency(found.real(), micros);
         }
         if found.is_watched() {
             return self.control(frame, &pending.packet, found, view);
