@@ -7,18 +7,26 @@
 #[cfg(all(test, target_os = "linux"))]
 mod bed;
 mod connect;
+mod datagram;
+mod dns;
 mod driver;
 mod failure;
+mod file;
+mod ftp;
 mod probe;
+mod reply;
 mod rise_fall;
+mod script;
+mod smtp;
 mod tcp;
+mod udp;
 
 pub use driver::{Driver, Event, Status, What};
 pub use failure::Failure;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};
 
 use crate::net::Endpoint;
-use crate::service::Check;
+use crate::service::check::Check;
 use std::net::SocketAddr;
 use std::sync::Arc;
 

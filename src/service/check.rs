@@ -1,5 +1,19 @@
 //! Health checks: what servers are asked, how often, and how many answers it takes to be believed.
 
+mod dns;
+mod file;
+mod ftp;
+mod script;
+mod smtp;
+mod udp;
+
+pub use dns::{Data, Dns};
+pub use file::{File, Says};
+pub use ftp::{Ftp, Login};
+pub use script::Script;
+pub use smtp::Smtp;
+pub use udp::Udp;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +38,18 @@ pub enum Kind {
     /// A TCP connection is accepted.
     #[default]
     Tcp,
+    /// A DNS question is answered.
+    Dns(Dns),
+    /// An FTP server greets, and lets a user in.
+    Ftp(Ftp),
+    /// An SMTP server greets.
+    Smtp(Smtp),
+    /// A datagram is answered, or at least not refused.
+    Udp(Udp),
+    /// A script of the operator's says so.
+    Script(Script),
+    /// A file of the operator's says so.
+    File(File),
 }
 
 impl Kind {
@@ -31,6 +57,12 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Kind::Tcp => "tcp",
+            Kind::Dns(_) => "dns",
+            Kind::Ftp(_) => "ftp",
+            Kind::Smtp(_) => "smtp",
+            Kind::Udp(_) => "udp",
+            Kind::Script(_) => "script",
+            Kind::File(_) => "file",
         }
     }
 }
