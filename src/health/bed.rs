@@ -1,9 +1,9 @@
 //! What the tests of this room share.
 
-use super::probe::Prober;
+use super::probe::{Prober, Shared};
 use super::{Failure, Healthy, Target};
 use crate::net::Endpoint;
-use crate::service::{Check, Kind, Pace};
+use crate::service::check::{Check, Kind, Pace};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,5 +43,5 @@ pub(super) fn probe(server: SocketAddr, kind: Kind) -> Result<Healthy, Failure> 
 /// One probe.
 pub(super) fn probe_once(target: &Target) -> Result<Healthy, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Prober::of(&target.check)?.probe(target).await })
+    runtime.block_on(async { Prober::of(&target.check, &Arc::new(Shared::default()))?.probe(target).await })
 }

@@ -1,11 +1,11 @@
 //! The one thread that asks. Each target has a task that sleeps, asks, and says what changed.
 
-use super::probe::Prober;
-use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict};
+use super::probe::{Prober, Shared};
+use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Handle};
@@ -25,6 +25,7 @@ pub struct Driver {
     runtime: Handle,
     /// Times of the machines count from here.
     origin: Instant,
+    shared: Arc<Shared>,
     watches: Mutex<HashMap<Arc<Target>, Watch>>,
     tell: Sender<Event>,
     events: Receiver<Event>,
@@ -99,6 +100,7 @@ impl Driver {
         Ok(Driver {
             runtime: handle,
             origin: Instant::now(),
+            shared: Arc::default(),
             watches: Mutex::default(),
             tell,
             events,
@@ -150,8 +152,8 @@ impl Driver {
     fn watch(&self, target: Arc<Target>) -> Watch {
         let status = Arc::new(Mutex::new(Status::new()));
         let urge: Arc<Notify> = Arc::default();
-        let watcher =
-            Watcher { target, origin: self.origin, status: status.clone(), tell: self.tell.clone() };
+        let (shared, tell) = (self.shared.clone(), self.tell.clone());
+        let watcher = Watcher { target, origin: self.origin, shared, status: status.clone(), tell };
         let task = self.runtime.spawn(watcher.run(urge.clone())).abort_handle();
         Watch { status, urge, task }
     }
@@ -186,13 +188,14 @@ impl Status {
 struct Watcher {
     target: Arc<Target>,
     origin: Instant,
+    shared: Arc<Shared>,
     status: Arc<Mutex<Status>>,
     tell: Sender<Event>,
 }
 
 impl Watcher {
     async fn run(self, urge: Arc<Notify>) {
-        let prober = Prober::of(&self.target.check);
+        let prober = Prober::of(&self.target.check, &self.shared);
         let mut belief = RiseFall::new(self.target.check.pace, self.origin.elapsed(), fastrand::u16(..));
         loop {
             let due = tokio::time::sleep_until(self.origin + belief.next());
@@ -263,10 +266,6 @@ fn verdict(outcome: &Result<Healthy, Failure>) -> Verdict {
         Err(failure) if failure.is_own => Verdict::Unknown,
         Err(_) => Verdict::Failed,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -8,19 +8,26 @@
 mod bed;
 mod connect;
 mod driver;
+mod exchange;
 mod failure;
+mod grpc;
+mod http;
+mod pattern;
+mod ping;
 mod probe;
 mod rise_fall;
 mod tcp;
+mod tls;
 
 pub use driver::{Driver, Event, Status, What};
 pub use failure::Failure;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};
 
 use crate::net::Endpoint;
-use crate::service::Check;
+use crate::service::check::Check;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// A server with what it is asked. Equal targets are one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,4 +51,11 @@ impl Target {
 pub struct Healthy {
     /// The weight that the server asks for.
     pub weight: Option<u16>,
+    /// When the certificate expires that it has shown.
+    pub certificate_expires: Option<SystemTime>,
+}
+
+/// What the mutex guards. Nothing here is half done when a thread panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,13 @@
 //! Health checks: what servers are asked, how often, and how many answers it takes to be believed.
 
+mod http;
+mod pattern;
+mod tls;
+
+pub use http::{Http, HttpVersion};
+pub use pattern::{Pattern, Sought};
+pub use tls::Tls;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +32,14 @@ pub enum Kind {
     /// A TCP connection is accepted.
     #[default]
     Tcp,
+    /// An ICMP or ICMPv6 echo is replied to.
+    Ping,
+    /// A TLS handshake is gone through with.
+    Tls(Tls),
+    /// An HTTP or HTTPS request is answered.
+    Http(Box<Http>),
+    /// gRPC's health service says SERVING.
+    Grpc(Grpc),
 }
 
 impl Kind {
@@ -31,8 +47,24 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Kind::Tcp => "tcp",
+            Kind::Ping => "ping",
+            Kind::Tls(_) => "tls",
+            Kind::Http(http) if http.tls.is_some() => "https",
+            Kind::Http(_) => "http",
+            Kind::Grpc(_) => "grpc",
         }
     }
+}
+
+/// gRPC's health service (`grpc.health.v1`), by HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Grpc {
+    /// Of which service it is asked; empty for the server as a whole.
+    pub service: String,
+    /// The `:authority`; `None` means the server's address.
+    pub host: Option<String>,
+    /// TLS, or none.
+    pub tls: Option<Tls>,
 }
 
 /// How often a check is made, and how soon its answers are believed.
