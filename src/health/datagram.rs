@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::probe::Ask;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::Interest;
@@ -17,7 +18,7 @@ pub(super) struct Datagrams(UdpSocket);
 
 impl Datagrams {
     pub(super) async fn open(ask: &Ask<'_>) -> Result<Datagrams, Failure> {
-        let opened = open(ask.target.peer(), ask).await;
+        let opened = connected(ask.target.peer(), ask).await;
         opened.map(Datagrams).map_err(|error| Failure::of_system("open a UDP socket", &error))
     }
 
@@ -50,53 +51,16 @@ impl Datagrams {
     }
 }
 
-async fn open(ask: &Ask<'_>) -> Result<Datagrams, Failure> {
-        let opened = open(ask.target.peer(), ask).await;
-        opened.map(Datagrams).map_err(|error| Failure::of_system("open a UDP socket", &error))
-    }
-
-    pub(super) async fn send(&self, payload: &[u8]) -> Result<(), Failure> {
-        self.0.send(payload).await.map(drop).map_err(|error| Failure::of_system("send", &error))
-    }
-
-    /// The payload of the next datagram from the peer.
-    pub(super) async fn receive(&self) -> Result<Vec<u8>, Failure> {
-        let mut payload = Vec::new();
-        let received = loop {
-            // There may be many who wait: the room is there for who has something to put into it.
-            if let Err(error) = self.0.readable().await {
-                break Err(error);
-            }
-            payload.resize(MAX_BYTES, 0);
-            match self.0.try_recv(&mut payload) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => payload = Vec::new(),
-                received => break received,
-            }
-        };
-        let bytes = received.map_err(|error| Failure::of_system("receive", &error))?;
-        payload.truncate(bytes);
-        Ok(payload)
-    }
-}
-
-async fn open(peer: SocketAddr, ask: &Ask<'_>) -> io::Result<UdpSocket> {
+async fn connected(peer: SocketAddr, ask: &Ask<'_>) -> io::Result<UdpSocket> {
     let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = ask.target.check.source.unwrap_or(any);
     let socket = UdpSocket::bind(SocketAddr::new(source, 0)).await?;
-    #[cfg(target_os = "linux")]
-    hear_of_every_error(&socket, peer.is_ipv4())?;
+    // Without this, Linux tells only that a port is closed, not that a host is unreachable.
+    if peer.is_ipv4() {
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+    }
     socket.connect(peer).await?;
     Ok(socket)
-}
-
-/// Without this, Linux tells only that a port is closed, not that a host is unreachable.
-#[cfg(target_os = "linux")]
-fn hear_of_every_error(socket: &UdpSocket, is_v4: bool) -> io::Result<()> {
-    use nix::sys::socket::{setsockopt, sockopt};
-    if is_v4 {
-        setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
-    } else {
-        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
-    }
-    Ok(())
 }

@@ -1,11 +1,11 @@
 //! The one thread that asks. Each target has a task that sleeps, asks, and says what changed.
 
 use super::probe::{Prober, Shared};
-use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict};
+use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Handle};
@@ -270,10 +270,6 @@ fn verdict(outcome: &Result<Healthy, Failure>) -> Verdict {
         Err(failure) if failure.is_own => Verdict::Unknown,
         Err(_) => Verdict::Failed,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -1,17 +1,17 @@
 //! One probe: the protocols, behind one door.
 
-#[cfg(target_os = "linux")]
-use super::script;
-use super::{Failure, Healthy, Target, dns, file, ftp, smtp, tcp, udp};
+use super::{Failure, Healthy, Target, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls, udp};
 use crate::service::check::{Check, Ftp, Kind, Smtp, Udp};
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What targets share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    pub(super) tls: tls::Configs,
+    pub(super) ping: ping::Sockets,
     pub(super) scripts: script::Turns,
 }
 
@@ -19,6 +19,10 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Prober {
     Tcp,
+    Ping(Arc<Shared>),
+    Tls(tls::Connector),
+    Http(Box<http::Prober>),
+    Grpc(grpc::Prober),
     Dns(Box<dns::Prober>),
     Ftp(Ftp),
     Smtp(Smtp),
@@ -38,16 +42,16 @@ pub(super) struct Ask<'a> {
 impl Ask<'_> {
     /// Notes how far the probe has come, in words for who hears that it went no further: `connecting`.
     pub(super) fn is(&self, step: impl Into<Cow<'static, str>>) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (step.into(), false);
+        *lock(&self.step) = (step.into(), false);
     }
 
     /// As [`Ask::is`], for what is no server's doing, however long it takes.
     pub(super) fn is_busy(&self, step: &'static str) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (step.into(), true);
+        *lock(&self.step) = (step.into(), true);
     }
 
     fn timed_out(&self, after: Duration) -> Failure {
-        let (step, is_own) = &*self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let (step, is_own) = &*lock(&self.step);
         Failure { cause: format!("timed out after {after:?} {step}"), is_own: *is_own }
     }
 }
@@ -62,6 +66,10 @@ impl Prober {
     pub(super) fn of(check: &Check, shared: &Arc<Shared>) -> Result<Prober, Failure> {
         Ok(match &check.kind {
             Kind::Tcp => Prober::Tcp,
+            Kind::Ping => Prober::Ping(shared.clone()),
+            Kind::Tls(options) => Prober::Tls(tls::Connector::of(options, &[], &shared.tls)?),
+            Kind::Http(options) => Prober::Http(Box::new(http::Prober::of(options, &shared.tls)?)),
+            Kind::Grpc(options) => Prober::Grpc(grpc::Prober::of(options, &shared.tls)?),
             Kind::Dns(dns) => Prober::Dns(Box::new(dns::Prober::of(dns)?)),
             Kind::Ftp(ftp) => Prober::Ftp(ftp.clone()),
             Kind::Smtp(smtp) => Prober::Smtp(smtp.clone()),
@@ -83,6 +91,10 @@ impl Prober {
         let probe = async {
             match self {
                 Prober::Tcp => tcp::probe(&ask).await,
+                Prober::Ping(shared) => ping::probe(&ask, &shared.ping).await,
+                Prober::Tls(connector) => Box::pin(tls::probe(&ask, connector)).await,
+                Prober::Http(http) => Box::pin(http.probe(&ask)).await,
+                Prober::Grpc(grpc) => Box::pin(grpc.probe(&ask)).await,
                 Prober::Dns(dns) => Box::pin(dns.probe(&ask)).await,
                 Prober::Ftp(ftp) => Box::pin(ftp::probe(&ask, ftp)).await,
                 Prober::Smtp(smtp) => Box::pin(smtp::probe(&ask, smtp)).await,
