@@ -2,7 +2,7 @@
 //!
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
-mod check;
+pub mod check;
 mod conduct;
 mod group;
 mod live;
@@ -13,7 +13,6 @@ mod table;
 mod timeouts;
 mod watch;
 
-pub use check::{Check, Kind, Pace};
 pub use conduct::{Conduct, Reuse, WhenFull};
 pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};
