@@ -193,9 +193,9 @@ impl Desk {
     }
 }
 
-/// Lines without their margin.
+/// The lines behind a margin.
 fn lines(text: &str) -> Vec<&str> {
-    text.lines().map(|line| line.trim_start_matches("            |")).collect()
+    text.lines().filter_map(|line| line.trim_start().strip_prefix('|')).collect()
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn services_and_servers_stand_with_their_rates_on_eighty_by_twentyfour() {
     let mut desk = Desk::new(&[2, 4, 1], (80, 24));
     desk.press("↓→");
     desk.wait(1);
-    let screen = "\
+    let screen = "
             |lvx 0.1.0, process 7, up 1:00:13, /etc/lvx/director.toml
             |packets/s  1.5k forwarded, 20 to the host, 3 dropped; 46 dropped in all
             |table      [                    ] 12345 of 1.0M connections, 120 templates
@@ -234,7 +234,7 @@ fn services_and_servers_stand_with_their_rates_on_eighty_by_twentyfour() {
 #[test]
 fn a_wide_screen_has_every_column_and_a_narrow_one_those_that_matter_most() {
     let mut wide = Desk::new(&[2, 1], (130, 9));
-    let screen = "\
+    let screen = "
             |lvx 0.1.0, process 7, up 1:00:12, /etc/lvx/director.toml
             |packets/s  1.5k forwarded, 20 to the host, 3 dropped; 43 dropped in all
             |table      [                    ] 12345 of 1.0M connections, 120 templates
@@ -247,26 +247,33 @@ fn a_wide_screen_has_every_column_and_a_narrow_one_those_that_matter_most() {
     assert_eq!(wide.draw(), lines(screen));
 
     let mut narrow = Desk::new(&[2, 1], (44, 8));
-    let screen = "\
-            |TODO44";
+    let screen = "
+            |lvx 0.1.0, process 7, up 1:00:12, /etc/lvx/d
+            |packets/s  1.5k forwarded, 20 to the host, 3
+            | 1 Services  2 Drops  3 Workers    every 1 s
+            |service / server              active conn/s↓
+            |+ tcp 192.0.2.0:80 (web)           3       3
+            |+ tcp 192.0.2.1:80                 1       1
+            |
+            |? help  / filter  < > sort  → servers  d dra";
     assert_eq!(narrow.draw(), lines(screen));
 
     let mut tiny = Desk::new(&[2, 1], (16, 4));
-    let screen = "\
+    let screen = "
             |TODO16";
     assert_eq!(tiny.draw(), lines(screen));
 }
 
 #[test]
 fn the_other_pages_tell_of_drops_and_workers() {
-    let mut desk = Desk::new(&[1], (70, 12));
+    let mut desk = Desk::new(&[1], (80, 12));
     desk.press("2");
-    let screen = "\
+    let screen = "
             |lvx 0.1.0, process 7, up 1:00:12, /etc/lvx/director.toml
-            |packets/s  1.5k forwarded, 20 to the host, 3 dropped; 43 dropped in al
-            |table      [                    ] 12345 of 1.0M connections, 120 templ
+            |packets/s  1.5k forwarded, 20 to the host, 3 dropped; 43 dropped in all
+            |table      [                    ] 12345 of 1.0M connections, 120 templates
             |workers    [|||       ] 25 %  [||||||||||] 95 %
-            | 1 Services  2 Drops  3 Workers                              every 1 s
+            | 1 Services  2 Drops  3 Workers                                        every 1 s
             |packets      for the reason  by the second  in all
             |to the host  no_service                 20     240
             |dropped      no_server                   3      36
@@ -277,8 +284,19 @@ fn the_other_pages_tell_of_drops_and_workers() {
     assert_eq!(desk.draw(), lines(screen));
 
     desk.press("\t");
-    let screen = "\
-            |TODOW";
+    let screen = "
+            |lvx 0.1.0, process 7, up 1:00:12, /etc/lvx/director.toml
+            |packets/s  1.5k forwarded, 20 to the host, 3 dropped; 43 dropped in all
+            |table      [                    ] 12345 of 1.0M connections, 120 templates
+            |workers    [|||       ] 25 %  [||||||||||] 95 %
+            | 1 Services  2 Drops  3 Workers                                        every 1 s
+            |worker                          load  polling  sleeping  packets/s  a batch
+            |     0  [|||||               ]  25 %     75 %       0 %        750      5.0
+            |     1  [||||||||||||||||||| ]  95 %      5 %       0 %        750      5.0
+            |
+            |
+            |
+            |? help  / filter  < > sort  → servers  d drain  Tab pages  q quit";
     assert_eq!(desk.draw(), lines(screen));
 
     desk.press("3\t↓↓↓");
@@ -381,7 +399,7 @@ fn a_director_that_is_not_heard_is_told_of_and_what_was_known_stays() {
     let mut desk = Desk { model: model(), ..Desk::new(&[1], (60, 10)) };
     let trouble = "no director is heard at /run/lvx/lvx.sock: No such file or directory (os error 2)";
     desk.model.fail(trouble.to_owned());
-    let screen = "\
+    let screen = "
             |
             |
             |
