@@ -101,11 +101,16 @@ impl Client {
         self.get(&with_columns("/v1/services", service, columns))
     }
 
-    /// The same in short, which for many servers is far quicker. Of two columns the first counts.
+    /// The same in short, which for many servers is far quicker, each service as the reader has it. Of two columns the
+    /// first counts.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn listing(&self, service: Option<&str>, columns: Columns) -> Result<Listing, ClientError> {
+    pub fn listing<S: DeserializeOwned>(
+        &self,
+        service: Option<&str>,
+        columns: Columns,
+    ) -> Result<Listing<S>, ClientError> {
         self.get(&with_columns("/v1/listing", service, columns))
     }
 

@@ -222,7 +222,7 @@ impl View {
         let key = Key::of(service);
         ServiceRow {
             service: key.to_string(),
-            table: table_of(service),
+            table: service.own_table(),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
             servers: self.server_rows(service, compiled, columns).collect(),
@@ -254,9 +254,4 @@ impl View {
         });
         current.chain(departed)
     }
-}
-
-/// `[[virtual_service]]` without its servers.
-fn table_of(service: &Service) -> Written {
-    Written::from(&Service { reals: Vec::new(), ..service.clone() })
 }

@@ -1,7 +1,7 @@
 //! The services in short, for who lists many servers: a line for each, with a quarter of the bytes that a
 //! [`ServerRow`](super::ServerRow) has.
 
-use super::{Columns, View, table_of};
+use super::{Columns, View};
 use crate::config::{Real, Service, Written};
 use crate::control::desired::Key;
 use crate::control::rates::Rate;
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 /// What `ipvsadm -L` lists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
-pub struct Listing {
+pub struct Listing<S = ServiceLines> {
     /// Connections at most.
     pub max_connections: u64,
     /// In the operator's order.
-    pub services: Vec<ServiceLines>,
+    pub services: Vec<S>,
 }
 
 /// A service and its servers.
@@ -60,7 +60,7 @@ impl View {
         };
         let rate = || self.rates.of_service(Key::of(service));
         ServiceLines {
-            table: table_of(service),
+            table: service.own_table(),
             counts: columns.counts(|| self.traffic_of(compiled), rate),
             servers: service.reals.iter().zip(&compiled.reals).map(line).collect(),
         }
