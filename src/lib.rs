@@ -11,6 +11,7 @@
 //! | 2 | [`conntrack`] | memory: the connection table, its states and timeouts |
 //! | 3 | [`dataplane`] | the packet's road, from a port through the pipeline and back |
 //! | 4 | [`config`] | what the operator wrote, typed and checked |
+//! | 4 | `health` | whether servers are well: checkers, and how soon they are believed |
 //! | 5 | [`control`] | the desired state, and the only writer of what workers read |
 //! | 5 | [`lab`] | namespaces and veth pairs: topologies to try it in |
 //! | 6 | [`cli`] | the commands |
@@ -20,6 +21,8 @@ pub mod config;
 pub mod conntrack;
 pub mod control;
 pub mod dataplane;
+#[cfg(feature = "health")]
+pub mod health;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod net;

@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "conntrack",
     "dataplane::pipeline",
     "dataplane::forward",
+    "health::rise_fall",
     "control::desired",
     "control::rates",
 ];

@@ -1,15 +1,19 @@
 //! What there is to see of a director at one moment: shared, not copied, so that whoever writes it out takes none of
 //! the desk's time.
 
+mod lines;
+
+pub use lines::{Counts, Listing, ServerLine, ServiceLines};
+
 use super::desired::{Condition, Desired, Key, ServerState};
 use super::drains::Draining;
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
-use super::report::{Port, Report, Traffic};
+use super::report::{Latency, Port, Report, Traffic};
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
-use crate::dataplane::counters::Counters;
+use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
@@ -84,6 +88,9 @@ pub struct ServerRow<T = Written> {
     /// The same by the second, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// How long it took to answer, if that was asked for, and if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 /// What a listing is to have beside the tables and connections.
@@ -93,6 +100,8 @@ pub struct Columns {
     pub traffic: bool,
     /// The same by the second.
     pub rate: bool,
+    /// How long servers took to answer.
+    pub latency: bool,
 }
 
 impl View {
@@ -159,6 +168,16 @@ impl View {
         self.baselines.since(id, &self.counters)
     }
 
+    /// How long a server has taken to answer, if it ever did.
+    pub fn latency(&self, id: RealId) -> Option<counters::Latency> {
+        self.baselines.latency_since(id, &self.counters)
+    }
+
+    /// The share of its time that packets took a worker lately.
+    pub fn load(&self, worker: usize) -> f64 {
+        self.rates.load(worker)
+    }
+
     /// What the servers of a service have counted together, those since removed included.
     pub fn traffic_of(&self, service: &VirtualService) -> Traffic {
         let key = Key::from(service);
@@ -171,7 +190,14 @@ impl View {
     pub fn estimate(&self, rates: &mut Rates) {
         let services =
             self.services().iter().map(|service| (Key::from(&**service), self.traffic_of(service)));
-        rates.estimate(services, self.servers().map(|real| (real.id, self.traffic(real.id))));
+        let servers = self.servers().map(|real| (real.id, self.traffic(real.id)));
+        let workers = self.counters.iter().map(|counters| Turn::ALL.map(|turn| counters.work.time(turn)));
+        rates.estimate(services, servers, workers);
+    }
+
+    /// What the report has of all services together.
+    pub fn totals(&self, table: &Table) -> Report {
+        gather::totals(self, &self.counters, table, self.port)
     }
 
     /// The whole report.
@@ -191,9 +217,13 @@ impl View {
 
     /// The services, of all or of the one meant, as they are listed.
     pub fn rows(&self, only: Option<Key>, columns: Columns) -> Vec<ServiceRow<Real>> {
+        self.meant(only).map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+    }
+
+    /// The services, all or the one meant, as they are written and as they are compiled.
+    fn meant(&self, only: Option<Key>) -> impl Iterator<Item = (&Arc<Service>, &Arc<VirtualService>)> {
         let both = self.desired.services().iter().zip(self.services());
-        let meant = both.filter(|(service, _)| only.is_none_or(|key| key == Key::of(service)));
-        meant.map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+        both.filter(move |(service, _)| only.is_none_or(|key| key == Key::of(service)))
     }
 
     fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
@@ -209,6 +239,7 @@ impl View {
             departed,
             traffic: columns.traffic.then(|| self.traffic(real.id)),
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
+            latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
         let current =
             service.reals.iter().zip(&compiled.reals).map(|(table, real)| row(table.clone(), real, false));
@@ -216,14 +247,17 @@ impl View {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds }, real, true)
         });
-        let mut table = Written::from(&Service { reals: Vec::new(), ..Service::clone(service) });
-        table.0.remove("real_server");
         ServiceRow {
             service: key.to_string(),
-            table,
+            table: table_of(service),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
             servers: current.chain(departed).collect(),
         }
     }
+}
+
+/// `[[virtual_service]]` without its servers.
+fn table_of(service: &Service) -> Written {
+    Written::from(&Service { reals: Vec::new(), ..service.clone() })
 }

@@ -2,6 +2,7 @@
 //!
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
+mod check;
 mod conduct;
 mod group;
 mod live;
@@ -11,6 +12,7 @@ mod table;
 mod timeouts;
 mod watch;
 
+pub use check::{Check, Kind, Pace};
 pub use conduct::{Conduct, Reuse, WhenFull};
 pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};

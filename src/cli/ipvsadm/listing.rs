@@ -1,10 +1,12 @@
 //! What ipvsadm 1.31 prints, byte for byte: listings, and the rules that `-S` saves.
 
 use super::request::{
-    Daemon, Format, Forward, Mask, Protocol, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec,
-    TunnelKind,
+    Daemon, Format, Forward, Mask, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, TunnelKind,
 };
-use super::table::{Connection, Daemons, Server, Service, Table, Traffic};
+use super::table::{Connection, Daemons, Server, Service, Table};
+use super::words::cut;
+use crate::control::report::Traffic;
+use crate::net::{Endpoint, Proto};
 use std::cmp::Ordering;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -14,7 +16,7 @@ pub(super) trait Labels {
     /// A host's name.
     fn of_host(&self, address: IpAddr) -> Option<String>;
     /// A port's name.
-    fn of_port(&self, port: u16, protocol: Protocol) -> Option<String>;
+    fn of_port(&self, port: u16, protocol: Proto) -> Option<String>;
 }
 
 /// An IPVS version, as the kernel's has stood for many years.
@@ -79,11 +81,11 @@ impl<'l> Page<'l> {
     }
 
     fn sorted<'t>(&self, table: &'t Table) -> Vec<&'t Service> {
-        let services: Vec<_> = table.services.iter().collect();
-        match self.format.no_sort {
-            true => services,
-            false => sorted(&services, |a, b| services_in_order(&a.spec.key, &b.spec.key)),
+        let mut services: Vec<_> = table.services.iter().collect();
+        if !self.format.no_sort {
+            sort(&mut services, |a, b| services_in_order(&a.spec.key, &b.spec.key));
         }
+        services
     }
 
     fn title(&mut self) {
@@ -122,12 +124,9 @@ impl<'l> Page<'l> {
                 (format!("FWM  {mark}{}", if is_v6 { " IPv6" } else { "" }), None)
             }
             ServiceKey::Address { protocol, address, port } => {
-                let mut name =
-                    format!("{:<4} {}", protocol.name(), self.label(address, port, Some(protocol)));
-                if address.is_ipv4() {
-                    cut(&mut name, SERVICE_WIDTH);
-                }
-                (name, Some(protocol))
+                let name = format!("{protocol:<4} {}", self.label(address, port, Some(protocol)));
+                let most = if address.is_ipv4() { SERVICE_WIDTH } else { name.len() };
+                (cut(&name, most).to_owned(), Some(protocol))
             }
         };
         if self.format.stats || self.format.rate {
@@ -144,13 +143,13 @@ impl<'l> Page<'l> {
     }
 
     fn sorted_servers<'s>(&self, servers: &'s [Server]) -> Vec<&'s Server> {
-        let servers: Vec<_> = servers.iter().collect();
-        match self.format.no_sort {
-            true => servers,
-            false => sorted(&servers, |a, b| {
+        let mut servers: Vec<_> = servers.iter().collect();
+        if !self.format.no_sort {
+            sort(&mut servers, |a, b| {
                 addresses_in_order((a.spec.address, a.spec.port), (b.spec.address, b.spec.port))
-            }),
+            });
         }
+        servers
     }
 
     fn flags_and_persistence(&mut self, spec: &ServiceSpec) {
@@ -173,12 +172,10 @@ impl<'l> Page<'l> {
         }
     }
 
-    fn server(&mut self, server: &Server, protocol: Option<Protocol>) {
+    fn server(&mut self, server: &Server, protocol: Option<Proto>) {
         let Server { spec, weight, active, inactive, persistent, total, rate } = server;
-        let mut name = self.label(spec.address, spec.port, protocol);
-        if spec.address.is_ipv4() {
-            cut(&mut name, SERVER_WIDTH);
-        }
+        let name = self.label(spec.address, spec.port, protocol);
+        let name = cut(&name, if spec.address.is_ipv4() { SERVER_WIDTH } else { name.len() });
         let forward = spec.forward.name();
         let _ = write!(self.text, "  -> {name:<28}");
         if self.format.stats {
@@ -235,7 +232,7 @@ impl<'l> Page<'l> {
                 (format!("-f {mark}{}", if is_v6 { " -6" } else { "" }), None)
             }
             ServiceKey::Address { protocol, address, port } => (
-                format!("{} {}", protocol.option(), self.label(address, port, Some(protocol))),
+                format!("{} {}", option(protocol), self.label(address, port, Some(protocol))),
                 Some(protocol),
             ),
         };
@@ -278,8 +275,7 @@ impl<'l> Page<'l> {
 
     fn connection(&mut self, connection: &Connection) {
         let Connection { protocol, client, virtual_, server, state, expires } = connection;
-        let transport =
-            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.name() == protocol);
+        let transport = protocol.parse().ok();
         let [client, virtual_, server] =
             [client, virtual_, server].map(|&(address, port)| self.label(address, port, transport));
         let expires = format!("{:02}:{:02}", expires / 60, expires % 60);
@@ -290,18 +286,20 @@ impl<'l> Page<'l> {
     }
 
     /// `address:port`, by name unless numbers are wanted.
-    fn label(&self, address: IpAddr, port: u16, protocol: Option<Protocol>) -> String {
-        let by_name = !self.format.numeric;
-        let host = by_name.then(|| self.labels.of_host(address)).flatten();
-        let host = host.unwrap_or_else(|| address.to_string());
-        let named = protocol.filter(|_| by_name).and_then(|protocol| self.labels.of_port(port, protocol));
-        let port = named.unwrap_or_else(|| port.to_string());
-        let mut label = match address {
+    fn label(&self, address: IpAddr, port: u16, protocol: Option<Proto>) -> String {
+        if self.format.numeric {
+            // There is room for any.
+            return Endpoint::new(address, port).to_string();
+        }
+        let host = self.labels.of_host(address).unwrap_or_else(|| address.to_string());
+        let port = protocol
+            .and_then(|protocol| self.labels.of_port(port, protocol))
+            .unwrap_or_else(|| port.to_string());
+        let label = match address {
             IpAddr::V4(_) => format!("{host}:{port}"),
             IpAddr::V6(_) => format!("[{host}]:{port}"),
         };
-        cut(&mut label, NAME_WIDTH);
-        label
+        cut(&label, NAME_WIDTH).to_owned()
     }
 }
 
@@ -336,6 +334,15 @@ pub(super) fn daemons(daemons: &Daemons) -> String {
     text
 }
 
+/// Which option a service of this protocol is named with.
+fn option(protocol: Proto) -> &'static str {
+    match protocol {
+        Proto::Tcp => "-t",
+        Proto::Udp => "-u",
+        Proto::Sctp => "--sctp-service",
+    }
+}
+
 fn flags(spec: &ServiceSpec) -> String {
     let names: [&str; 3] = match &spec.scheduler[..] {
         "sh" => ["sh-fallback", "sh-port", ""],
@@ -352,18 +359,12 @@ fn tunnel_info(spec: &ServerSpec) -> String {
         return "n/a".to_owned();
     }
     let tunnel = spec.tunnel;
-    let mut info = match tunnel.kind {
+    let info = match tunnel.kind {
         TunnelKind::Ipip => tunnel.kind.name().to_owned(),
         TunnelKind::Gue => format!("gue:{}:{}", tunnel.port, tunnel.checksum.mark()),
         TunnelKind::Gre => format!("gre:{}", tunnel.checksum.mark()),
     };
-    cut(&mut info, 15);
-    info
-}
-
-fn cut(text: &mut String, most: usize) {
-    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.truncate(end);
+    cut(&info, 15).to_owned()
 }
 
 /// Marks, then families, protocols, addresses, ports.
@@ -415,18 +416,26 @@ fn by_difference(a: u32, b: u32) -> Ordering {
 
 /// A merge sort like that of the C library, which puts up with an order that goes round in circles as
 /// [`by_difference`]'s does.
-fn sorted<T: Copy>(items: &[T], order: impl Fn(T, T) -> Ordering + Copy) -> Vec<T> {
-    if items.len() < 2 {
-        return items.to_vec();
+fn sort<T: Copy>(items: &mut [T], order: impl Fn(T, T) -> Ordering + Copy) {
+    fn halves<T: Copy>(items: &mut [T], left: &mut Vec<T>, order: impl Fn(T, T) -> Ordering + Copy) {
+        let middle = items.len() / 2;
+        if middle == 0 {
+            return;
+        }
+        halves(&mut items[..middle], left, order);
+        halves(&mut items[middle..], left, order);
+        left.clear();
+        left.extend_from_slice(&items[..middle]);
+        // What is merged never catches up with what is left of the right half.
+        let (mut merged, mut right) = (0, middle);
+        for &item in &*left {
+            while right < items.len() && order(item, items[right]).is_gt() {
+                items[merged] = items[right];
+                (merged, right) = (merged + 1, right + 1);
+            }
+            items[merged] = item;
+            merged += 1;
+        }
     }
-    let (left, right) = items.split_at(items.len() / 2);
-    let (left, right) = (sorted(left, order), sorted(right, order));
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    let mut merged = Vec::with_capacity(items.len());
-    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
-        merged.extend(if order(a, b).is_le() { left.next() } else { right.next() });
-    }
-    merged.extend(left);
-    merged.extend(right);
-    merged
+    halves(items, &mut Vec::with_capacity(items.len() / 2), order);
 }

@@ -14,6 +14,8 @@ mod table;
 mod tests;
 mod words;
 
+use crate::cli::control::SOCKET_VARIABLE;
+use crate::config::SOCKET;
 use crate::control::client::Client;
 use crate::control::view::Columns;
 use director::{Complaint, Director};
@@ -26,9 +28,6 @@ use std::process::ExitCode;
 
 /// What ipvsadm exits with when the kernel refuses.
 const REFUSED: u8 = 255;
-
-/// Where the director listens, unless `LVX_SOCKET` says otherwise.
-const SOCKET: &str = "/run/lvx/lvx.sock";
 
 const HELP: &str = "\
 lvx ipvsadm: the command line of ipvsadm(8) for a running lvx
@@ -43,9 +42,7 @@ lvx ipvsadm: the command line of ipvsadm(8) for a running lvx
   -C                delete all services                    -Z [SERVICE]   count from 0 again
   --set TCP TCPFIN UDP    timeouts in seconds, 0 leaves one as it is
 
-SERVICE is -t, -u or --sctp-service with VIP:PORT, or -f MARK [-6]. The director is the one that listens at
-/run/lvx/lvx.sock, or where LVX_SOCKET says.
-";
+SERVICE is -t, -u or --sctp-service with VIP:PORT, or -f MARK [-6].";
 
 /// Whether the program was called by ipvsadm's name, such as through a link.
 pub fn is_called(program: &str) -> bool {
@@ -54,7 +51,7 @@ pub fn is_called(program: &str) -> bool {
 
 /// Does what the words behind the program's name say, which is called so in messages.
 pub fn run(program: &str, words: &[String]) -> ExitCode {
-    let socket = std::env::var_os("LVX_SOCKET").map_or_else(|| PathBuf::from(SOCKET), PathBuf::from);
+    let socket = std::env::var_os(SOCKET_VARIABLE).map_or_else(|| SOCKET.into(), PathBuf::from);
     let (names, director) = (System::new(), Director::new(Client::new(&socket)));
     let request = match words {
         [] => Request::List(List::All, Format::default()),
@@ -67,7 +64,9 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
         },
     };
     let done = match request {
-        Request::Help => Ok(HELP.to_owned()),
+        Request::Help => Ok(format!(
+            "{HELP} The director is the one that listens at\n{SOCKET}, or where {SOCKET_VARIABLE} says.\n"
+        )),
         Request::Version => Ok(format!("lvx {} (command line of ipvsadm 1.31)\n", env!("CARGO_PKG_VERSION"))),
         Request::List(list, format) => show(&director, list, format, &names),
         Request::Save(format) => {
@@ -90,8 +89,7 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
 }
 
 fn show(director: &Director, list: List, format: Format, names: &System) -> Result<String, Complaint> {
-    // As in the listing, of two kinds of numbers the first counts.
-    let columns = Columns { traffic: format.stats, rate: format.rate && !format.stats };
+    let columns = Columns { traffic: format.stats, rate: format.rate, latency: false };
     Ok(match list {
         List::All => Page::new(format, names).all(&director.table(None, columns)?),
         List::Service(key) => match &director.table(Some(key), columns)?.services[..] {

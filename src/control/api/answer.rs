@@ -22,6 +22,9 @@ pub struct Status {
     pub file: String,
     /// Workers, one per core and queue.
     pub workers: usize,
+    /// The share of its time that packets took each worker lately, 0 to 1.
+    #[serde(default)]
+    pub loads: Vec<f64>,
     /// Virtual services.
     pub services: usize,
     /// Their real servers.

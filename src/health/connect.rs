@@ -1,0 +1,43 @@
+//! TCP connections to servers.
+
+use super::Failure;
+use super::probe::Ask;
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Who sends the segment behind the server's SYN-ACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ack {
+    /// The kernel, at once.
+    AtOnce,
+    /// Nobody yet: it goes with the first data, or a reset takes its place, so that the server's program never hears of
+    /// a connection that would tell it nothing.
+    Later,
+}
+
+/// A connection to the peer, from the source that is asked for. It ends by a reset, so that neither side keeps it in
+/// TIME_WAIT.
+pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failure> {
+    let peer = ask.target.peer();
+    ask.is("connecting");
+    let failed = |error| Failure::of_system("connect", &error);
+    let socket = socket(ask, peer, ack).map_err(failed)?;
+    socket.connect(peer).await.map_err(failed)
+}
+
+fn socket(ask: &Ask<'_>, peer: SocketAddr, ack: Ack) -> io::Result<TcpSocket> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_zero_linger()?;
+    if let Some(source) = ask.target.check.source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    match ack {
+        Ack::AtOnce => socket.set_nodelay(true)?,
+        #[cfg(target_os = "linux")]
+        Ack::Later => rustix::net::sockopt::set_tcp_quickack(&socket, false)?,
+        #[cfg(not(target_os = "linux"))]
+        Ack::Later => {}
+    }
+    Ok(socket)
+}

@@ -1,0 +1,273 @@
+//! The one thread that asks. Each target has a task that sleeps, asks, and says what changed.
+
+use super::probe::Prober;
+use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// How many events may wait to be heard. Who has one more waits with it, and asks no more until then.
+const MAX_EVENTS: usize = 1 << 16;
+
+/// How often a target tries to get rid of an event that nobody makes room for.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Asks every target that is wanted at its pace, until it is dropped.
+#[derive(Debug)]
+pub struct Driver {
+    runtime: Handle,
+    /// Times of the machines count from here.
+    origin: Instant,
+    watches: Mutex<HashMap<Arc<Target>, Watch>>,
+    tell: Sender<Event>,
+    events: Receiver<Event>,
+    stop: Arc<Notify>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A target whose task is running.
+#[derive(Debug)]
+struct Watch {
+    status: Arc<Mutex<Status>>,
+    urge: Arc<Notify>,
+    task: AbortHandle,
+}
+
+/// Something has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Whose it is. A target that is no longer wanted may be heard of once more.
+    pub target: Arc<Target>,
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub what: What,
+}
+
+/// What may change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// What is believed of the server; with the failure that was the last straw, if it was one.
+    Health(Change, Option<Failure>),
+    /// The weight that the server asks for; `None` if it asks for none any more.
+    Weight(Option<u16>),
+}
+
+/// What is known of a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// What is believed.
+    pub health: Health,
+    /// Since when.
+    pub since: SystemTime,
+    /// How many verdicts in a row have contradicted that.
+    pub contrary: u16,
+    /// The last failure, and when it was.
+    pub failure: Option<(Failure, SystemTime)>,
+    /// What the last probe that went well has found out.
+    pub found: Healthy,
+    /// How long the last probe took.
+    pub took: Duration,
+    /// How many probes have ended.
+    pub probes: u64,
+    /// How many of them failed.
+    pub failures: u64,
+}
+
+impl Driver {
+    /// Starts the thread, which runs `prepare` first. It asks nobody yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<Driver> {
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let handle = runtime.handle().clone();
+        let stop: Arc<Notify> = Arc::default();
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("lvx-health".to_owned()).spawn(move || {
+            prepare();
+            runtime.block_on(stopped.notified());
+        })?;
+        let (tell, events) = bounded(MAX_EVENTS);
+        Ok(Driver {
+            runtime: handle,
+            origin: Instant::now(),
+            watches: Mutex::default(),
+            tell,
+            events,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Makes these the targets that are asked, each once. Those that were so before keep their history and their rhythm.
+    pub fn set(&self, wanted: impl IntoIterator<Item = Target>) {
+        let wanted: HashSet<Target> = wanted.into_iter().collect();
+        let mut watches = self.watches();
+        watches.retain(|target, watch| {
+            let stays = wanted.contains(&**target);
+            if !stays {
+                watch.task.abort();
+            }
+            stays
+        });
+        for target in wanted {
+            if !watches.contains_key(&target) {
+                let target = Arc::new(target);
+                watches.insert(target.clone(), self.watch(target));
+            }
+        }
+    }
+
+    /// What has changed, in order for each target.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// Asks `target` at once, and again without delay until it is decided. Nothing happens if it is not wanted.
+    pub fn check_now(&self, target: &Target) {
+        if let Some(watch) = self.watches().get(target) {
+            watch.urge.notify_one();
+        }
+    }
+
+    /// What is known of `target`; `None` if it is not wanted.
+    pub fn status(&self, target: &Target) -> Option<Status> {
+        self.watches().get(target).map(|watch| lock(&watch.status).clone())
+    }
+
+    fn watches(&self) -> MutexGuard<'_, HashMap<Arc<Target>, Watch>> {
+        lock(&self.watches)
+    }
+
+    fn watch(&self, target: Arc<Target>) -> Watch {
+        let status = Arc::new(Mutex::new(Status::new()));
+        let urge: Arc<Notify> = Arc::default();
+        let watcher =
+            Watcher { target, origin: self.origin, status: status.clone(), tell: self.tell.clone() };
+        let task = self.runtime.spawn(watcher.run(urge.clone())).abort_handle();
+        Watch { status, urge, task }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Status {
+    fn new() -> Status {
+        Status {
+            health: Health::Unchecked,
+            since: SystemTime::now(),
+            contrary: 0,
+            failure: None,
+            found: Healthy::default(),
+            took: Duration::ZERO,
+            probes: 0,
+            failures: 0,
+        }
+    }
+}
+
+/// A target's task.
+struct Watcher {
+    target: Arc<Target>,
+    origin: Instant,
+    status: Arc<Mutex<Status>>,
+    tell: Sender<Event>,
+}
+
+impl Watcher {
+    async fn run(self, urge: Arc<Notify>) {
+        let prober = Prober::of(&self.target.check);
+        let mut belief = RiseFall::new(self.target.check.pace, self.origin.elapsed(), fastrand::u16(..));
+        loop {
+            let due = tokio::time::sleep_until(self.origin + belief.next());
+            tokio::select! {
+                () = due => {}
+                () = urge.notified() => {
+                    belief.urge(self.origin.elapsed());
+                    continue;
+                }
+            }
+            let began = self.origin.elapsed();
+            let outcome = match &prober {
+                Ok(prober) => prober.probe(&self.target).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            let now = self.origin.elapsed();
+            let change = belief.heard(began, now, verdict(&outcome), fastrand::u16(..));
+            for what in self.note(outcome, change, now - began, belief.contrary()) {
+                self.tell(what).await;
+            }
+        }
+    }
+
+    /// Writes down what a probe came to, and returns what is news.
+    fn note(
+        &self,
+        outcome: Result<Healthy, Failure>,
+        change: Option<Change>,
+        took: Duration,
+        contrary: u16,
+    ) -> impl Iterator<Item = What> + use<> {
+        let mut status = lock(&self.status);
+        (status.took, status.contrary) = (took, contrary);
+        status.probes += 1;
+        let mut weight = None;
+        if let Some(change) = change {
+            (status.health, status.since) = (change.to, SystemTime::now());
+        }
+        let failure = match outcome {
+            Ok(found) => {
+                weight = (status.found.weight != found.weight).then_some(What::Weight(found.weight));
+                status.found = found;
+                None
+            }
+            Err(failure) => {
+                status.failures += 1;
+                status.failure = Some((failure.clone(), SystemTime::now()));
+                Some(failure)
+            }
+        };
+        // Who comes up has its weight first.
+        weight.into_iter().chain(change.map(|change| What::Health(change, failure)))
+    }
+
+    /// Says what changed, and waits for as long as nobody makes room for it.
+    async fn tell(&self, what: What) {
+        let mut event = Event { target: self.target.clone(), at: SystemTime::now(), what };
+        while let Err(TrySendError::Full(unheard)) = self.tell.try_send(event) {
+            event = unheard;
+            tokio::time::sleep(PATIENCE).await;
+        }
+    }
+}
+
+fn verdict(outcome: &Result<Healthy, Failure>) -> Verdict {
+    match outcome {
+        Ok(_) => Verdict::Passed,
+        Err(failure) if failure.is_own => Verdict::Unknown,
+        Err(_) => Verdict::Failed,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -1,0 +1,47 @@
+//! Floor 4: whether servers are well. Checkers, one for each protocol, and how soon they are believed.
+//!
+//! [`Driver`] asks every [`Target`] at its pace, on one thread of its own, and tells what changed; what comes of that is
+//! decided elsewhere. A probe answers [`Healthy`] or [`Failure`]; [`RiseFall`] makes a [`Health`] of many. Servers that
+//! are silent delay nobody else's probe: each target has a task of its own, and one probe under way at most.
+
+#[cfg(all(test, target_os = "linux"))]
+mod bed;
+mod connect;
+mod driver;
+mod failure;
+mod probe;
+mod rise_fall;
+mod tcp;
+
+pub use driver::{Driver, Event, Status, What};
+pub use failure::Failure;
+pub use rise_fall::{Change, Health, RiseFall, Verdict};
+
+use crate::net::Endpoint;
+use crate::service::Check;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A server with what it is asked. Equal targets are one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The server: RIP:rport.
+    pub server: Endpoint,
+    /// The check.
+    pub check: Arc<Check>,
+}
+
+impl Target {
+    /// Who is asked: the server, unless the check says otherwise.
+    pub fn peer(&self) -> SocketAddr {
+        let addr = self.check.addr.unwrap_or(self.server.addr);
+        SocketAddr::new(addr, self.check.port.unwrap_or(self.server.port))
+    }
+}
+
+/// What a probe that went well has found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Healthy {
+    /// The weight that the server asks for.
+    pub weight: Option<u16>,
+}

@@ -1,0 +1,66 @@
+//! Health checks: what servers are asked, how often, and how many answers it takes to be believed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A check, as the operator asks for it. Equal checks of one server are one probe, however many services want it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Check {
+    /// What is asked, and what is a right answer.
+    pub kind: Kind,
+    /// How often, and how soon it is believed.
+    pub pace: Pace,
+    /// Who is asked in the server's place.
+    pub addr: Option<IpAddr>,
+    /// The port that is asked in the place of the server's own.
+    pub port: Option<u16>,
+    /// The director's address that it is asked from; `None` leaves it to the kernel.
+    pub source: Option<IpAddr>,
+}
+
+/// What is asked, with the options of each protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Kind {
+    /// A TCP connection is accepted.
+    #[default]
+    Tcp,
+}
+
+impl Kind {
+    /// The name used in configuration and reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Kind::Tcp => "tcp",
+        }
+    }
+}
+
+/// How often a check is made, and how soon its answers are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// From the start of one probe to the start of the next, while nothing changes.
+    pub interval: Duration,
+    /// The same while answers contradict what is believed; not above `interval`.
+    pub retry: Duration,
+    /// How long a probe may take.
+    pub timeout: Duration,
+    /// How many answers in a row bring a server back that was down; 1 or more.
+    pub rise: u16,
+    /// How many failures in a row take a server out that was up; 1 or more.
+    pub fall: u16,
+    /// By how much of the interval a probe may come early, at random, so that probes do not fall into step; 0 to 100.
+    pub jitter_percent: u8,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            interval: Duration::from_secs(2),
+            retry: Duration::from_millis(500),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            jitter_percent: 10,
+        }
+    }
+}
