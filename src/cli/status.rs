@@ -109,11 +109,12 @@ fn server_cells(server: &ServerRow) -> Vec<Cell> {
         let value = server.table.0.get(key);
         value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
     };
-    // The weight that holds, and the written one if that is another.
-    let (holds, written) = (server.weight.to_string(), key("weight"));
-    let weight = if holds == written { holds } else { format!("{holds} ({written})") };
-    let tone = if server.weight == 0 && !server.departed { Tone::Warning } else { Tone::Plain };
-    let weight = Cell::new(weight).with(tone);
+    let holds = server.weight.to_string();
+    let weight = match key("weight") {
+        written if server.departed || written == holds => Cell::new(holds),
+        written => Cell::new(format!("{holds} ({written})")),
+    };
+    let weight = if server.weight == 0 && !server.departed { weight.with(Tone::Warning) } else { weight };
     let [active, inactive, connections, in_packets, out_packets] =
         counts(server.active, server.inactive, server.rate);
     let name = Cell::new(format!("  {}", key("address")));
@@ -121,16 +122,13 @@ fn server_cells(server: &ServerRow) -> Vec<Cell> {
     vec![name, forward, weight, active, inactive, connections, in_packets, out_packets, state(server)]
 }
 
+/// How a server is, and how far its drain.
 fn state(server: &ServerRow) -> Cell {
-    match (server.state, server.drain) {
-        (None, _) => Cell::new("removed").with(Tone::Quiet),
-        (Some(state), None) => Cell::new(state.to_string()),
-        (Some(state), Some(drain)) => {
-            let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
-            let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
-            Cell::new(format!("{state} for {since}{deadline}")).with(Tone::Warning)
-        }
-    }
+    let Some(state) = server.state else { return Cell::new("removed").with(Tone::Quiet) };
+    let Some(drain) = server.drain else { return Cell::new(state.to_string()) };
+    let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
+    let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
+    Cell::new(format!("{state} for {since}{deadline}")).with(Tone::Warning)
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {

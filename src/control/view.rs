@@ -272,7 +272,7 @@ impl View {
         };
         let current = service.reals.iter().zip(&compiled.reals);
         let current = current.map(move |(table, real)| row(table.clone(), real, false));
-        let departed = self.departed_from(Key::of(service)).iter().map(move |real| {
+        let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds }, real, true)
         });

@@ -330,7 +330,7 @@ fn service(lines: ServiceLines) -> Option<Service> {
 }
 
 fn server(line: ServerLine) -> Server {
-    let ServerLine(at, method, [written, weight], thresholds, [active, inactive, persistent], counts) = line;
+    let ServerLine(at, method, [weight, holds], thresholds, [active, inactive, persistent], counts) = line;
     let Endpoint { addr: address, port } = at;
     let [upper_threshold, lower_threshold] = thresholds;
     let forward = match method {
@@ -343,12 +343,12 @@ fn server(line: ServerLine) -> Server {
         port,
         forward,
         tunnel: Tunnel { kind: TunnelKind::Ipip, port: 0, checksum: TunnelChecksum::default() },
-        weight: written,
+        weight,
         upper_threshold,
         lower_threshold,
     };
     let counts = told(counts);
-    Server { spec, weight, active, inactive, persistent, total: counts, rate: counts }
+    Server { spec, weight: holds, active, inactive, persistent, total: counts, rate: counts }
 }
 
 /// What was asked for, all told or by the second.
