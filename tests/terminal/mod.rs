@@ -1,5 +1,7 @@
 //! A terminal with a program in it: keys in, a screen out.
 
+#![allow(dead_code, reason = "not every test needs all of it")]
+
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
