@@ -19,5 +19,6 @@ mod network;
 mod reload;
 mod sctp;
 mod sessions;
+mod slow_start;
 mod start;
 mod untouched;
