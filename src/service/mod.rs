@@ -2,7 +2,7 @@
 //!
 //! All of it is immutable once built, but for a real server's live counts, which the connection table moves.
 
-mod check;
+pub mod check;
 mod conduct;
 mod group;
 mod live;
@@ -13,7 +13,6 @@ mod table;
 mod timeouts;
 mod watch;
 
-pub use check::{Check, Kind, Pace};
 pub use conduct::{Conduct, Reuse, WhenFull};
 pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};
@@ -195,6 +194,8 @@ pub struct RealServer {
     pub endpoint: Endpoint,
     /// 0..=65535; 0 is quiesced: no new connections, those that exist go on (ipvsadm(8), `-w`).
     pub weight: u16,
+    /// Whether not even a persistence template leads to it, whatever is said of templates to quiesced servers.
+    pub is_shut: bool,
     /// How packets reach it.
     pub method: Method,
     /// When it has too many connections to get more.

@@ -21,4 +21,7 @@ mod sctp;
 mod sessions;
 mod slow_start;
 mod start;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod top;
 mod untouched;

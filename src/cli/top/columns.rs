@@ -4,6 +4,7 @@ use super::figures::{count, short, time};
 use super::list::Line;
 use super::moment::{Counts, Flow, Quantiles};
 use crate::cli::table::{self, Cell, Tone};
+use crate::control::desired::ServerState;
 use clap::ValueEnum;
 use std::cmp::Ordering;
 
@@ -154,11 +155,11 @@ fn name(line: &Line<'_>) -> Cell {
 fn weight(line: &Line<'_>) -> Cell {
     match line {
         Line::Service(..) | Line::Unknown(_) => Cell::default(),
-        Line::Server(_, server) => match &server.state[..] {
-            "up" if server.weight == 0 => Cell::new("0").with(Tone::Warning),
-            "up" => Cell::new(server.weight.to_string()),
-            "removed" => Cell::new("removed").with(Tone::Quiet),
-            state => Cell::new(state).with(Tone::Warning),
+        Line::Server(_, server) => match server.state {
+            None => Cell::new("removed").with(Tone::Quiet),
+            Some(ServerState::Up) if server.weight == 0 => Cell::new("0").with(Tone::Warning),
+            Some(ServerState::Up) => Cell::new(server.weight.to_string()),
+            Some(state) => Cell::new(state.to_string()).with(Tone::Warning),
         },
     }
 }

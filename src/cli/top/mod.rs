@@ -220,7 +220,7 @@ impl Watch {
             },
             Event::Resized => {}
             Event::Signal(SIGTSTP) => self.screen.suspend()?,
-            Event::Signal(SIGCONT) => self.screen.clear()?,
+            Event::Signal(SIGCONT) => self.screen.again()?,
             Event::Signal(signal) => return Ok(Some(End::Signal(signal))),
             Event::Lost => return Ok(Some(End::Signal(SIGHUP))),
             Event::Told(Told::Answer(answer, wanted, is_in_its_time)) => {

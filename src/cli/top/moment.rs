@@ -1,6 +1,7 @@
 //! What a director does at a moment, from two of its answers: rates, quantiles and shares of what passed between them.
 
 use crate::control::api::{Overview, Status};
+use crate::control::desired::ServerState;
 use crate::control::rates::Rate;
 use crate::control::report::{Connections, Latency, Report, Traffic, Worker};
 use crate::control::view::{ServerRow, ServiceSum};
@@ -174,10 +175,10 @@ pub struct ServerNow {
     pub address: String,
     /// `nat`, `dr` or `tun`.
     pub forward: String,
-    /// As written.
-    pub weight: u64,
-    /// How it is.
-    pub state: String,
+    /// The weight that holds.
+    pub weight: u16,
+    /// How it is; nothing if it was removed, and only its connections go on.
+    pub state: Option<ServerState>,
     #[serde(flatten)]
     pub counts: Counts,
     /// Its place among all in the operator's order.
@@ -310,8 +311,8 @@ impl Since<'_> {
             ServerNow {
                 address: address(now),
                 forward: word(now, "forward"),
-                weight: now.table.0.get("weight").and_then(Value::as_u64).unwrap_or_default(),
-                state: if now.departed { "removed" } else { "up" }.to_owned(),
+                weight: now.weight,
+                state: now.state,
                 counts: Counts {
                     active: now.active,
                     inactive: now.inactive,
