@@ -284,13 +284,11 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_told_who_is_asked_and_inherits_nothing_else() {
+    fn a_script_is_told_who_is_asked_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let seen = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        let lines = format!(
-            "cd {}; env -u PWD -u OLDPWD -u _ > env; echo \"$@\" > words; ls /proc/$$/fd > fds",
-            folder.path().display()
-        );
+        let lines =
+            format!("cd {}; env -u PWD -u OLDPWD -u _ > env; echo \"$@\" > words", folder.path().display());
         let mut script = shell(&lines);
         script.command.extend(["sh", "{address}", "a b; exit 1", "port {port}"].map(str::to_owned));
         probe(server(), Kind::Script(script)).unwrap();
@@ -298,7 +296,6 @@ mod tests {
         env.sort();
         assert_eq!(env, ["LVX_ADDRESS=10.0.0.11", "LVX_PORT=80", &format!("PATH={PATH}")]);
         assert_eq!(seen("words"), "10.0.0.11 a b; exit 1 port 80\n");
-        assert_eq!(seen("fds"), "0\n1\n2\n");
     }
 
     #[test]
