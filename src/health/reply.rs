@@ -116,7 +116,8 @@ fn is_last(line: &[u8], of: u16) -> bool {
     code(line) == Some(of) && line.get(3) != Some(&b'-')
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use crate::health::Failure;
     use crate::health::bed::{MS, check, listener, probe, probe_once, saying, serve, target};

@@ -34,7 +34,8 @@ fn literal(addr: IpAddr) -> String {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use crate::health::bed::{Daemon, check, listener, loopback, probe, probe_once, replying, serve, target};
     use crate::service::check::{Check, Kind, Smtp};
