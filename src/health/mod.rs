@@ -9,6 +9,7 @@
 mod bed;
 mod connect;
 mod datagram;
+mod dialogue;
 mod dns;
 mod driver;
 mod exchange;

@@ -28,6 +28,9 @@ const MAX_RUNNING: usize = 32;
 /// How much of what a script prints is kept. The rest is thrown away.
 const MAX_OUTPUT_BYTES: usize = 1024;
 
+/// As much as a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+
 /// How long a script that prints much waits until more is taken, so that it does not keep us busy.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -201,7 +204,7 @@ impl Running {
 
 /// Takes what is printed, and goes on when nothing more comes.
 async fn listen(output: &mut Receiver, printed: &mut Vec<u8>) {
-    let mut bytes = [0; MAX_OUTPUT_BYTES];
+    let mut bytes = vec![0; PIPE_BYTES];
     while let Ok(read @ 1..) = output.read(&mut bytes).await {
         keep(printed, &bytes[..read]);
         tokio::time::sleep(PAUSE).await;
