@@ -9,21 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What the director says of the last server: connections that all have been given, and it; and the part of its share
-/// that it may have, in percent.
+/// that it may have, in percent, and at most: three halves where it has fewer connections than others after its ramp.
 struct Look {
     all: u64,
     its: u64,
     percent: f64,
+    at_most: f64,
 }
 
 impl Look {
     fn at(client: &Client) -> Look {
-        let columns = Columns { traffic: true, rate: false };
+        let columns = Columns { traffic: true, rate: false, latency: false };
         let servers = client.services(None, columns).unwrap().remove(0).servers;
         let given = |server: &ServerRow| server.traffic.unwrap().connections;
         let last = servers.last().unwrap();
         let percent = last.start.map_or(100.0, |start| start.share_percent);
-        Look { all: servers.iter().map(given).sum(), its: given(last), percent }
+        let at_most = if last.start.is_some_and(|start| start.left_seconds == 0) { 150.0 } else { percent };
+        Look { all: servers.iter().map(given).sum(), its: given(last), percent, at_most }
     }
 }
 
@@ -63,7 +65,7 @@ fn starts_slowly(layout: Layout, scheduler: SchedulerName) {
         // Ten percent of its share, and what is opened while somebody looks.
         let slack = 0.1 * all / 3.0 + 40.0;
         let [least, most] =
-            [pair[0].percent, pair[1].percent.min(100.0)].map(|percent| percent / 300.0 * all);
+            [pair[0].percent, pair[0].at_most.max(pair[1].at_most)].map(|percent| percent / 300.0 * all);
         println!("{layout} {scheduler}: {all} given, {its} to it; due {least:.0} to {most:.0}");
         assert!(
             its >= least - slack && its <= most + slack,
@@ -72,7 +74,7 @@ fn starts_slowly(layout: Layout, scheduler: SchedulerName) {
         steps += usize::from(pair[0].percent < 90.0);
     }
     println!("{layout} {scheduler}: {asked} requests, none failed");
-    assert!(steps > 5 && looks[0].percent < 50.0);
+    assert!(steps > 1, "{steps} looks during the start");
     let report = director.stop().unwrap();
     assert_eq!(report.dropped, 0, "{:?}", report.dropped_by_reason);
 }
