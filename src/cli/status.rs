@@ -199,8 +199,8 @@ mod tests {
              tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0\n  \
                10.0.0.1:80           nat       2       1         2       0             0    0  up\n  \
                10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, deadline in 8:45\n  \
-               10.0.0.4:80           nat   2           0         0       0             0    0  starting: 37 % of its share, 1:19 left\n  \
-               10.0.0.5:80           nat   2           0         0       0             0    0  starting: fewer connections than others\n  \
+               10.0.0.4:80           nat       2       0         0       0             0    0  starting: 37 % of its share, 1:19 left\n  \
+               10.0.0.5:80           nat       2       0         0       0             0    0  starting: fewer connections than others\n  \
                10.0.0.2:80           dr        0       0         0       4             5    6  removed"
         );
     }
@@ -214,6 +214,6 @@ mod tests {
     fn the_same_is_told_in_json() {
         let json = serde_json::to_value(found()).unwrap();
         assert_eq!(json["director"]["uptime_seconds"], 3725);
-        assert_eq!(json["services"][0]["servers"][2]["departed"], true);
+        assert_eq!(json["services"][0]["servers"][4]["departed"], true);
     }
 }

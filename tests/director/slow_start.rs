@@ -76,7 +76,9 @@ fn starts_slowly(layout: Layout, scheduler: SchedulerName) {
     println!("{layout} {scheduler}: {asked} requests, none failed");
     assert!(steps > 1, "{steps} looks during the start");
     let report = director.stop().unwrap();
-    assert_eq!(report.dropped, 0, "{:?}", report.dropped_by_reason);
+    // Its first connections may find that the director asks for its MAC address still; the client sends them again.
+    let dropped = report.dropped - report.dropped_by_reason.get("no_neighbour").unwrap_or(&0);
+    assert_eq!(dropped, 0, "{:?}", report.dropped_by_reason);
 }
 
 #[test]
