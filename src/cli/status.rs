@@ -124,7 +124,8 @@ fn state(server: &ServerRow) -> Cell {
         (Some(state), Some(drain)) => {
             let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
             let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
-            Cell::new(format!("{state} for {since}{deadline}")).with(Tone::Warning)
+            let left = drain.connections;
+            Cell::new(format!("{state} for {since}, {left} left{deadline}")).with(Tone::Warning)
         }
     }
 }
@@ -162,7 +163,7 @@ mod tests {
                 { "table": { "address": "10.0.0.1:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "up",
                   "active": 1, "inactive": 2, "persistent": 0 },
                 { "table": { "address": "10.0.0.3:80", "forward": "nat", "weight": 4 }, "weight": 0, "state": "draining",
-                  "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset" },
+                  "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset", "connections": 3 },
                   "active": 0, "inactive": 0, "persistent": 0 },
                 { "table": { "address": "10.0.0.2:80", "forward": "dr", "weight": 0 }, "weight": 0, "active": 0, "inactive": 0,
                   "persistent": 0, "departed": true, "rate": { "connections": 4, "in_packets": 5, "in_bytes": 0, "out_packets": 6, "out_bytes": 0 } }
@@ -185,7 +186,7 @@ mod tests {
              service / server             weight  active  inactive  conn/s  packets/s in  out  state\n\
              tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0\n  \
                10.0.0.1:80           nat       2       1         2       0             0    0  up\n  \
-               10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, deadline in 8:45\n  \
+               10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, 3 left, deadline in 8:45\n  \
                10.0.0.2:80           dr        0       0         0       4             5    6  removed"
         );
     }

@@ -11,6 +11,7 @@ use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Port, Report, Traffic};
+use super::rounds::Count;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
@@ -34,6 +35,8 @@ pub struct View {
     retired: HashMap<Key, Traffic>,
     baselines: Baselines,
     rates: Arc<Rates>,
+    /// Connections of drained servers, as they were counted last.
+    drained: Arc<HashMap<RealId, Count>>,
     counters: Vec<Arc<Counters>>,
     start: Instant,
     port: Port,
@@ -115,6 +118,7 @@ impl View {
             retired: publisher.retired().clone(),
             baselines: publisher.baselines(),
             rates: Arc::default(),
+            drained: Arc::default(),
             counters: counters.to_vec(),
             start,
             port: Port::default(),
@@ -122,8 +126,14 @@ impl View {
     }
 
     /// The same with what only a director at work has.
-    pub(super) fn of_director(self, rates: Arc<Rates>, port: Port, confirm_within: Option<Duration>) -> View {
-        View { rates, port, confirm_within, ..self }
+    pub(super) fn of_director(
+        self,
+        rates: Arc<Rates>,
+        port: Port,
+        confirm_within: Option<Duration>,
+        drained: Arc<HashMap<RealId, Count>>,
+    ) -> View {
+        View { rates, port, confirm_within, drained, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -158,9 +168,9 @@ impl View {
     }
 
     /// How far the drain of a service's server is, if it is drained.
-    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
-        let drain = self.desired.conditions().of(key, server)?.drain?;
-        Some(Draining::of(&drain, self.uptime()))
+    pub fn draining(&self, key: Key, real: &RealServer) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, real.endpoint)?.drain?;
+        Some(Draining::of(&drain, real, self.drained.get(&real.id), self.uptime()))
     }
 
     /// What a server has counted.
@@ -231,7 +241,7 @@ impl View {
         let row = |table: Real, real: &RealServer, departed: bool| ServerRow {
             weight: if departed { table.weight } else { real.weight },
             state: (!departed).then(|| self.state(key, table.endpoint)),
-            drain: self.draining(key, table.endpoint).filter(|_| !departed),
+            drain: self.draining(key, real).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
