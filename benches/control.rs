@@ -12,6 +12,7 @@ use lvx::control::rates::Rates;
 use lvx::control::report::Port;
 use lvx::control::view::{Columns, View};
 use lvx::dataplane::snapshot::Published;
+use lvx::net::Tick;
 use std::fmt::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -64,7 +65,7 @@ fn main() {
     let mut publisher = Publisher::new(table.clone(), published.clone(), counters.clone(), vec![true]);
     publisher.set_rib(&rib);
     let mut desired = timed("desired state", || Desired::from(config.clone()));
-    timed("compile and publish all", || publisher.set_desired(&desired))
+    timed("compile and publish all", || publisher.set_desired(&desired, Tick(0)))
         .unwrap_or_else(|error| panic!("{error}"));
     timed("neighbours needed", || published.current().neighbours_needed().len());
 
@@ -87,7 +88,7 @@ fn main() {
                 desired.apply(&[edit], Duration::ZERO).unwrap_or_else(|errors| panic!("{errors}")).desired;
             applied.push(begun.elapsed());
             let begun = Instant::now();
-            publisher.set_desired(&next).unwrap_or_else(|error| panic!("{error}"));
+            publisher.set_desired(&next, Tick(0)).unwrap_or_else(|error| panic!("{error}"));
             published_in.push(begun.elapsed());
             desired = next;
         }
@@ -103,7 +104,7 @@ fn main() {
         desired.apply(&[Edit::Replace(Arc::new(config.clone()))], Duration::ZERO)
     });
     let same = same.unwrap_or_else(|errors| panic!("{errors}")).desired;
-    timed("the same file again: publish", || publisher.set_desired(&same))
+    timed("the same file again: publish", || publisher.set_desired(&same, Tick(0)))
         .unwrap_or_else(|error| panic!("{error}"));
     let view = timed("view", || View::new(&publisher, &counters, Instant::now()));
     let mut rates = Rates::default();

@@ -24,7 +24,14 @@ pub struct Socket {
     socket: PathBuf,
     /// Answer in JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Socket {
+    /// To the director that listens there.
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
 }
 
 /// The commands.
@@ -144,7 +151,7 @@ impl From<config::ConfigErrors> for Failure {
 pub fn run(command: ControlCommand) -> ExitCode {
     let outcome = match command {
         ControlCommand::Drain { at, whom, how } if !how.no_wait => {
-            match whom.watch(&client(&at), &how, at.json) {
+            match whom.watch(&at.client(), &how, at.json) {
                 Ok(code) => return code,
                 Err(error) => Err(error.into()),
             }
@@ -170,17 +177,17 @@ pub fn run(command: ControlCommand) -> ExitCode {
 fn answer(command: ControlCommand) -> Result<String, Failure> {
     Ok(match command {
         ControlCommand::Status { at } => {
-            let found = Found::ask(&client(&at))?;
+            let found = Found::ask(&at.client())?;
             if at.json { json(&found) } else { found.told(room()) }
         }
-        ControlCommand::Reload { at } => changed(&at, client(&at).reload()?),
+        ControlCommand::Reload { at } => changed(&at, at.client().reload()?),
         ControlCommand::Plan { at, file } => {
             let text = config::read_text(&file)?;
-            changed(&at, client(&at).plan(&file.display().to_string(), text)?)
+            changed(&at, at.client().plan(&file.display().to_string(), text)?)
         }
         ControlCommand::Apply { at, file, confirm } => {
             let text = config::read_text(&file)?;
-            let done = client(&at).apply(&file.display().to_string(), text, confirm)?;
+            let done = at.client().apply(&file.display().to_string(), text, confirm)?;
             let waits = confirm.filter(|_| !done.plan.is_empty() && !at.json);
             let words = changed(&at, done);
             match waits {
@@ -189,12 +196,12 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             }
         }
         ControlCommand::Confirm { at } => {
-            client(&at).confirm()?;
+            at.client().confirm()?;
             if at.json { "{}".to_owned() } else { "the change stays".to_owned() }
         }
-        ControlCommand::Rollback { at, steps } => changed(&at, client(&at).roll_back(steps)?),
+        ControlCommand::Rollback { at, steps } => changed(&at, at.client().roll_back(steps)?),
         ControlCommand::Versions { at } => {
-            let versions = client(&at).versions()?;
+            let versions = at.client().versions()?;
             if at.json {
                 return Ok(json(&versions));
             }
@@ -205,7 +212,7 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             if lines.is_empty() { "no configuration was replaced yet".to_owned() } else { lines.join("\n") }
         }
         ControlCommand::Config { at } => {
-            let text = client(&at).configuration()?;
+            let text = at.client().configuration()?;
             if at.json {
                 let table: toml::Table = text.parse().unwrap_or_default();
                 return Ok(json(&table));
@@ -213,20 +220,16 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             text.trim_end().to_owned()
         }
         ControlCommand::Connections { at, which } if which.kill => {
-            let ended = which.end(&client(&at))?;
+            let ended = which.end(&at.client())?;
             if at.json { json(&ended) } else { connections::told(ended) }
         }
         ControlCommand::Connections { at, which } => {
-            let (rows, is_cut) = which.list(&client(&at))?;
+            let (rows, is_cut) = which.list(&at.client())?;
             if at.json { json(&rows) } else { connections::listed(&rows, is_cut, room()) }
         }
-        ControlCommand::Drain { at, whom, how } => changed(&at, whom.drain(&client(&at), &how)?),
-        ControlCommand::Undrain { at, whom } => changed(&at, whom.undrain(&client(&at))?),
+        ControlCommand::Drain { at, whom, how } => changed(&at, whom.drain(&at.client(), &how)?),
+        ControlCommand::Undrain { at, whom } => changed(&at, whom.undrain(&at.client())?),
     })
-}
-
-fn client(at: &Socket) -> Client {
-    Client::new(&at.socket)
 }
 
 fn json(answer: &impl Serialize) -> String {

@@ -1,6 +1,6 @@
 //! `lvx status`: how the director is, and its services and servers.
 
-use super::table::{Cell, Column, Tone, table};
+use super::table::{Cell, Column, Table, Tone};
 use crate::control::api::Status;
 use crate::control::client::{Client, ClientError};
 use crate::control::rates::Rate;
@@ -14,18 +14,6 @@ pub(super) struct Found {
     director: Status,
     services: Vec<ServiceRow>,
 }
-
-const COLUMNS: [Column; 9] = [
-    Column::text("service / server", 0),
-    Column::text("", 4),
-    Column::number("weight", 3),
-    Column::number("active", 1),
-    Column::number("inactive", 5),
-    Column::number("conn/s", 2),
-    Column::number("packets/s in", 6),
-    Column::number("out", 8),
-    Column::text("state", 7),
-];
 
 impl Found {
     /// Asks the director.
@@ -42,20 +30,36 @@ impl Found {
         });
         let services = match self.services.is_empty() {
             true => "no virtual services".to_owned(),
-            false => table(COLUMNS, rows.collect(), room),
+            false => Table::new(columns(), rows.collect()).text(room),
         };
         format!("{}\n{services}", head(&self.director))
     }
 }
 
+fn columns() -> Vec<Column> {
+    vec![
+        Column::text("service / server", 0),
+        Column::text("", 4),
+        Column::number("weight", 3),
+        Column::number("active", 1),
+        Column::number("inactive", 5),
+        Column::number("conn/s", 2),
+        Column::number("packets/s in", 6),
+        Column::number("out", 7),
+        Column::text("state", 1),
+    ]
+}
+
 fn head(status: &Status) -> String {
     let Status { version, pid, workers, connections, max_connections, forwarded, to_host, dropped, .. } =
         status;
+    let loads: Vec<String> = status.loads.iter().map(|load| format!("{:.0} %", load * 100.0)).collect();
     let mut text = format!(
-        "lvx {version}, process {pid}, {workers} worker{}, up {}, {}\n\
+        "lvx {version}, process {pid}, {workers} worker{} ({}), up {}, {}\n\
          {connections} of {max_connections} connections; {forwarded} packets forwarded, {to_host} to the host, \
          {dropped} dropped",
         if *workers == 1 { "" } else { "s" },
+        loads.join(", "),
         uptime(status.uptime_seconds),
         status.file
     );
@@ -70,11 +74,6 @@ pub(super) fn uptime(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// `4:05`: minutes and seconds.
-pub(super) fn clock(seconds: u64) -> String {
-    format!("{}:{:02}", seconds / 60, seconds % 60)
-}
-
 /// What a service is called: its key, and the operator's name if it has one.
 pub(super) fn title(service: &ServiceRow) -> String {
     let name = service.table.0.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -82,12 +81,12 @@ pub(super) fn title(service: &ServiceRow) -> String {
     if name.is_empty() || name == key { key.clone() } else { format!("{key} ({name})") }
 }
 
-fn service_cells(service: &ServiceRow) -> [Cell; 9] {
+fn service_cells(service: &ServiceRow) -> Vec<Cell> {
     let scheduler = service.table.0.get("scheduler").and_then(Value::as_str).unwrap_or_default();
     let sum = |count: fn(&ServerRow) -> u64| service.servers.iter().map(count).sum();
     let [active, inactive, connections, in_packets, out_packets] =
         counts(sum(|server| server.active), sum(|server| server.inactive), service.rate);
-    [
+    vec![
         Cell::new(title(service)).with(Tone::Title),
         Cell::new(scheduler),
         Cell::default(),
@@ -100,34 +99,36 @@ fn service_cells(service: &ServiceRow) -> [Cell; 9] {
     ]
 }
 
-fn server_cells(server: &ServerRow) -> [Cell; 9] {
+fn server_cells(server: &ServerRow) -> Vec<Cell> {
     let key = |key: &str| {
         let value = server.table.0.get(key);
         value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
     };
-    // The weight that holds, and the written one if that is another.
-    let (holds, written) = (server.weight.to_string(), key("weight"));
-    let weight = if holds == written { holds } else { format!("{holds} ({written})") };
-    let tone = if server.weight == 0 && !server.departed { Tone::Warning } else { Tone::Plain };
-    let weight = Cell::new(weight).with(tone);
+    let holds = server.weight.to_string();
+    let weight = match key("weight") {
+        written if server.departed || written == holds => Cell::new(holds),
+        written => Cell::new(format!("{holds} ({written})")),
+    };
+    let weight = if server.weight == 0 && !server.departed { weight.with(Tone::Warning) } else { weight };
     let [active, inactive, connections, in_packets, out_packets] =
         counts(server.active, server.inactive, server.rate);
     let name = Cell::new(format!("  {}", key("address")));
     let forward = Cell::new(key("forward"));
-    [name, forward, weight, active, inactive, connections, in_packets, out_packets, state(server)]
+    vec![name, forward, weight, active, inactive, connections, in_packets, out_packets, state(server)]
 }
 
+/// How a server is, and how far its drain.
 fn state(server: &ServerRow) -> Cell {
-    match (server.state, server.drain) {
-        (None, _) => Cell::new("removed").with(Tone::Quiet),
-        (Some(state), None) => Cell::new(state.to_string()),
-        (Some(state), Some(drain)) => {
-            let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
-            let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
-            let left = drain.connections;
-            Cell::new(format!("{state} for {since}, {left} left{deadline}")).with(Tone::Warning)
-        }
-    }
+    let Some(state) = server.state else { return Cell::new("removed").with(Tone::Quiet) };
+    let Some(drain) = server.drain else { return Cell::new(state.to_string()) };
+    let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
+    let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
+    Cell::new(format!("{state} for {since}, {} left{deadline}", drain.connections)).with(Tone::Warning)
+}
+
+/// `8:45`: minutes and seconds.
+pub(super) fn clock(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {
@@ -180,7 +181,7 @@ mod tests {
     fn services_and_servers_are_told_under_each_other() {
         assert_eq!(
             told(usize::MAX),
-            "lvx 0.1.0, process 7, 1 worker, up 1:02:05, /etc/lvx/director.toml\n\
+            "lvx 0.1.0, process 7, 1 worker (50 %), up 1:02:05, /etc/lvx/director.toml\n\
              3 of 10 connections; 5 packets forwarded, 1 to the host, 0 dropped\n\
              the last change is undone in 59 seconds without `lvx confirm`\n\
              service / server             weight  active  inactive  conn/s  packets/s in  out  state\n\

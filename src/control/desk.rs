@@ -127,7 +127,7 @@ impl Desk {
         file: PathBuf,
         port: Box<dyn Fn() -> Port + Send>,
     ) -> Result<Desk, TooManyServers> {
-        publisher.set_desired(&desired)?;
+        publisher.set_desired(&desired, tick_at(shared.start, Instant::now()))?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
         let (rates, estimated) = (Arc::default(), Instant::now());
         Ok(Desk {
@@ -166,7 +166,8 @@ impl Desk {
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
-        view.of_director(self.rates.clone(), (self.port)(), confirm_within, self.drains.counts.clone())
+        let drained = self.drains.counts.clone();
+        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within, drained)
     }
 
     /// The configurations kept.
@@ -287,6 +288,7 @@ impl Desk {
             view.estimate(Arc::make_mut(&mut self.rates));
         }
         self.begin_round();
+        self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)
     }
 
@@ -324,7 +326,8 @@ impl Desk {
     }
 
     fn take_up(&mut self, desired: Desired) -> Result<(), Refusal> {
-        self.publisher.set_desired(&desired).map_err(Refusal::Servers)?;
+        let now = tick_at(self.shared.start, Instant::now());
+        self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
         self.desired = desired;
         self.begin_round();
         Ok(())
@@ -362,6 +365,10 @@ impl fmt::Debug for Desk {
 /// Where all servers are that connections may name.
 pub fn whereabouts(view: &View) -> Whereabouts {
     Whereabouts::of(view.servers().map(|real| (real.id, real.endpoint)))
+}
+
+fn tick_at(start: Instant, now: Instant) -> Tick {
+    Tick::from_duration(now.saturating_duration_since(start))
 }
 
 fn left_until(deadline: Instant) -> Duration {

@@ -2,8 +2,10 @@
 //! the desk's time.
 
 mod lines;
+mod sums;
 
 pub use lines::{Counts, Listing, ServerLine, ServiceLines};
+pub use sums::{ServiceSum, Wanted};
 
 use super::desired::{Condition, Desired, Key, ServerState};
 use super::drains::Draining;
@@ -20,6 +22,7 @@ use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,8 @@ pub struct View {
     pub desired: Desired,
     /// How long a change yet waits for its confirmation.
     pub confirm_within: Option<Duration>,
+    /// The configuration file.
+    pub file: PathBuf,
     services: Arc<Services>,
     departed: HashMap<Key, Vec<RealServer>>,
     retired: HashMap<Key, Traffic>,
@@ -113,6 +118,7 @@ impl View {
         View {
             desired: publisher.desired().cloned().unwrap_or_default(),
             confirm_within: None,
+            file: PathBuf::new(),
             services: publisher.services().clone(),
             departed: publisher.departed(),
             retired: publisher.retired().clone(),
@@ -128,12 +134,13 @@ impl View {
     /// The same with what only a director at work has.
     pub(super) fn of_director(
         self,
+        file: PathBuf,
         rates: Arc<Rates>,
         port: Port,
         confirm_within: Option<Duration>,
         drained: Arc<HashMap<RealId, Count>>,
     ) -> View {
-        View { rates, port, confirm_within, drained, ..self }
+        View { file, rates, port, confirm_within, drained, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -238,7 +245,24 @@ impl View {
 
     fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
         let key = Key::of(service);
-        let row = |table: Real, real: &RealServer, departed: bool| ServerRow {
+        ServiceRow {
+            service: key.to_string(),
+            table: service.own_table(),
+            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
+            rate: columns.rate.then(|| self.rates.of_service(key)),
+            servers: self.server_rows(service, compiled, columns).collect(),
+        }
+    }
+
+    /// In the operator's order; then those that were removed and still have connections.
+    fn server_rows(
+        &self,
+        service: &Service,
+        compiled: &VirtualService,
+        columns: Columns,
+    ) -> impl Iterator<Item = ServerRow<Real>> {
+        let key = Key::of(service);
+        let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
             weight: if departed { table.weight } else { real.weight },
             state: (!departed).then(|| self.state(key, table.endpoint)),
             drain: self.draining(key, real).filter(|_| !departed),
@@ -251,23 +275,12 @@ impl View {
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current =
-            service.reals.iter().zip(&compiled.reals).map(|(table, real)| row(table.clone(), real, false));
-        let departed = self.departed_from(key).iter().map(|real| {
+        let current = service.reals.iter().zip(&compiled.reals);
+        let current = current.map(move |(table, real)| row(table.clone(), real, false));
+        let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds }, real, true)
         });
-        ServiceRow {
-            service: key.to_string(),
-            table: table_of(service),
-            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
-            rate: columns.rate.then(|| self.rates.of_service(key)),
-            servers: current.chain(departed).collect(),
-        }
+        current.chain(departed)
     }
-}
-
-/// `[[virtual_service]]` without its servers.
-fn table_of(service: &Service) -> Written {
-    Written::from(&Service { reals: Vec::new(), ..service.clone() })
 }

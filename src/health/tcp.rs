@@ -12,7 +12,7 @@ pub(super) async fn probe(ask: &Ask<'_>) -> Result<Healthy, Failure> {
 mod tests {
     use crate::health::Failure;
     use crate::health::bed::{listener, loopback, probe};
-    use crate::service::Kind;
+    use crate::service::check::Kind;
     use std::net::{SocketAddr, TcpListener};
 
     #[test]

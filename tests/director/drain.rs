@@ -137,8 +137,8 @@ impl Pair {
     }
 
     /// A word from each to the other.
-    fn talks(&mut self) {
-        for (from, to) in [(&mut self.client, &mut self.server), (&mut self.server, &mut self.client)] {
+    fn talks(&self) {
+        for (mut from, mut to) in [(&self.client, &self.server), (&self.server, &self.client)] {
             from.write_all(b"hello").unwrap();
             to.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut word = [0; 5];
@@ -154,7 +154,7 @@ fn deadline_resets_both_ends(family: Family) {
     let (bed, director, listener) = own_server(Layout::Nat, family);
     let mut pairs: Vec<Pair> = (0..4).map(|_| Pair::open(&bed, &listener)).collect();
     // One has never carried a byte; the client of another has said its last word, and waits for an answer.
-    pairs.iter_mut().skip(1).for_each(Pair::talks);
+    pairs.iter().skip(1).for_each(Pair::talks);
     pairs[2].client.shutdown(std::net::Shutdown::Write).unwrap();
     let mut last = pairs.pop().unwrap();
     // The last one never rests.
@@ -233,7 +233,7 @@ fn a_deadline_drops_direct_routed_connections_and_the_client_hears_of_it_when_it
 #[test]
 fn what_a_deadline_keeps_goes_on() {
     let (bed, _director, listener) = own_server(Layout::Nat, Family::V4);
-    let mut pair = Pair::open(&bed, &listener);
+    let pair = Pair::open(&bed, &listener);
     let output = lvx(&bed, &format!("drain {} --deadline 1s --at-deadline keep", bed.plan.servers[0].rip));
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -2,10 +2,13 @@
 
 use super::request::{Daemon, ServerSpec, ServiceSpec};
 use crate::control::report::Traffic;
+use crate::control::view::ServiceLines;
+use serde::Deserialize;
 use std::net::IpAddr;
 
 /// A virtual service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ServiceLines")]
 pub(super) struct Service {
     pub spec: ServiceSpec,
     pub total: Traffic,

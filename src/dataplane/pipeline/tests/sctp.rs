@@ -52,6 +52,7 @@ pub(super) fn world_of(proto: Proto) -> World {
         is_shut: false,
         method: Method::Nat,
         thresholds: Thresholds::default(),
+        ramp: None,
         live: Arc::default(),
     };
     let service = VirtualService {
