@@ -319,9 +319,14 @@ impl Desk {
         let forget = Errand { ending: Some(Ending::Forget), counts: false };
         let removed = self.publisher.expiring().into_iter().map(|server| (server, forget));
         let round = Round::new(removed.chain(drained), now);
-        if self.round.is_none() && !round.is_idle() && self.next_round <= now {
-            self.round = Some(round);
-            self.go_on();
+        match &mut self.round {
+            // Somebody may have thought better of it since it began.
+            Some(under_way) => under_way.follow(&round),
+            None if round.is_idle() || now < self.next_round => {}
+            None => {
+                self.round = Some(round);
+                self.go_on();
+            }
         }
     }
 

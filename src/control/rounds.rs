@@ -50,6 +50,17 @@ impl Round {
         self.servers.is_empty()
     }
 
+    /// Does from here on what this other round would do, with the servers that both are about.
+    pub fn follow(&mut self, other: &Round) {
+        self.servers.retain(|server, (errand, _)| match other.servers.get(server) {
+            Some((now, _)) => {
+                *errand = *now;
+                true
+            }
+            None => false,
+        });
+    }
+
     /// When it began, after the director's start.
     pub fn begun(&self) -> Duration {
         self.begun
