@@ -4,6 +4,7 @@
 use lvx::config::{self, Control};
 use lvx::conntrack::{Seed, Table};
 use lvx::control::api::{Api, Link};
+use lvx::control::client::Client;
 use lvx::control::desired::{Desired, Edit};
 use lvx::control::desk::{Desk, Job, Shared};
 use lvx::control::history::History;
@@ -145,6 +146,16 @@ fn asked(desired: Desired, publisher: Publisher, shared: Shared) {
         });
         let ms = median(times.collect()).as_secs_f64() * 1e3;
         println!("{:<58} {ms:>9.2} ms", format!("lvx {}, {lines} lines (median of 11)", words.join(" ")));
+    }
+    let client = Client::new(&control.socket);
+    for (what, open) in [("no service open", ""), ("one of them", "tcp 192.1.2.7:80"), ("all", "all")] {
+        let looks = (0..11).map(|_| {
+            let begun = Instant::now();
+            client.overview("", open).unwrap_or_else(|error| panic!("{error}"));
+            begun.elapsed()
+        });
+        let ms = median(looks.collect()).as_secs_f64() * 1e3;
+        println!("{:<58} {ms:>9.2} ms", format!("a look of lvx top, {what} (median of 11)"));
     }
     drop(api);
     at_work.join().unwrap_or_else(|_| panic!("the desk"));

@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_shows_who_is_connected_to_whom_before_all_else() {
-        assert_eq!(shown(50).lines().nth(1), Some("203.0.113.1:4000  10.0.0.1:80  ESTABLISHED"));
+        assert_eq!(shown(50).lines().nth(1), Some("tcp  203.0.113.1:4000  10.0.0.1:80  ESTABLISHED"));
     }
 
     #[test]

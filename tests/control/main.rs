@@ -9,4 +9,8 @@ mod document;
 mod drains;
 mod ipvsadm;
 mod office;
+mod overview;
 mod remote;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod top;
