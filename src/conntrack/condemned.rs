@@ -31,13 +31,12 @@ impl Table {
     /// Condemns a connection whose replies pass here. `false` if it is over, or is condemned already.
     pub fn condemn(&self, found: &Found, now: Tick) -> bool {
         let Some(entry) = self.slab.get(found.slot() as usize) else { return false };
-        let mut meta = found.meta;
-        while !meta.is_condemned() {
+        let mut meta = entry.meta();
+        while meta.is_live() && meta.generation() == found.meta.generation() && !meta.is_condemned() {
             entry.see(now);
             match entry.exchange(meta, meta.condemned()) {
                 Ok(()) => return true,
-                Err(other) if other.is_live() && other.generation() == meta.generation() => meta = other,
-                Err(_) => return false,
+                Err(other) => meta = other,
             }
         }
         false

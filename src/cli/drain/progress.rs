@@ -208,10 +208,10 @@ mod tests {
         let progress = seen([30, 25, 20], Some(600), Rest::Reset);
         assert_eq!(
             progress.words(),
-            "20 connections left, the oldest 2:05, the median 0:07; 0:08 to go; deadline in 9:58"
+            "20 connections left, the oldest 2:05, the median 0:07; 0:04 to go; deadline in 9:58"
         );
         let told = serde_json::to_value(progress.told()).unwrap();
-        assert_eq!((&told["connections"], &told["eta_seconds"]), (&20.into(), &8.into()));
+        assert_eq!((&told["connections"], &told["eta_seconds"]), (&20.into(), &4.into()));
         assert_eq!(told["drains"][0]["deadline_seconds"], 598);
         assert_eq!(
             seen([1, 1], None, Rest::Reset).words(),

@@ -17,13 +17,16 @@ const DOOMED: usize = 16;
 /// Condemned connections found in one call, at most.
 const CONDEMNED: usize = 32;
 
+/// What a slot that is due counts, so that a tick's part of a small share is not rounded up.
+const EACH: u64 = Tick::PER_SECOND as u64;
+
 /// How far a worker's sweep has come.
 #[derive(Debug)]
 pub(super) struct Sweep {
     /// The slots to look at, and the next one of them.
     share: Range<u32>,
     cursor: u32,
-    /// Slots that should have been looked at by `counted`, but were not yet.
+    /// Slots that should have been looked at by `counted`, but were not yet; each counts as [`EACH`].
     due: u64,
     counted: Option<Tick>,
     /// Found silent and not ended yet, the oldest first.
@@ -63,7 +66,7 @@ impl Tracker {
         let mut ends = most / ENDING_COSTS + 1;
         // Those that the last call has found come first: their buckets have come.
         let mut found_before = self.sweep.doomed.len();
-        let looks = self.sweep.due.min(most as u64);
+        let looks = (self.sweep.due / EACH).min(most as u64);
         let mut looked = 0;
         loop {
             let is_full = self.sweep.doomed.len() == DOOMED;
@@ -78,8 +81,8 @@ impl Tracker {
                 break;
             }
         }
-        self.sweep.due -= looked;
-        self.sweep.due > 0 || !self.sweep.doomed.is_empty()
+        self.sweep.due -= looked * EACH;
+        self.sweep.due >= EACH || !self.sweep.doomed.is_empty()
     }
 
     /// The condemned connections that the sweep has come by since the last call: each is met once a second. The sweep goes
@@ -93,10 +96,10 @@ impl Tracker {
         let used = self.table.slots.unused() as u64;
         let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
         let share = share(self.worker)..share(self.worker + 1);
-        let fresh = (share.len() as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
+        let slots = share.len() as u64;
         let Sweep { cursor, due, .. } = &mut self.sweep;
         *cursor = if share.contains(cursor) { *cursor } else { share.start };
-        *due = (*due + fresh).min(share.len() as u64);
+        *due = (*due + slots * gone as u64).min(slots * EACH);
         self.sweep.share = share;
     }
 

@@ -112,7 +112,7 @@ fn probes(worker: &mut Pipeline, now: u32) -> Vec<(InterfaceId, Vec<u8>)> {
 #[test]
 fn whatever_either_end_says_is_answered_with_the_reset_that_it_heeds() {
     for (world, ends) in both() {
-        let mut worker = world.worker(0);
+        let mut worker = world.worker(1);
         world.condemn(&mut worker, &ends);
         let Ends { client, vip, server } = ends;
         for flags in [ACK, ACK | FIN, ACK | TcpFlags::PSH] {
@@ -144,11 +144,11 @@ fn whatever_either_end_says_is_answered_with_the_reset_that_it_heeds() {
 #[test]
 fn ends_that_are_silent_are_probed_until_they_have_closed() {
     for (world, ends) in both() {
-        let mut worker = world.worker(0);
+        let mut worker = world.worker(1);
         world.condemn(&mut worker, &ends);
         let Ends { client, vip, server } = ends;
         // Two workers share the slots; this one has this one.
-        let mut other = world.worker(1);
+        let mut other = world.worker(0);
         assert_eq!(probes(&mut other, 200), []);
         let probe = |from, to, number| Said { from, to, flags: ACK, seq: number, ack: number };
         let numbers = [0, 0x8000_0000];
@@ -184,7 +184,7 @@ fn ends_that_are_silent_are_probed_until_they_have_closed() {
 #[test]
 fn ends_that_are_gone_are_waited_for_five_seconds() {
     let [(world, ends), _] = both();
-    let mut worker = world.worker(0);
+    let mut worker = world.worker(1);
     world.condemn(&mut worker, &ends);
     let sent: Vec<usize> =
         (2..=9).map(|second| probes(&mut worker, second * Tick::PER_SECOND).len()).collect();
@@ -196,7 +196,7 @@ fn ends_that_are_gone_are_waited_for_five_seconds() {
 #[test]
 fn a_client_that_opens_a_new_connection_from_the_same_port_gets_it() {
     let [(world, ends), _] = both();
-    let mut worker = world.worker(0);
+    let mut worker = world.worker(1);
     world.condemn(&mut worker, &ends);
     world.publish(&[(Method::Nat, 0), (Method::Nat, 1)]);
     let (verdict, out) =
@@ -208,7 +208,7 @@ fn a_client_that_opens_a_new_connection_from_the_same_port_gets_it() {
 #[test]
 fn a_probe_leaves_with_the_tag_of_its_vlan() {
     let world = tags::world();
-    let mut worker = world.worker(0);
+    let mut worker = world.worker(1);
     let tagged = tags::tagged(&request(4000, SYN));
     assert_eq!(send(&mut worker, &tagged).0, Verdict::Forward(SERVERS));
     assert_eq!(send(&mut worker, &tags::tagged(&request(4000, ACK))).0, Verdict::Forward(SERVERS));
