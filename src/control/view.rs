@@ -14,11 +14,12 @@ use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Port, Report, Traffic};
 use super::rounds::Count;
+use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::snapshot::Services;
-use crate::net::{Endpoint, Tick};
+use crate::net::Tick;
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,9 @@ pub struct ServerRow<T = Written> {
     /// How it is, if it was not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// If it starts slowly, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
@@ -170,8 +174,16 @@ impl View {
     }
 
     /// How a service's server is.
-    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
-        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    pub fn state(&self, key: Key, real: &RealServer) -> ServerState {
+        match self.desired.conditions().of(key, real.endpoint).map_or(ServerState::Up, Condition::state) {
+            ServerState::Up if real.ramp.is_some() => ServerState::Starting,
+            state => state,
+        }
+    }
+
+    /// How far a server's start is, if it starts slowly.
+    pub fn starting(&self, real: &RealServer) -> Option<Starting> {
+        Some(Starting::of(&real.ramp?, self.now()))
     }
 
     /// How far the drain of a service's server is, if it is drained.
@@ -264,7 +276,8 @@ impl View {
         let key = Key::of(service);
         let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
             weight: if departed { table.weight } else { real.weight },
-            state: (!departed).then(|| self.state(key, table.endpoint)),
+            state: (!departed).then(|| self.state(key, real)),
+            start: self.starting(real).filter(|_| !departed),
             drain: self.draining(key, real).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),

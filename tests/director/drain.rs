@@ -55,6 +55,9 @@ fn drain_under_load(layout: Layout) {
                 let rip = bed.plan.server(number).unwrap().rip;
                 let said = good(&bed, &format!("drain {rip}"));
                 assert!(said.contains(": no connection is left"), "{said}");
+                let told =
+                    format!("drained: no connection is left service=tcp {} server={rip}", bed.plan.http());
+                eventually("word in the log", || bed.log().contains(&told));
                 let others = bed.load(40).answers;
                 assert!(others.len() == 2 && !others.contains_key(&format!("server {number}")), "{others:?}");
                 good(&bed, &format!("undrain {rip}"));
@@ -97,13 +100,13 @@ struct Pair {
     server: TcpStream,
 }
 
-/// What becomes of an end that only waits.
-fn waits(mut end: TcpStream) -> std::thread::JoinHandle<(io::Result<usize>, Duration)> {
+/// What becomes of an end that only waits, and never closes.
+fn waits(mut end: TcpStream) -> std::thread::JoinHandle<(io::Result<usize>, Duration, TcpStream)> {
     std::thread::spawn(move || {
         let begun = Instant::now();
         end.set_read_timeout(Some(2 * PATIENCE)).unwrap();
         let read = end.read(&mut [0; 100]);
-        (read, begun.elapsed())
+        (read, begun.elapsed(), end)
     })
 }
 
@@ -176,14 +179,14 @@ fn deadline_resets_both_ends(family: Family) {
     let rip = bed.plan.servers[0].rip;
     let said = good(&bed, &format!("drain {rip} --deadline 2s"));
     assert!(said.contains("; 4 connections ended at the deadline"), "{said}");
-    for (number, end) in ends.into_iter().enumerate() {
-        let (mut read, took) = end.join().unwrap();
+    let ends: Vec<_> = ends.into_iter().map(|end| end.join().unwrap()).collect();
+    for (number, (read, took, _)) in ends.iter().enumerate() {
         if number == 5 {
             // The client's FIN comes first.
-            assert_eq!(read.unwrap(), 0, "end {number}");
+            assert_eq!(*read.as_ref().unwrap(), 0, "end {number}");
             continue;
         }
-        let kind = read.as_mut().err().map(|error| error.kind());
+        let kind = read.as_ref().err().map(|error| error.kind());
         assert_eq!(kind, Some(ErrorKind::ConnectionReset), "end {number}: {read:?} after {took:?}");
     }
     let (wrote, read) = chatter.join().unwrap();
@@ -253,12 +256,14 @@ fn a_drain_outlives_reloads_and_a_change_that_nobody_confirms() {
         assert!(answers.len() == others && !answers.contains_key("server 2"), "{answers:?}");
         assert_eq!(states(&bed)[1], DRAINING);
     };
-    good(&bed, &format!("drain {rip} --no-wait"));
+    good(&bed, &format!("drain {rip} --deadline 10m --no-wait"));
     drained(2);
     let heavier = bed.director_config(&[LabService::http(SchedulerName::Wlc, &[1, 9, 1])]);
     assert!(!bed.reload(&director, &heavier).contains("not reloaded"));
     drained(2);
     assert_eq!(visits[1].ask().unwrap(), "server 2", "its connections go on");
+    let left = drains(&bed)[0].drain.deadline_seconds.unwrap();
+    assert!((1..600).contains(&left), "{left} s, not the whole time anew");
     good(&bed, &format!("undrain {rip}"));
     assert!(bed.load(40).answers.contains_key("server 2"));
 
