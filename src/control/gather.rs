@@ -70,6 +70,7 @@ pub(super) fn totals(view: &View, workers: &[Arc<Counters>], table: &Table, port
         answered_by_reason,
         unanswered: sum(&|counters| counters.unanswered.get()),
         related: sum(&|counters| counters.related.get()),
+        probes: sum(&|counters| counters.probes.get()),
         port,
         workers: workers
             .iter()
@@ -106,7 +107,7 @@ fn services(view: &View) -> Vec<Service> {
             let current = service.reals.iter().map(|real| RealServer {
                 state: Some(view.state(key, real)),
                 start: view.starting(real),
-                drain: view.draining(key, real.endpoint),
+                drain: view.draining(key, real),
                 ..row(real, real.weight)
             });
             Service {

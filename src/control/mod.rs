@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod publish;
 pub mod rates;
 pub mod report;
+pub mod rounds;
 pub mod starts;
 #[cfg(any(test, all(target_os = "linux", feature = "xdp")))]
 mod steering;

@@ -38,6 +38,8 @@ pub struct Report {
     pub unanswered: u64,
     /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
     pub related: u64,
+    /// Segments sent to the ends of connections that are being reset, to learn the right numbers; also in `port.sent`.
+    pub probes: u64,
     /// Fragments.
     pub fragments: Fragments,
     /// The connection table.

@@ -13,12 +13,13 @@ use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Port, Report, Traffic};
+use super::rounds::Count;
 use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::snapshot::Services;
-use crate::net::{Endpoint, Tick};
+use crate::net::Tick;
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct View {
     retired: HashMap<Key, Traffic>,
     baselines: Baselines,
     rates: Arc<Rates>,
+    /// Connections of drained servers, as they were counted last.
+    drained: Arc<HashMap<RealId, Count>>,
     counters: Vec<Arc<Counters>>,
     start: Instant,
     port: Port,
@@ -125,6 +128,7 @@ impl View {
             retired: publisher.retired().clone(),
             baselines: publisher.baselines(),
             rates: Arc::default(),
+            drained: Arc::default(),
             counters: counters.to_vec(),
             start,
             port: Port::default(),
@@ -138,8 +142,9 @@ impl View {
         rates: Arc<Rates>,
         port: Port,
         confirm_within: Option<Duration>,
+        drained: Arc<HashMap<RealId, Count>>,
     ) -> View {
-        View { file, rates, port, confirm_within, ..self }
+        View { file, rates, port, confirm_within, drained, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -182,9 +187,9 @@ impl View {
     }
 
     /// How far the drain of a service's server is, if it is drained.
-    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
-        let drain = self.desired.conditions().of(key, server)?.drain?;
-        Some(Draining::of(&drain, self.uptime()))
+    pub fn draining(&self, key: Key, real: &RealServer) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, real.endpoint)?.drain?;
+        Some(Draining::of(&drain, real, self.drained.get(&real.id), self.uptime()))
     }
 
     /// What a server has counted.
@@ -273,7 +278,7 @@ impl View {
             weight: if departed { table.weight } else { real.weight },
             state: (!departed).then(|| self.state(key, real)),
             start: self.starting(real).filter(|_| !departed),
-            drain: self.draining(key, table.endpoint).filter(|_| !departed),
+            drain: self.draining(key, real).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),

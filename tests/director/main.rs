@@ -9,6 +9,7 @@
 
 mod bed;
 mod control;
+mod drain;
 mod errors;
 mod fragments;
 mod lifecycle;
