@@ -6,11 +6,11 @@ use super::desired::{Desired, Edit, EditErrors, Key, Plan, Zeroed, plan};
 use super::history::{History, Version};
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
-use super::report::Port;
 use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::service::RealId;
 use hashbrown::HashSet;
@@ -31,6 +31,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// What each worker counted.
     pub counters: Vec<Arc<Counters>>,
+    /// What each worker's port counted.
+    pub ports: Vec<Arc<PortCounters>>,
     /// Tick 0.
     pub start: Instant,
 }
@@ -44,8 +46,6 @@ pub struct Desk {
     history: History,
     /// The configuration file.
     file: PathBuf,
-    /// What the ports counted.
-    port: Box<dyn Fn() -> Port + Send>,
     pending: Option<Pending>,
     rates: Arc<Rates>,
     estimated: Instant,
@@ -122,7 +122,6 @@ impl Desk {
         shared: Shared,
         history: History,
         file: PathBuf,
-        port: Box<dyn Fn() -> Port + Send>,
     ) -> Result<Desk, TooManyServers> {
         publisher.set_desired(&desired)?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
@@ -133,7 +132,6 @@ impl Desk {
             desired,
             history,
             file,
-            port,
             pending: None,
             rates,
             estimated,
@@ -161,7 +159,7 @@ impl Desk {
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
-        view.of_director(self.rates.clone(), (self.port)(), confirm_within)
+        view.of_director(self.rates.clone(), &self.shared.ports, confirm_within)
     }
 
     /// The configurations kept.

@@ -5,10 +5,11 @@ use super::desired::{Desired, Key};
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
-use super::report::{Latency, Port, Report, Traffic};
+use super::report::{Latency, Report, Traffic};
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Services;
 use crate::net::Tick;
 use crate::service::{RealId, RealServer, VirtualService};
@@ -31,7 +32,7 @@ pub struct View {
     rates: Arc<Rates>,
     counters: Vec<Arc<Counters>>,
     start: Instant,
-    port: Port,
+    ports: Vec<Arc<PortCounters>>,
 }
 
 /// A service as it is listed: its table in the file's keys, and what is counted.
@@ -104,13 +105,18 @@ impl View {
             rates: Arc::default(),
             counters: counters.to_vec(),
             start,
-            port: Port::default(),
+            ports: Vec::new(),
         }
     }
 
     /// The same with what only a director at work has.
-    pub(super) fn of_director(self, rates: Arc<Rates>, port: Port, confirm_within: Option<Duration>) -> View {
-        View { rates, port, confirm_within, ..self }
+    pub(super) fn of_director(
+        self,
+        rates: Arc<Rates>,
+        ports: &[Arc<PortCounters>],
+        confirm_within: Option<Duration>,
+    ) -> View {
+        View { rates, ports: ports.to_vec(), confirm_within, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -121,6 +127,16 @@ impl View {
     /// Servers taken out of this service that may have connections yet.
     pub fn departed_from(&self, key: Key) -> &[RealServer] {
         self.departed.get(&key).map_or(&[], |reals| &reals[..])
+    }
+
+    /// What each worker counts.
+    pub fn workers(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// What each worker's port counts; none in a replay.
+    pub fn ports(&self) -> &[Arc<PortCounters>] {
+        &self.ports
     }
 
     /// Every server that connections may name.
@@ -173,7 +189,7 @@ impl View {
 
     /// The whole report.
     pub fn report(&self, table: &Table) -> Report {
-        gather::report_of(self, &self.counters, table, self.port)
+        gather::report_of(self, table)
     }
 
     /// Now, for connections.
