@@ -173,7 +173,7 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&SocketAddr::new(self.addr, self.port).to_string())
+        SocketAddr::new(self.addr, self.port).fmt(f)
     }
 }
 

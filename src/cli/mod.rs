@@ -1,14 +1,17 @@
 //! Floor 6: the commands.
 
-/// Prints a line. That nobody reads on (`lvx lab demo | head`) is no reason to stop half-way.
+/// Prints a line, in colours only where standard output shows them. That nobody reads on (`lvx lab demo | head`) is no
+/// reason to stop half-way.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        let _ = writeln!(anstream::stdout(), $($text)*);
     }};
 }
 
 pub mod check;
+#[cfg(all(feature = "control", unix))]
+mod connections;
 #[cfg(all(feature = "control", unix))]
 mod control;
 #[cfg(target_os = "linux")]
@@ -21,6 +24,8 @@ pub mod replay;
 pub mod run;
 #[cfg(all(feature = "control", unix))]
 mod status;
+#[cfg(all(feature = "control", unix))]
+mod table;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;

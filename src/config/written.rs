@@ -9,9 +9,11 @@ use crate::service::{
     SchedulerOptions, State, Thresholds, Timeouts, WhenFull,
 };
 use crate::wire::vlan::Tag;
+use serde::de::Error;
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A table of the configuration as the file would have it: its keys with their values, not checked yet. As JSON, an
 /// object; null stands for a key that is not there.
@@ -160,6 +162,26 @@ macro_rules! as_displayed {
 }
 
 as_displayed!(Endpoint, Mac, Method, Prefix, SchedulerName);
+
+/// A word that is read, and copied only if it must be.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Endpoint, D::Error> {
+        let Word(text) = Word::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Method, D::Error> {
+        let Word(text) = Word::deserialize(from)?;
+        let known = Method::ALL.into_iter().find(|method| method.name() == text);
+        known.ok_or_else(|| D::Error::custom(format_args!("{text:?} is no forwarding method")))
+    }
+}
 
 impl Serialize for Proto {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

@@ -20,6 +20,11 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table) -
 
 /// The same of what was seen.
 pub(super) fn report_of(view: &View, table: &Table) -> Report {
+    Report { services: services(view), ..totals(view, table) }
+}
+
+/// The report without its services.
+pub(super) fn totals(view: &View, table: &Table) -> Report {
     let (workers, port) = (view.workers(), Port::of(view.ports()));
     let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
     let to_host_by_reason: BTreeMap<String, u64> = named(
@@ -39,7 +44,6 @@ pub(super) fn report_of(view: &View, table: &Table) -> Report {
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped: u64 = dropped_by_reason.values().sum();
-    let services = services(view);
     let pieces = table.datagrams().census();
     Report {
         packets: forwarded + to_host + dropped + pieces.waiting,
@@ -73,7 +77,7 @@ pub(super) fn report_of(view: &View, table: &Table) -> Report {
             .zip(0..)
             .map(|(counters, number)| Worker::of(counters, view.load(number)))
             .collect(),
-        services,
+        services: Vec::new(),
     }
 }
 

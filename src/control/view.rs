@@ -1,6 +1,10 @@
 //! What there is to see of a director at one moment: shared, not copied, so that whoever writes it out takes none of
 //! the desk's time.
 
+mod lines;
+
+pub use lines::{Counts, Listing, ServerLine, ServiceLines};
+
 use super::desired::{Desired, Key};
 use super::gather;
 use super::publish::{Baselines, Publisher};
@@ -187,6 +191,11 @@ impl View {
         rates.estimate(services, servers, workers);
     }
 
+    /// What the report has of all services together.
+    pub fn totals(&self, table: &Table) -> Report {
+        gather::totals(self, table)
+    }
+
     /// The whole report.
     pub fn report(&self, table: &Table) -> Report {
         gather::report_of(self, table)
@@ -204,9 +213,13 @@ impl View {
 
     /// The services, of all or of the one meant, as they are listed.
     pub fn rows(&self, only: Option<Key>, columns: Columns) -> Vec<ServiceRow<Real>> {
+        self.meant(only).map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+    }
+
+    /// The services, all or the one meant, as they are written and as they are compiled.
+    fn meant(&self, only: Option<Key>) -> impl Iterator<Item = (&Arc<Service>, &Arc<VirtualService>)> {
         let both = self.desired.services().iter().zip(self.services());
-        let meant = both.filter(|(service, _)| only.is_none_or(|key| key == Key::of(service)));
-        meant.map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+        both.filter(move |(service, _)| only.is_none_or(|key| key == Key::of(service)))
     }
 
     fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
@@ -227,14 +240,17 @@ impl View {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds }, real, true)
         });
-        let mut table = Written::from(&Service { reals: Vec::new(), ..Service::clone(service) });
-        table.0.remove("real_server");
         ServiceRow {
             service: key.to_string(),
-            table,
+            table: table_of(service),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
             servers: current.chain(departed).collect(),
         }
     }
+}
+
+/// `[[virtual_service]]` without its servers.
+fn table_of(service: &Service) -> Written {
+    Written::from(&Service { reals: Vec::new(), ..service.clone() })
 }

@@ -11,11 +11,10 @@ use crate::control::api::Transaction;
 use crate::control::client::{Client, ClientError};
 use crate::control::connections::Row;
 use crate::control::desired::{Edit, Key, ServiceRef};
-use crate::control::rates::Rate;
 use crate::control::report::Traffic;
-use crate::control::view::{Columns, ServerRow, ServiceRow};
+use crate::control::view::{Columns, Counts, ServerLine, ServiceLines};
 use crate::net::Endpoint;
-use crate::service::SchedulerName;
+use crate::service::{Method, SchedulerName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;
@@ -61,16 +60,6 @@ struct MatchTable {
     address: String,
 }
 
-/// And those of `[[virtual_service.real_server]]`.
-#[derive(Debug, Deserialize)]
-struct ServerTable {
-    address: String,
-    weight: u16,
-    forward: String,
-    upper_threshold: u32,
-    lower_threshold: u32,
-}
-
 /// A running director.
 #[derive(Debug)]
 pub(super) struct Director {
@@ -85,16 +74,13 @@ impl Director {
     /// Its services, of all or of one, with what these columns show.
     pub(super) fn table(&self, one: Option<ServiceKey>, columns: Columns) -> Result<Table, Complaint> {
         let name = one.map(name);
-        let rows = self.client.services_as(name.as_deref(), columns);
-        let rows: Vec<ServiceRow<ServerTable>> = match rows {
+        let listing = match self.client.listing(name.as_deref(), columns) {
             Err(ClientError::Refused(404, _)) => return complain("No such service"),
-            rows => rows?,
+            listing => listing?,
         };
-        let size = match one {
-            None => u32::try_from(self.client.status()?.max_connections).unwrap_or(u32::MAX),
-            Some(_) => 0,
-        };
-        let services = rows.into_iter().map(service).collect::<Option<_>>();
+        let size = u32::try_from(listing.max_connections).unwrap_or(u32::MAX);
+        let services =
+            listing.services.into_iter().map(|lines| service(lines, columns)).collect::<Option<_>>();
         match services {
             Some(services) => Ok(Table { size, services }),
             None => complain("the director's answer is not understood"),
@@ -296,8 +282,8 @@ fn server_table(spec: &ServerSpec) -> Result<Written, Complaint> {
     })))
 }
 
-fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
-    let ServiceRow { table, traffic, rate, servers, .. } = row;
+fn service(lines: ServiceLines, columns: Columns) -> Option<Service> {
+    let ServiceLines { table, counts, servers } = lines;
     let table: ServiceTable = serde_json::from_value(Value::Object(table.0)).ok()?;
     let endpoint =
         |text: &str| text.parse::<Endpoint>().ok().or_else(|| Some(Endpoint::new(text.parse().ok()?, 0)));
@@ -335,43 +321,38 @@ fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
         one_packet: table.one_packet,
         engine: String::new(),
     };
-    let servers = servers.into_iter().filter(|server| !server.departed);
-    let servers = servers.map(|row| server(row, endpoint)).collect::<Option<_>>()?;
-    Some(Service { spec, total: traffic.unwrap_or_default(), rate: per_second(rate), servers })
+    let servers = servers.into_iter().map(|line| server(line, columns)).collect();
+    let (total, rate) = told(counts, columns);
+    Some(Service { spec, total, rate, servers })
 }
 
-fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoint>) -> Option<Server> {
-    let ServerRow { table, active, inactive, persistent, traffic, rate, .. } = row;
-    let Endpoint { addr: address, port } = endpoint(&table.address)?;
-    let forward = match &table.forward[..] {
-        "nat" => Forward::Masq,
-        "tun" => Forward::Tunnel,
-        _ => Forward::Route,
+fn server(line: ServerLine, columns: Columns) -> Server {
+    let ServerLine(at, method, weight, thresholds, [active, inactive, persistent], counts) = line;
+    let Endpoint { addr: address, port } = at;
+    let [upper_threshold, lower_threshold] = thresholds;
+    let forward = match method {
+        Method::Nat => Forward::Masq,
+        Method::Tun => Forward::Tunnel,
+        Method::Dr => Forward::Route,
     };
     let spec = ServerSpec {
         address,
         port,
         forward,
         tunnel: Tunnel { kind: TunnelKind::Ipip, port: 0, checksum: TunnelChecksum::default() },
-        weight: table.weight,
-        upper_threshold: table.upper_threshold,
-        lower_threshold: table.lower_threshold,
+        weight,
+        upper_threshold,
+        lower_threshold,
     };
-    let [active, inactive, persistent] =
-        [active, inactive, persistent].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    Some(Server {
-        spec,
-        active,
-        inactive,
-        persistent,
-        total: traffic.unwrap_or_default(),
-        rate: per_second(rate),
-    })
+    let (total, rate) = told(counts, columns);
+    Server { spec, active, inactive, persistent, total, rate }
 }
 
-fn per_second(rate: Option<Rate>) -> Traffic {
-    let Rate { connections, in_packets, in_bytes, out_packets, out_bytes } = rate.unwrap_or_default();
-    Traffic { connections, in_packets, out_packets, in_bytes, out_bytes }
+/// What is counted, and what passes in a second; 0 for what was not asked for.
+fn told(counts: Option<Counts>, columns: Columns) -> (Traffic, Traffic) {
+    let [connections, in_packets, in_bytes, out_packets, out_bytes] = counts.unwrap_or_default();
+    let told = Traffic { connections, in_packets, in_bytes, out_packets, out_bytes };
+    if columns.traffic { (told, Traffic::default()) } else { (Traffic::default(), told) }
 }
 
 /// One that names no server any more is not shown.

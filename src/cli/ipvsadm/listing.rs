@@ -6,7 +6,7 @@ use super::request::{
 use super::table::{Connection, Daemons, Server, Service, Table};
 use super::words::cut;
 use crate::control::report::Traffic;
-use crate::net::Proto;
+use crate::net::{Endpoint, Proto};
 use std::cmp::Ordering;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -81,11 +81,11 @@ impl<'l> Page<'l> {
     }
 
     fn sorted<'t>(&self, table: &'t Table) -> Vec<&'t Service> {
-        let services: Vec<_> = table.services.iter().collect();
-        match self.format.no_sort {
-            true => services,
-            false => sorted(&services, |a, b| services_in_order(&a.spec.key, &b.spec.key)),
+        let mut services: Vec<_> = table.services.iter().collect();
+        if !self.format.no_sort {
+            sort(&mut services, |a, b| services_in_order(&a.spec.key, &b.spec.key));
         }
+        services
     }
 
     fn title(&mut self) {
@@ -143,13 +143,13 @@ impl<'l> Page<'l> {
     }
 
     fn sorted_servers<'s>(&self, servers: &'s [Server]) -> Vec<&'s Server> {
-        let servers: Vec<_> = servers.iter().collect();
-        match self.format.no_sort {
-            true => servers,
-            false => sorted(&servers, |a, b| {
+        let mut servers: Vec<_> = servers.iter().collect();
+        if !self.format.no_sort {
+            sort(&mut servers, |a, b| {
                 addresses_in_order((a.spec.address, a.spec.port), (b.spec.address, b.spec.port))
-            }),
+            });
         }
+        servers
     }
 
     fn flags_and_persistence(&mut self, spec: &ServiceSpec) {
@@ -288,11 +288,14 @@ impl<'l> Page<'l> {
 
     /// `address:port`, by name unless numbers are wanted.
     fn label(&self, address: IpAddr, port: u16, protocol: Option<Proto>) -> String {
-        let by_name = !self.format.numeric;
-        let host = by_name.then(|| self.labels.of_host(address)).flatten();
-        let host = host.unwrap_or_else(|| address.to_string());
-        let named = protocol.filter(|_| by_name).and_then(|protocol| self.labels.of_port(port, protocol));
-        let port = named.unwrap_or_else(|| port.to_string());
+        if self.format.numeric {
+            // There is room for any.
+            return Endpoint::new(address, port).to_string();
+        }
+        let host = self.labels.of_host(address).unwrap_or_else(|| address.to_string());
+        let port = protocol
+            .and_then(|protocol| self.labels.of_port(port, protocol))
+            .unwrap_or_else(|| port.to_string());
         let label = match address {
             IpAddr::V4(_) => format!("{host}:{port}"),
             IpAddr::V6(_) => format!("[{host}]:{port}"),
@@ -414,18 +417,26 @@ fn by_difference(a: u32, b: u32) -> Ordering {
 
 /// A merge sort like that of the C library, which puts up with an order that goes round in circles as
 /// [`by_difference`]'s does.
-fn sorted<T: Copy>(items: &[T], order: impl Fn(T, T) -> Ordering + Copy) -> Vec<T> {
-    if items.len() < 2 {
-        return items.to_vec();
+fn sort<T: Copy>(items: &mut [T], order: impl Fn(T, T) -> Ordering + Copy) {
+    fn halves<T: Copy>(items: &mut [T], left: &mut Vec<T>, order: impl Fn(T, T) -> Ordering + Copy) {
+        let middle = items.len() / 2;
+        if middle == 0 {
+            return;
+        }
+        halves(&mut items[..middle], left, order);
+        halves(&mut items[middle..], left, order);
+        left.clear();
+        left.extend_from_slice(&items[..middle]);
+        // What is merged never catches up with what is left of the right half.
+        let (mut merged, mut right) = (0, middle);
+        for &item in &*left {
+            while right < items.len() && order(item, items[right]).is_gt() {
+                items[merged] = items[right];
+                (merged, right) = (merged + 1, right + 1);
+            }
+            items[merged] = item;
+            merged += 1;
+        }
     }
-    let (left, right) = items.split_at(items.len() / 2);
-    let (left, right) = (sorted(left, order), sorted(right, order));
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    let mut merged = Vec::with_capacity(items.len());
-    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
-        merged.extend(if order(a, b).is_le() { left.next() } else { right.next() });
-    }
-    merged.extend(left);
-    merged.extend(right);
-    merged
+    halves(items, &mut Vec::with_capacity(items.len() / 2), order);
 }

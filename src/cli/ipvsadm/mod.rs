@@ -89,8 +89,7 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
 }
 
 fn show(director: &Director, list: List, format: Format, names: &System) -> Result<String, Complaint> {
-    // As in the listing, of two kinds of numbers the first counts.
-    let columns = Columns { traffic: format.stats, rate: format.rate && !format.stats, latency: false };
+    let columns = Columns { traffic: format.stats, rate: format.rate, latency: false };
     Ok(match list {
         List::All => Page::new(format, names).all(&director.table(None, columns)?),
         List::Service(key) => match &director.table(Some(key), columns)?.services[..] {
