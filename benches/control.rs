@@ -82,7 +82,8 @@ fn main() {
             let edit = edit.replace("WEIGHT", &(100 + number).to_string());
             let edit: Edit = serde_json::from_str(&edit).unwrap_or_else(|error| panic!("{error}"));
             let begun = Instant::now();
-            let next = desired.apply(&[edit]).unwrap_or_else(|errors| panic!("{errors}")).desired;
+            let next =
+                desired.apply(&[edit], Duration::ZERO).unwrap_or_else(|errors| panic!("{errors}")).desired;
             applied.push(begun.elapsed());
             let begun = Instant::now();
             publisher.set_desired(&next).unwrap_or_else(|error| panic!("{error}"));
@@ -97,8 +98,9 @@ fn main() {
             ms(published_in)
         );
     }
-    let same =
-        timed("the same file again: apply", || desired.apply(&[Edit::Replace(Arc::new(config.clone()))]));
+    let same = timed("the same file again: apply", || {
+        desired.apply(&[Edit::Replace(Arc::new(config.clone()))], Duration::ZERO)
+    });
     let same = same.unwrap_or_else(|errors| panic!("{errors}")).desired;
     timed("the same file again: publish", || publisher.set_desired(&same))
         .unwrap_or_else(|error| panic!("{error}"));

@@ -24,6 +24,7 @@ fn servers(n: u32) -> Vec<RealServer> {
             id: RealId(i),
             endpoint: Endpoint::v4((0x0a01_0001 + i).into(), 80),
             weight,
+            is_shut: false,
             method: Method::Dr,
             thresholds: Thresholds::default(),
             live: Arc::default(),

@@ -1,6 +1,6 @@
 //! `lvx connections`: the connections that fit what is said, listed or ended.
 
-use super::table::{Cell, Column, Tone, table};
+use super::table::{Cell, Column, Table, Tone};
 use crate::control::api::Ended;
 use crate::control::client::{Client, ClientError};
 use crate::control::connections::Row;
@@ -91,10 +91,10 @@ pub(super) fn listed(rows: &[Row], is_cut: bool, room: usize) -> String {
             false => Cell::new(row.state.as_str()),
         };
         let [expires, age] = [row.expires_seconds, row.age_seconds].map(seconds);
-        [protocol, client, service, server, state, expires, age]
+        vec![protocol, client, service, server, state, expires, age]
     });
     let more = if is_cut { "\n… and more; --limit says how many are shown" } else { "" };
-    table(columns, cells.collect(), room) + more
+    Table::new(columns.into(), cells.collect()).text(room) + more
 }
 
 #[cfg(test)]

@@ -22,7 +22,14 @@ pub struct Socket {
     socket: PathBuf,
     /// Answer in JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Socket {
+    /// To the director that listens there.
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
 }
 
 /// The commands.
@@ -143,17 +150,17 @@ pub fn run(command: ControlCommand) -> ExitCode {
 fn answer(command: ControlCommand) -> Result<String, Failure> {
     Ok(match command {
         ControlCommand::Status { at } => {
-            let found = Found::ask(&client(&at))?;
+            let found = Found::ask(&at.client())?;
             if at.json { json(&found) } else { found.told(room()) }
         }
-        ControlCommand::Reload { at } => changed(&at, client(&at).reload()?),
+        ControlCommand::Reload { at } => changed(&at, at.client().reload()?),
         ControlCommand::Plan { at, file } => {
             let text = config::read_text(&file)?;
-            changed(&at, client(&at).plan(&file.display().to_string(), text)?)
+            changed(&at, at.client().plan(&file.display().to_string(), text)?)
         }
         ControlCommand::Apply { at, file, confirm } => {
             let text = config::read_text(&file)?;
-            let done = client(&at).apply(&file.display().to_string(), text, confirm)?;
+            let done = at.client().apply(&file.display().to_string(), text, confirm)?;
             let waits = confirm.filter(|_| !done.plan.is_empty() && !at.json);
             let words = changed(&at, done);
             match waits {
@@ -162,12 +169,12 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             }
         }
         ControlCommand::Confirm { at } => {
-            client(&at).confirm()?;
+            at.client().confirm()?;
             if at.json { "{}".to_owned() } else { "the change stays".to_owned() }
         }
-        ControlCommand::Rollback { at, steps } => changed(&at, client(&at).roll_back(steps)?),
+        ControlCommand::Rollback { at, steps } => changed(&at, at.client().roll_back(steps)?),
         ControlCommand::Versions { at } => {
-            let versions = client(&at).versions()?;
+            let versions = at.client().versions()?;
             if at.json {
                 return Ok(json(&versions));
             }
@@ -178,7 +185,7 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             if lines.is_empty() { "no configuration was replaced yet".to_owned() } else { lines.join("\n") }
         }
         ControlCommand::Config { at } => {
-            let text = client(&at).configuration()?;
+            let text = at.client().configuration()?;
             if at.json {
                 let table: toml::Table = text.parse().unwrap_or_default();
                 return Ok(json(&table));
@@ -186,18 +193,14 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             text.trim_end().to_owned()
         }
         ControlCommand::Connections { at, which } if which.kill => {
-            let ended = which.end(&client(&at))?;
+            let ended = which.end(&at.client())?;
             if at.json { json(&ended) } else { connections::told(ended) }
         }
         ControlCommand::Connections { at, which } => {
-            let (rows, is_cut) = which.list(&client(&at))?;
+            let (rows, is_cut) = which.list(&at.client())?;
             if at.json { json(&rows) } else { connections::listed(&rows, is_cut, room()) }
         }
     })
-}
-
-fn client(at: &Socket) -> Client {
-    Client::new(&at.socket)
 }
 
 fn json(answer: &impl Serialize) -> String {

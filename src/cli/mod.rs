@@ -26,6 +26,8 @@ pub mod run;
 mod status;
 #[cfg(all(feature = "control", unix))]
 mod table;
+#[cfg(all(feature = "control", unix))]
+pub mod top;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -54,6 +56,8 @@ enum Command {
     #[cfg(all(feature = "control", unix))]
     #[command(flatten)]
     Control(control::ControlCommand),
+    #[cfg(all(feature = "control", unix))]
+    Top(top::TopArgs),
     /// ipvsadm(8)'s command line for the running director; also where lvx is called by the name ipvsadm
     #[cfg(all(feature = "control", unix))]
     #[command(disable_help_flag = true)]
@@ -81,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         #[cfg(all(feature = "control", unix))]
         Command::Control(command) => control::run(command),
+        #[cfg(all(feature = "control", unix))]
+        Command::Top(args) => top::run(args),
         #[cfg(all(feature = "control", unix))]
         Command::Ipvsadm { words } => ipvsadm::run("lvx ipvsadm", &words),
     }

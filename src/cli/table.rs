@@ -5,15 +5,12 @@ use ratatui::crossterm::terminal;
 use std::io::IsTerminal;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Blanks between two columns.
-pub(super) const GAP: usize = 2;
-
 /// A column is not made narrower than this.
 const MIN_WIDTH: usize = 8;
 
 /// What a cell is to look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Tone {
+pub enum Tone {
     #[default]
     Plain,
     /// What others stand under.
@@ -37,14 +34,14 @@ impl Tone {
 
 /// A text and its tone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Cell {
-    pub(super) text: String,
-    pub(super) tone: Tone,
+pub struct Cell {
+    pub text: String,
+    pub tone: Tone,
 }
 
 impl Cell {
     /// A text that says nothing to the terminal itself: names may hold any character.
-    pub(super) fn new(text: impl Into<String>) -> Cell {
+    pub fn new(text: impl Into<String>) -> Cell {
         let mut text = text.into();
         if text.contains(char::is_control) {
             text = text.replace(char::is_control, "\u{fffd}");
@@ -52,82 +49,130 @@ impl Cell {
         Cell { text, tone: Tone::Plain }
     }
 
-    pub(super) fn with(self, tone: Tone) -> Cell {
+    pub fn with(self, tone: Tone) -> Cell {
         Cell { tone, ..self }
     }
 }
 
 /// A column's heading.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
-    pub(super) title: &'static str,
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub title: String,
     /// Numbers stand at the right.
-    pub(super) is_number: bool,
+    pub is_number: bool,
     /// Where there is no room, columns of the highest rank go first, and those of rank 0 never.
-    pub(super) rank: u8,
+    pub rank: u8,
+    /// It is as wide as this, even if nothing in it is.
+    pub width: usize,
 }
 
 impl Column {
-    pub(super) const fn text(title: &'static str, rank: u8) -> Column {
-        Column { title, is_number: false, rank }
+    pub fn text(title: &str, rank: u8) -> Column {
+        Column { title: title.to_owned(), is_number: false, rank, width: 0 }
     }
 
-    pub(super) const fn number(title: &'static str, rank: u8) -> Column {
-        Column { title, is_number: true, rank }
+    pub fn number(title: &str, rank: u8) -> Column {
+        Column { is_number: true, ..Column::text(title, rank) }
+    }
+}
+
+/// Rows under their headings.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    pub columns: Vec<Column>,
+    pub rows: Vec<Vec<Cell>>,
+    /// Blanks between two columns.
+    pub gap: usize,
+}
+
+impl Table {
+    /// These rows, two blanks between their columns.
+    pub fn new(columns: Vec<Column>, rows: Vec<Vec<Cell>>) -> Table {
+        Table { columns, rows, gap: 2 }
+    }
+
+    /// How wide each column is where there is so much room: 0 if it is left out.
+    pub fn widths(&self, room: usize) -> Vec<usize> {
+        let widest = |(at, column): (usize, &Column)| {
+            let cells = self.rows.iter().map(|row| row[at].text.width()).max().unwrap_or_default();
+            cells.max(column.title.width()).max(column.width)
+        };
+        let mut widths: Vec<usize> = self.columns.iter().enumerate().map(widest).collect();
+        while self.whole(&widths) > room {
+            let shown = (0..widths.len()).filter(|&at| widths[at] > 0);
+            let rank = |at: &usize| self.columns[*at].rank;
+            if let Some(last) = shown.clone().filter(|at| rank(at) > 0).max_by_key(rank) {
+                widths[last] = 0;
+            } else if let Some(widest) =
+                shown.filter(|&at| widths[at] > MIN_WIDTH).max_by_key(|&at| widths[at])
+            {
+                widths[widest] -= 1;
+            } else {
+                break;
+            }
+        }
+        widths
+    }
+
+    /// How wide columns of these widths are together.
+    pub fn whole(&self, widths: &[usize]) -> usize {
+        let shown = widths.iter().filter(|width| **width > 0);
+        shown.map(|width| width + self.gap).sum::<usize>().saturating_sub(self.gap)
+    }
+
+    /// The headings, as a row.
+    pub fn headings(&self) -> Vec<Cell> {
+        self.columns.iter().map(|column| Cell::new(column.title.as_str()).with(Tone::Title)).collect()
+    }
+
+    /// What of a row is shown in columns of these widths: each text with its blanks.
+    pub fn laid_out<'a>(
+        &'a self,
+        row: &'a [Cell],
+        widths: &'a [usize],
+    ) -> impl Iterator<Item = (String, Tone)> {
+        let shown = self.columns.iter().zip(row).zip(widths).filter(|(_, width)| **width > 0);
+        shown.map(|((column, cell), &width)| {
+            let text = clipped(&cell.text, width);
+            let blanks = " ".repeat(width - text.width());
+            (if column.is_number { blanks + &text } else { text + &blanks }, cell.tone)
+        })
+    }
+
+    /// All of it as text, no wider than `room`.
+    pub fn text(&self, room: usize) -> String {
+        let widths = self.widths(room);
+        let line = |row: &[Cell]| {
+            let cells = self.laid_out(row, &widths).map(|(text, tone)| painted(&text, tone));
+            cells.collect::<Vec<_>>().join(&" ".repeat(self.gap)).trim_end().to_owned()
+        };
+        let rows = self.rows.iter().map(|row| line(row));
+        std::iter::once(line(&self.headings())).chain(rows).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The text in its tone; blanks around it are nobody's.
+pub fn painted(text: &str, tone: Tone) -> String {
+    let style = tone.style();
+    let inner = text.trim();
+    match (tone, text.find(inner)) {
+        (Tone::Plain, _) | (_, None) => text.to_owned(),
+        (_, Some(from)) => {
+            let (before, after) = (&text[..from], &text[from + inner.len()..]);
+            format!("{before}{style}{inner}{style:#}{after}")
+        }
     }
 }
 
 /// How wide standard output is: without end where it is no terminal.
-pub(super) fn room() -> usize {
+pub fn room() -> usize {
     let is_terminal = std::io::stdout().is_terminal();
     let size = is_terminal.then(terminal::size).and_then(Result::ok);
     size.map_or(usize::MAX, |(columns, _)| usize::from(columns))
 }
 
-/// These rows under their headings, no wider than `room`.
-pub(super) fn table<const N: usize>(columns: [Column; N], rows: Vec<[Cell; N]>, room: usize) -> String {
-    let headings = columns.map(|column| Cell::new(column.title).with(Tone::Title));
-    let rows: Vec<[Cell; N]> = std::iter::once(headings).chain(rows).collect();
-    let widest = |at: usize| rows.iter().map(|row| row[at].text.width()).max().unwrap_or_default();
-    let widths: [usize; N] = std::array::from_fn(widest);
-    let widths = fit(widths, columns.map(|column| column.rank), room);
-    let line = |row: &[Cell; N]| {
-        let shown = columns.iter().zip(row).zip(widths).filter(|(_, width)| *width > 0);
-        let cells: Vec<String> = shown.map(|((column, cell), width)| laid_out(cell, column, width)).collect();
-        cells.join(&" ".repeat(GAP)).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// How wide the columns may be that want so much: 0 for those that are left out.
-pub(super) fn fit<const N: usize>(mut widths: [usize; N], ranks: [u8; N], room: usize) -> [usize; N] {
-    let whole = |widths: &[usize; N]| {
-        let shown = widths.iter().filter(|width| **width > 0);
-        shown.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
-    };
-    while whole(&widths) > room {
-        let shown = (0..N).filter(|&at| widths[at] > 0);
-        if let Some(last) = shown.clone().filter(|&at| ranks[at] > 0).max_by_key(|&at| ranks[at]) {
-            widths[last] = 0;
-        } else if let Some(widest) = shown.filter(|&at| widths[at] > MIN_WIDTH).max_by_key(|&at| widths[at]) {
-            widths[widest] -= 1;
-        } else {
-            break;
-        }
-    }
-    widths
-}
-
-fn laid_out(cell: &Cell, column: &Column, width: usize) -> String {
-    let text = clipped(&cell.text, width);
-    let blanks = " ".repeat(width - text.width());
-    let style = cell.tone.style();
-    let text = if cell.tone == Tone::Plain { text } else { format!("{style}{text}{style:#}") };
-    if column.is_number { blanks + &text } else { text + &blanks }
-}
-
 /// As much of a text as has room; what is cut off leaves a mark.
-pub(super) fn clipped(text: &str, width: usize) -> String {
+pub fn clipped(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -145,8 +190,10 @@ pub(super) fn clipped(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column; 3] =
-        [Column::text("name", 0), Column::number("count", 2), Column::number("rate", 1)];
+    fn table(rows: Vec<[Cell; 3]>) -> Table {
+        let columns = [Column::text("name", 0), Column::number("count", 2), Column::number("rate", 1)];
+        Table::new(columns.into(), rows.into_iter().map(Vec::from).collect())
+    }
 
     fn row(name: &str, count: &str, rate: &str) -> [Cell; 3] {
         [name, count, rate].map(Cell::new)
@@ -160,7 +207,7 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell_and_numbers_stand_at_the_right() {
         let rows = vec![row("a", "1", "12"), row("a longer name", "1000000", "3")];
         assert_eq!(
-            plain(&table(COLUMNS, rows, usize::MAX)),
+            plain(&table(rows).text(usize::MAX)),
             "name             count  rate\n\
              a                    1    12\n\
              a longer name  1000000     3"
@@ -169,18 +216,18 @@ mod tests {
 
     #[test]
     fn where_room_is_short_columns_go_by_rank_and_then_the_widest_is_cut() {
-        let rows = || vec![row("a longer name", "1000000", "3")];
-        assert_eq!(plain(&table(COLUMNS, rows(), 27)), "name           rate\na longer name     3");
-        assert_eq!(plain(&table(COLUMNS, rows(), 18)), "name\na longer name");
-        assert_eq!(plain(&table(COLUMNS, rows(), 10)), "name\na longer …");
-        assert_eq!(plain(&table(COLUMNS, rows(), 1)), "name\na longe…", "and no further");
+        let shown = table(vec![row("a longer name", "1000000", "3")]);
+        assert_eq!(plain(&shown.text(27)), "name           rate\na longer name     3");
+        assert_eq!(plain(&shown.text(18)), "name\na longer name");
+        assert_eq!(plain(&shown.text(10)), "name\na longer …");
+        assert_eq!(plain(&shown.text(1)), "name\na longe…", "and no further");
     }
 
     #[test]
     fn tones_take_no_room() {
         let rows =
             vec![[Cell::new("gone").with(Tone::Quiet), Cell::new("1").with(Tone::Warning), Cell::new("2")]];
-        let text = table(COLUMNS, rows, usize::MAX);
+        let text = table(rows).text(usize::MAX);
         assert!(text.contains("\x1b[2mgone\x1b[0m  "), "{text:?}");
         assert_eq!(plain(&text), "name  count  rate\ngone      1     2");
     }

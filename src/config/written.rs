@@ -49,6 +49,13 @@ impl From<&Service> for Written {
     }
 }
 
+impl Service {
+    /// Its `[[virtual_service]]` without its servers.
+    pub fn own_table(&self) -> Written {
+        Written::from(&Service { reals: Vec::new(), ..self.clone() })
+    }
+}
+
 /// The `[[virtual_service]]` of a service, its servers included.
 pub fn written_service(service: &Service) -> Written {
     let mut written = Written::of(service);

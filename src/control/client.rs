@@ -1,6 +1,6 @@
 //! The other end of the control socket, for the command line: one request at a time, and the answer typed.
 
-use super::api::{Changed, Ended, Problem, Status, Timeouts, Transaction};
+use super::api::{Changed, Ended, Overview, Problem, Status, Timeouts, Transaction};
 use super::connections::Page;
 use super::history::Version;
 use super::report::Report;
@@ -76,6 +76,15 @@ impl Client {
         self.get("/v1/status")
     }
 
+    /// How the director is, and the services with `filter` in their names; `open` are the keys of those whose servers are
+    /// wanted, with commas between them, or `all`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn overview(&self, filter: &str, open: &str) -> Result<Overview, ClientError> {
+        self.get(&with_query("/v1/overview", [("filter", filter), ("open", open)]))
+    }
+
     /// Everything counted.
     ///
     /// # Errors
@@ -92,11 +101,16 @@ impl Client {
         self.get(&with_columns("/v1/services", service, columns))
     }
 
-    /// The same in short, which for many servers is far quicker. Of two columns the first counts.
+    /// The same in short, which for many servers is far quicker, each service as the reader has it. Of two columns the
+    /// first counts.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn listing(&self, service: Option<&str>, columns: Columns) -> Result<Listing, ClientError> {
+    pub fn listing<S: DeserializeOwned>(
+        &self,
+        service: Option<&str>,
+        columns: Columns,
+    ) -> Result<Listing<S>, ClientError> {
         self.get(&with_columns("/v1/listing", service, columns))
     }
 

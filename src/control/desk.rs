@@ -159,7 +159,7 @@ impl Desk {
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
-        view.of_director(self.rates.clone(), &self.shared.ports, confirm_within)
+        view.of_director(self.file.clone(), self.rates.clone(), &self.shared.ports, confirm_within)
     }
 
     /// The configurations kept.
@@ -167,15 +167,16 @@ impl Desk {
         self.history.versions()
     }
 
-    /// Applies a transaction, or tells what it would do.
+    /// Applies a transaction, or tells what it would do. While another change waits for its confirmation, one that is
+    /// of conditions alone may be made, and holds whatever becomes of the other.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
-        if !how.only_plan {
+        if !how.only_plan && !edits.iter().all(Edit::is_of_condition) {
             self.refuse_while_waiting()?;
         }
-        let applied = self.desired.apply(edits).map_err(Refusal::Edits)?;
+        let applied = self.desired.apply(edits, self.shared.start.elapsed()).map_err(Refusal::Edits)?;
         let plan = self.plan(&applied.desired);
         if how.only_plan {
             return Ok(plan);
@@ -184,10 +185,11 @@ impl Desk {
         if !plan.is_empty() || applied.desired != before {
             self.take_up(applied.desired)?;
         }
-        if edits.iter().any(|edit| matches!(edit, Edit::Replace(_))) && !plan.is_empty() {
+        let is_as_written = plan.leaves_configuration();
+        if edits.iter().any(|edit| matches!(edit, Edit::Replace(_))) && !is_as_written {
             self.history.keep(&before);
         }
-        if let (Some(within), false) = (how.confirm_within, plan.is_empty()) {
+        if let (Some(within), false) = (how.confirm_within, is_as_written) {
             self.pending = Some(Pending { before, deadline: Instant::now() + within });
         }
         let zeroed = match applied.zeroed {
@@ -250,7 +252,7 @@ impl Desk {
     /// [`Refusal`]; then everything is as it was.
     pub fn roll_back(&mut self, steps: usize) -> Result<Plan, Refusal> {
         if let (Some(pending), 1) = (&self.pending, steps) {
-            let before = pending.before.clone();
+            let before = pending.before.under_conditions_of(&self.desired);
             let plan = self.plan(&before);
             self.take_up(before)?;
             self.pending = None;

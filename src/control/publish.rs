@@ -7,7 +7,7 @@ mod ids;
 
 pub use ids::Baselines;
 
-use super::desired::{Desired, Key};
+use super::desired::{Conditions, Desired, Effect, Key};
 use super::report::Traffic;
 use crate::config::{Config, Real, Removed, Service};
 use crate::conntrack::Table;
@@ -108,7 +108,8 @@ impl Publisher {
         self.set_desired(&Desired::from(config.clone()))
     }
 
-    /// Makes this state the one that workers decide by. Only services that are not the very same as before are compiled.
+    /// Makes this state the one that workers decide by. Only services that are not the very same as before, or whose
+    /// servers' conditions have another effect, are compiled.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
@@ -118,7 +119,7 @@ impl Publisher {
             let departed = || self.departed.get(key).is_some_and(|of| of.contains_key(identity));
             known.get(key).is_some_and(|of| of.contains_key(identity)) || departed()
         };
-        let changed = desired.services().iter().filter(|service| !self.has(service));
+        let changed = desired.services().iter().filter(|service| !self.has(service, desired));
         let fresh = changed.flat_map(|service| {
             let ports = noun(service).port_map();
             service.reals.iter().map(move |real| (Key::of(service), identity(real, ports)))
@@ -126,9 +127,9 @@ impl Publisher {
         if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
         }
-        let services = desired.services().iter().map(|service| match self.compiled(service) {
+        let services = desired.services().iter().map(|service| match self.compiled(service, desired) {
             Some(same) => same,
-            None => Arc::new(self.compile(service, &mut known)),
+            None => Arc::new(self.compile(service, desired.conditions(), &mut known)),
         });
         let services: Vec<Arc<VirtualService>> = services.collect();
         let timeouts_before = |key: Key| {
@@ -171,15 +172,17 @@ impl Publisher {
         std::mem::take(&mut self.has_moved)
     }
 
-    /// Whether this very service was asked for before.
-    fn has(&self, service: &Arc<Service>) -> bool {
-        let before = self.desired.as_ref().and_then(|desired| desired.find(Key::of(service)));
-        before.is_some_and(|before| Arc::ptr_eq(before, service))
+    /// Whether this very service was asked for before, and its servers were to be as in `desired`.
+    fn has(&self, service: &Arc<Service>, desired: &Desired) -> bool {
+        self.desired.as_ref().is_some_and(|before| {
+            before.find(Key::of(service)).is_some_and(|before| Arc::ptr_eq(before, service))
+                && before.conditions().same_effect(desired.conditions(), service)
+        })
     }
 
     /// What was made of this very service before.
-    fn compiled(&self, service: &Arc<Service>) -> Option<Arc<VirtualService>> {
-        let at = self.desired.as_ref().filter(|_| self.has(service))?.place(Key::of(service))?;
+    fn compiled(&self, service: &Arc<Service>, desired: &Desired) -> Option<Arc<VirtualService>> {
+        let at = self.desired.as_ref().filter(|_| self.has(service, desired))?.place(Key::of(service))?;
         self.services.table().services().get(at).cloned()
     }
 
@@ -189,7 +192,7 @@ impl Publisher {
         let current = self.services.table().services();
         for (before, compiled) in self.desired.iter().flat_map(Desired::services).zip(current) {
             let key = Key::of(before);
-            if !desired.find(key).is_some_and(|after| Arc::ptr_eq(before, after)) {
+            if !desired.find(key).is_some_and(|after| self.has(after, desired)) {
                 let ports = compiled.port_map();
                 let reals =
                     compiled.reals.iter().map(|real| ((real.endpoint, real.method, ports), real.clone()));
@@ -202,6 +205,7 @@ impl Publisher {
     fn compile(
         &mut self,
         service: &Service,
+        conditions: &Conditions,
         known: &mut HashMap<Key, HashMap<Identity, RealServer>>,
     ) -> VirtualService {
         let (key, noun) = (Key::of(service), noun(service));
@@ -220,10 +224,12 @@ impl Publisher {
             *has_moved |= known.is_none();
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
             table.set_endpoint_of(id, real.endpoint, ports);
+            let Effect { weight, is_shut } = conditions.effect(key, real);
             RealServer {
                 id,
                 endpoint: real.endpoint,
-                weight: real.weight,
+                weight,
+                is_shut,
                 method: real.method,
                 thresholds: real.thresholds,
                 live,
@@ -482,7 +488,7 @@ mod tests {
             r#"{"edit": "set_weight", "service": "tcp 10.0.0.2:80",
             "server": "10.0.0.11:8080", "weight": 7}"#,
         );
-        let after = before.apply(&[serde_json::from_str(weight).unwrap()]).unwrap().desired;
+        let after = before.apply(&[serde_json::from_str(weight).unwrap()], Duration::ZERO).unwrap().desired;
         assert!(publisher.take_moved());
         publisher.set_desired(&after).unwrap();
         assert!(!publisher.take_moved(), "a weight moves nobody");
@@ -496,6 +502,34 @@ mod tests {
                 .is_some_and(|d| Arc::ptr_eq(&d.live, &old[id.index()].reals[0].live))
         };
         assert!(decided(RealId(0)) && decided(RealId(1)));
+    }
+
+    #[test]
+    fn a_drained_server_has_weight_0_and_its_old_one_afterwards_and_only_its_service_is_compiled() {
+        let (mut publisher, _) = publisher();
+        let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
+        let after = |state: &Desired, edit: &str| {
+            state.apply(&[serde_json::from_str(edit).unwrap()], Duration::ZERO).unwrap().desired
+        };
+        let drained = after(
+            &before,
+            r#"{"edit": "drain", "service": "tcp 10.0.0.2:80", "server": "10.0.0.11", "deadline_seconds": 9}"#,
+        );
+        let longer =
+            after(&drained, r#"{"edit": "drain", "service": "tcp 10.0.0.2:80", "server": "10.0.0.11"}"#);
+        let back = after(&longer, r#"{"edit": "undrain", "server": "10.0.0.11"}"#);
+        let published = [&before, &drained, &longer, &back].map(|state| {
+            publisher.set_desired(state).unwrap();
+            publisher.services().table().services().to_vec()
+        });
+        let real = |place: usize| {
+            let real = &published[place][1].reals[0];
+            (real.id, real.weight, real.is_shut)
+        };
+        let id = real(0).0;
+        assert_eq!([1, 2, 3].map(real), [(id, 0, true), (id, 0, true), (id, 1, false)]);
+        let same = |a: usize, b: usize| [0, 1].map(|at| Arc::ptr_eq(&published[a][at], &published[b][at]));
+        assert_eq!([same(0, 1), same(1, 2), same(2, 3)], [[true, false], [true, true], [true, false]]);
     }
 
     #[test]

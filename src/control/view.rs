@@ -2,10 +2,13 @@
 //! the desk's time.
 
 mod lines;
+mod sums;
 
 pub use lines::{Counts, Listing, ServerLine, ServiceLines};
+pub use sums::{ServiceSum, Wanted};
 
-use super::desired::{Desired, Key};
+use super::desired::{Condition, Desired, Key, ServerState};
+use super::drains::Draining;
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
@@ -15,10 +18,11 @@ use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Services;
-use crate::net::Tick;
+use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +33,8 @@ pub struct View {
     pub desired: Desired,
     /// How long a change yet waits for its confirmation.
     pub confirm_within: Option<Duration>,
+    /// The configuration file.
+    pub file: PathBuf,
     services: Arc<Services>,
     departed: HashMap<Key, Vec<RealServer>>,
     retired: HashMap<Key, Traffic>,
@@ -65,6 +71,14 @@ pub struct ServerRow<T = Written> {
     /// `[[virtual_service.real_server]]`.
     #[cfg_attr(feature = "control", schema(value_type = Object))]
     pub table: T,
+    /// The weight that holds: another than the table's while the server is drained.
+    pub weight: u16,
+    /// How it is, if it was not removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ServerState>,
+    /// If it is drained, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Draining>,
     /// Active connections, as IPVS counts them.
     pub active: u64,
     /// Inactive connections.
@@ -102,6 +116,7 @@ impl View {
         View {
             desired: publisher.desired().cloned().unwrap_or_default(),
             confirm_within: None,
+            file: PathBuf::new(),
             services: publisher.services().clone(),
             departed: publisher.departed(),
             retired: publisher.retired().clone(),
@@ -116,11 +131,12 @@ impl View {
     /// The same with what only a director at work has.
     pub(super) fn of_director(
         self,
+        file: PathBuf,
         rates: Arc<Rates>,
         ports: &[Arc<PortCounters>],
         confirm_within: Option<Duration>,
     ) -> View {
-        View { rates, ports: ports.to_vec(), confirm_within, ..self }
+        View { file, rates, ports: ports.to_vec(), confirm_within, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -157,6 +173,17 @@ impl View {
     /// Persistence templates that there are now, those of services that were removed included.
     pub fn templates(&self) -> u64 {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
+    }
+
+    /// How a service's server is.
+    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
+        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    }
+
+    /// How far the drain of a service's server is, if it is drained.
+    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, server)?.drain?;
+        Some(Draining::of(&drain, self.uptime()))
     }
 
     /// What a server has counted.
@@ -224,7 +251,27 @@ impl View {
 
     fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
         let key = Key::of(service);
-        let row = |table: Real, real: &RealServer, departed| ServerRow {
+        ServiceRow {
+            service: key.to_string(),
+            table: service.own_table(),
+            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
+            rate: columns.rate.then(|| self.rates.of_service(key)),
+            servers: self.server_rows(service, compiled, columns).collect(),
+        }
+    }
+
+    /// In the operator's order; then those that were removed and still have connections.
+    fn server_rows(
+        &self,
+        service: &Service,
+        compiled: &VirtualService,
+        columns: Columns,
+    ) -> impl Iterator<Item = ServerRow<Real>> {
+        let key = Key::of(service);
+        let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
+            weight: if departed { table.weight } else { real.weight },
+            state: (!departed).then(|| self.state(key, table.endpoint)),
+            drain: self.draining(key, table.endpoint).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
@@ -234,23 +281,12 @@ impl View {
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current =
-            service.reals.iter().zip(&compiled.reals).map(|(table, real)| row(table.clone(), real, false));
-        let departed = self.departed_from(key).iter().map(|real| {
+        let current = service.reals.iter().zip(&compiled.reals);
+        let current = current.map(move |(table, real)| row(table.clone(), real, false));
+        let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds }, real, true)
         });
-        ServiceRow {
-            service: key.to_string(),
-            table: table_of(service),
-            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
-            rate: columns.rate.then(|| self.rates.of_service(key)),
-            servers: current.chain(departed).collect(),
-        }
+        current.chain(departed)
     }
-}
-
-/// `[[virtual_service]]` without its servers.
-fn table_of(service: &Service) -> Written {
-    Written::from(&Service { reals: Vec::new(), ..service.clone() })
 }

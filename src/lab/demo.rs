@@ -214,6 +214,7 @@ pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
             id: RealId(id),
             endpoint: Endpoint::v4(Ipv4Addr::from_bits(id), 80),
             weight,
+            is_shut: false,
             method: Method::Nat,
             thresholds: Thresholds::default(),
             live: Arc::new(Live::default()),

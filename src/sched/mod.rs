@@ -76,6 +76,7 @@ mod tests {
             id: RealId(i as u32),
             endpoint: Endpoint::v4([10, 0, (i >> 8) as u8, i as u8].into(), 80),
             weight,
+            is_shut: false,
             method: Method::Nat,
             thresholds: Thresholds::default(),
             live: Arc::new(Live::default()),

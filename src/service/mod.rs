@@ -185,6 +185,8 @@ pub struct RealServer {
     pub endpoint: Endpoint,
     /// 0..=65535; 0 is quiesced: no new connections, those that exist go on (ipvsadm(8), `-w`).
     pub weight: u16,
+    /// Whether not even a persistence template leads to it, whatever is said of templates to quiesced servers.
+    pub is_shut: bool,
     /// How packets reach it.
     pub method: Method,
     /// When it has too many connections to get more.

@@ -18,6 +18,9 @@ fn asks(office: &Office) -> Vec<Ask> {
     let json = |value: &Value| Load::Json(value.to_string().into_bytes());
     vec![
         ("get", "/v1/status", "", Load::None, 200),
+        ("get", "/v1/overview", "", Load::None, 200),
+        ("get", "/v1/overview", "?filter=WEB&open=tcp%20192.0.2.1:80,nobody", Load::None, 200),
+        ("get", "/v1/overview", "?shut=all", Load::None, 400),
         ("get", "/v1/report", "", Load::None, 200),
         ("get", "/v1/services", "?traffic=true&rate=true&latency=true", Load::None, 200),
         ("get", "/v1/services", "", Load::None, 200),

@@ -79,12 +79,7 @@ impl Director {
             listing => listing?,
         };
         let size = u32::try_from(listing.max_connections).unwrap_or(u32::MAX);
-        let services =
-            listing.services.into_iter().map(|lines| service(lines, columns)).collect::<Option<_>>();
-        match services {
-            Some(services) => Ok(Table { size, services }),
-            None => complain("the director's answer is not understood"),
-        }
+        Ok(Table { size, services: listing.services })
     }
 
     /// Gives every connection to `take`.
@@ -282,7 +277,15 @@ fn server_table(spec: &ServerSpec) -> Result<Written, Complaint> {
     })))
 }
 
-fn service(lines: ServiceLines, columns: Columns) -> Option<Service> {
+impl TryFrom<ServiceLines> for Service {
+    type Error = &'static str;
+
+    fn try_from(lines: ServiceLines) -> Result<Service, &'static str> {
+        service(lines).ok_or("a service has keys that it cannot have")
+    }
+}
+
+fn service(lines: ServiceLines) -> Option<Service> {
     let ServiceLines { table, counts, servers } = lines;
     let table: ServiceTable = serde_json::from_value(Value::Object(table.0)).ok()?;
     let endpoint =
@@ -321,13 +324,13 @@ fn service(lines: ServiceLines, columns: Columns) -> Option<Service> {
         one_packet: table.one_packet,
         engine: String::new(),
     };
-    let servers = servers.into_iter().map(|line| server(line, columns)).collect();
-    let (total, rate) = told(counts, columns);
-    Some(Service { spec, total, rate, servers })
+    let servers = servers.into_iter().map(server).collect();
+    let counts = told(counts);
+    Some(Service { spec, total: counts, rate: counts, servers })
 }
 
-fn server(line: ServerLine, columns: Columns) -> Server {
-    let ServerLine(at, method, weight, thresholds, [active, inactive, persistent], counts) = line;
+fn server(line: ServerLine) -> Server {
+    let ServerLine(at, method, [weight, holds], thresholds, [active, inactive, persistent], counts) = line;
     let Endpoint { addr: address, port } = at;
     let [upper_threshold, lower_threshold] = thresholds;
     let forward = match method {
@@ -344,15 +347,14 @@ fn server(line: ServerLine, columns: Columns) -> Server {
         upper_threshold,
         lower_threshold,
     };
-    let (total, rate) = told(counts, columns);
-    Server { spec, active, inactive, persistent, total, rate }
+    let counts = told(counts);
+    Server { spec, weight: holds, active, inactive, persistent, total: counts, rate: counts }
 }
 
-/// What is counted, and what passes in a second; 0 for what was not asked for.
-fn told(counts: Option<Counts>, columns: Columns) -> (Traffic, Traffic) {
+/// What was asked for, all told or by the second.
+fn told(counts: Option<Counts>) -> Traffic {
     let [connections, in_packets, in_bytes, out_packets, out_bytes] = counts.unwrap_or_default();
-    let told = Traffic { connections, in_packets, in_bytes, out_packets, out_bytes };
-    if columns.traffic { (told, Traffic::default()) } else { (Traffic::default(), told) }
+    Traffic { connections, in_packets, in_bytes, out_packets, out_bytes }
 }
 
 /// One that names no server any more is not shown.

@@ -8,7 +8,7 @@ use super::words::cut;
 use crate::control::report::Traffic;
 use crate::net::{Endpoint, Proto};
 use std::cmp::Ordering;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 /// Names for numbers, where this machine has some.
@@ -29,55 +29,57 @@ const SERVER_WIDTH: usize = 28;
 /// And so many in any case.
 const NAME_WIDTH: usize = 59;
 
-/// A page being written.
+/// A page being written. Whether anybody reads it is not its concern.
 pub(super) struct Page<'l> {
-    text: String,
+    text: &'l mut dyn Write,
     format: Format,
     labels: &'l dyn Labels,
+    /// What is being put in a cell.
+    cell: String,
 }
 
 impl<'l> Page<'l> {
-    pub(super) fn new(format: Format, labels: &'l dyn Labels) -> Page<'l> {
-        Page { text: String::new(), format, labels }
+    pub(super) fn new(text: &'l mut dyn Write, format: Format, labels: &'l dyn Labels) -> Page<'l> {
+        Page { text, format, labels, cell: String::new() }
     }
 
     /// `-L`: every service.
-    pub(super) fn all(mut self, table: &Table) -> String {
+    pub(super) fn all(mut self, table: &Table) {
         let _ = writeln!(self.text, "IP Virtual Server version {VERSION} (size={})", table.size);
         self.title();
         for service in self.sorted(table) {
             self.service(service);
         }
-        self.text
     }
 
     /// `-L -t VIP:port`.
-    pub(super) fn one(mut self, service: &Service) -> String {
+    pub(super) fn one(mut self, service: &Service) {
         self.title();
         self.service(service);
-        self.text
     }
 
     /// `-S`: what `-R` reads.
-    pub(super) fn rules(mut self, table: &Table) -> String {
+    pub(super) fn rules(mut self, table: &Table) {
         for service in self.sorted(table) {
             self.rule(service);
         }
-        self.text
     }
 
     /// `-Lc`.
-    pub(super) fn connections(mut self, connections: impl IntoIterator<Item = Connection>) -> String {
-        self.text.push_str("IPVS connection entries\n");
-        self.text.push_str("pro expire state       source             virtual            destination");
-        self.text.push_str(match self.format.persistent_conn {
+    pub(super) fn connections(mut self, connections: impl IntoIterator<Item = Connection>) {
+        self.put("IPVS connection entries\n");
+        self.put("pro expire state       source             virtual            destination");
+        self.put(match self.format.persistent_conn {
             true => "        pe name          pe_data\n",
             false => "\n",
         });
         for connection in connections {
             self.connection(&connection);
         }
-        self.text
+    }
+
+    fn put(&mut self, text: &str) {
+        let _ = self.text.write_str(text);
     }
 
     fn sorted<'t>(&self, table: &'t Table) -> Vec<&'t Service> {
@@ -98,10 +100,10 @@ impl<'l> Page<'l> {
         let title = "Prot LocalAddress:Port";
         if let Some([a, b, c, d, e]) = heads {
             let _ = writeln!(self.text, "{title:<33} {a:>8} {b:>8} {c:>8} {d:>8} {e:>8}");
-            self.text.push_str("  -> RemoteAddress:Port\n");
+            self.put("  -> RemoteAddress:Port\n");
             return;
         }
-        self.text.push_str(match () {
+        self.put(match () {
             () if thresholds => {
                 "Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n  -> RemoteAddress:Port\n"
             }
@@ -136,7 +138,7 @@ impl<'l> Page<'l> {
             let _ = write!(self.text, "{name} {}", spec.scheduler);
             self.flags_and_persistence(spec);
         }
-        self.text.push('\n');
+        self.put("\n");
         for server in self.sorted_servers(servers) {
             self.server(server, protocol);
         }
@@ -168,17 +170,17 @@ impl<'l> Page<'l> {
             }
         }
         if spec.one_packet {
-            self.text.push_str(" ops");
+            self.put(" ops");
         }
     }
 
     fn server(&mut self, server: &Server, protocol: Option<Proto>) {
-        let Server { spec, active, inactive, persistent, total, rate } = server;
+        let Server { spec, weight, active, inactive, persistent, total, rate } = server;
         let name = self.label(spec.address, spec.port, protocol);
         let name = cut(&name, if spec.address.is_ipv4() { SERVER_WIDTH } else { name.len() });
         let forward = spec.forward.name();
-        let weight = spec.weight;
-        let _ = write!(self.text, "  -> {name:<28}");
+        self.put("  ->");
+        self.cells([(&name, 28)]);
         if self.format.stats {
             self.numbers(total);
         } else if self.format.rate {
@@ -188,17 +190,29 @@ impl<'l> Page<'l> {
             self.number(rate.in_bytes);
             self.number(rate.out_bytes);
         } else if self.format.thresholds {
-            let (upper, lower) = (spec.upper_threshold, spec.lower_threshold);
-            let _ = write!(self.text, " {upper:<10} {lower:<10} {active:<10} {inactive:<10}");
+            let ServerSpec { upper_threshold, lower_threshold, .. } = spec;
+            self.cells([(upper_threshold, 10), (lower_threshold, 10), (active, 10), (inactive, 10)]);
         } else if self.format.persistent_conn {
-            let _ = write!(self.text, " {weight:<9} {persistent:<11} {active:<10} {inactive:<10}");
+            self.cells([(weight, 9), (persistent, 11), (active, 10), (inactive, 10)]);
         } else if self.format.tunnel_info {
-            let tunnel = tunnel_info(spec);
-            let _ = write!(self.text, " {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}");
+            self.cells([(&forward, 7), (&tunnel_info(spec), 13), (weight, 6), (active, 10), (inactive, 10)]);
         } else {
-            let _ = write!(self.text, " {forward:<7} {weight:<6} {active:<10} {inactive:<10}");
+            self.cells([(&forward, 7), (weight, 6), (active, 10), (inactive, 10)]);
         }
-        self.text.push('\n');
+        self.put("\n");
+    }
+
+    /// Cells, so wide each at least, with a blank before each. Blanks are written at once: there may be a hundred
+    /// thousand lines.
+    fn cells<const N: usize>(&mut self, cells: [(&dyn fmt::Display, usize); N]) {
+        const BLANKS: &str = "                                ";
+        for (value, width) in cells {
+            self.cell.clear();
+            let _ = write!(self.cell, " {value}");
+            let missing = (1 + width).saturating_sub(self.cell.chars().count());
+            self.cell.push_str(&BLANKS[..missing]);
+            let _ = self.text.write_str(&self.cell);
+        }
     }
 
     fn numbers(&mut self, traffic: &Traffic) {
@@ -250,12 +264,12 @@ impl<'l> Page<'l> {
             let _ = write!(self.text, " --pe {}", spec.engine);
         }
         if spec.one_packet {
-            self.text.push_str(" -o");
+            self.put(" -o");
         }
         if spec.flags != SchedulerFlags::default() {
             let _ = write!(self.text, " -b {}", flags(spec));
         }
-        self.text.push('\n');
+        self.put("\n");
         for Server { spec, .. } in self.sorted_servers(servers) {
             let server = self.label(spec.address, spec.port, protocol);
             let _ = write!(self.text, "-a {name} -r {server} {} -w {}", spec.forward.option(), spec.weight);
@@ -270,7 +284,7 @@ impl<'l> Page<'l> {
                     TunnelKind::Gre => write!(self.text, " {}", tunnel.checksum.option()),
                 };
             }
-            self.text.push('\n');
+            self.put("\n");
         }
     }
 

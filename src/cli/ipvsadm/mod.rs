@@ -22,7 +22,8 @@ use director::{Complaint, Director};
 use listing::Page;
 use names::System;
 use request::{Format, List, Request};
-use std::io::{Read, Write};
+use std::fmt;
+use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,23 +65,25 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
         },
     };
     let done = match request {
-        Request::Help => Ok(format!(
-            "{HELP} The director is the one that listens at\n{SOCKET}, or where {SOCKET_VARIABLE} says.\n"
-        )),
-        Request::Version => Ok(format!("lvx {} (command line of ipvsadm 1.31)\n", env!("CARGO_PKG_VERSION"))),
-        Request::List(list, format) => show(&director, list, format, &names),
-        Request::Save(format) => {
-            director.table(None, Columns::default()).map(|table| Page::new(format, &names).rules(&table))
+        Request::Help => {
+            say!(
+                "{HELP} The director is the one that listens at\n{SOCKET}, or where {SOCKET_VARIABLE} says."
+            );
+            Ok(())
         }
+        Request::Version => {
+            say!("lvx {} (command line of ipvsadm 1.31)", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Request::List(list, format) => show(&director, list, format, &names),
+        Request::Save(format) => director
+            .table(None, Columns::default())
+            .map(|table| Page::new(&mut Output::new(), format, &names).rules(&table)),
         Request::Restore => return restore(program, &director, &names),
-        change => director.change(&change).map(|()| String::new()),
+        change => director.change(&change),
     };
     match done {
-        Ok(text) => {
-            // That nobody reads on is no reason to complain.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(Complaint(text)) => {
             eprintln!("{text}");
             ExitCode::from(REFUSED)
@@ -88,26 +91,50 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
     }
 }
 
-fn show(director: &Director, list: List, format: Format, names: &System) -> Result<String, Complaint> {
+fn show(director: &Director, list: List, format: Format, names: &System) -> Result<(), Complaint> {
     let columns = Columns { traffic: format.stats, rate: format.rate, latency: false };
-    Ok(match list {
-        List::All => Page::new(format, names).all(&director.table(None, columns)?),
+    let mut output = Output::new();
+    let page = Page::new(&mut output, format, names);
+    match list {
+        List::All => page.all(&director.table(None, columns)?),
         List::Service(key) => match &director.table(Some(key), columns)?.services[..] {
-            [service, ..] => Page::new(format, names).one(service),
+            [service, ..] => page.one(service),
             [] => return Err(Complaint("No such service".to_owned())),
         },
         List::Connections => {
             let mut connections = Vec::new();
             director.connections(|connection| connections.push(connection))?;
-            Page::new(format, names).connections(connections)
+            page.connections(connections);
         }
         List::Timeouts => {
             let [tcp, tcp_fin, udp] = director.timeouts()?;
-            listing::timeouts(tcp, tcp_fin, udp)
+            output.put(&listing::timeouts(tcp, tcp_fin, udp));
         }
         // There is none yet.
-        List::Daemons => listing::daemons(&Vec::new()),
-    })
+        List::Daemons => output.put(&listing::daemons(&Vec::new())),
+    }
+    Ok(())
+}
+
+/// Standard output, for many lines.
+struct Output(BufWriter<StdoutLock<'static>>);
+
+impl Output {
+    fn new() -> Output {
+        Output(BufWriter::with_capacity(64 << 10, io::stdout().lock()))
+    }
+
+    fn put(&mut self, text: &str) {
+        // That nobody reads on is no reason to complain.
+        let _ = self.0.write_all(text.as_bytes());
+    }
+}
+
+impl fmt::Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text);
+        Ok(())
+    }
 }
 
 fn restore(program: &str, director: &Director, names: &System) -> ExitCode {

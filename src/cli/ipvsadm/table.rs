@@ -2,10 +2,13 @@
 
 use super::request::{Daemon, ServerSpec, ServiceSpec};
 use crate::control::report::Traffic;
+use crate::control::view::ServiceLines;
+use serde::Deserialize;
 use std::net::IpAddr;
 
 /// A virtual service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ServiceLines")]
 pub(super) struct Service {
     pub spec: ServiceSpec,
     pub total: Traffic,
@@ -18,7 +21,10 @@ pub(super) struct Service {
 /// A real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Server {
+    /// As it was written.
     pub spec: ServerSpec,
+    /// The weight that holds.
+    pub weight: u16,
     pub active: u32,
     pub inactive: u32,
     pub persistent: u32,

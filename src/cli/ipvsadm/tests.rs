@@ -420,6 +420,7 @@ fn server(is_v6: bool) -> impl Strategy<Value = Server> {
                 upper_threshold: upper,
                 lower_threshold: lower,
             },
+            weight,
             active,
             inactive,
             persistent,
@@ -505,14 +506,17 @@ const FORMATS: &[&[&str]] = &[
 
 fn printed(words: &[&str], table: &Table, connections: &[Connection]) -> String {
     let names = System::new();
-    match grammar::parse(&owned(words), &names).unwrap() {
-        Request::List(List::All, format) => Page::new(format, &names).all(table),
-        Request::List(List::Connections, format) => {
-            Page::new(format, &names).connections(connections.iter().cloned())
-        }
-        Request::Save(format) => Page::new(format, &names).rules(table),
+    let request = grammar::parse(&owned(words), &names).unwrap();
+    let (Request::List(_, format) | Request::Save(format)) = request else { panic!("{request:?}") };
+    let mut text = String::new();
+    let page = Page::new(&mut text, format, &names);
+    match request {
+        Request::List(List::All, _) => page.all(table),
+        Request::List(List::Connections, _) => page.connections(connections.iter().cloned()),
+        Request::Save(_) => page.rules(table),
         other => panic!("{other:?}"),
     }
+    text
 }
 
 proptest! {

@@ -1,8 +1,10 @@
 //! What requests and answers look like.
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Written};
 use crate::control::desired::{Edit, EditErrors, Plan};
 use crate::control::desk::Refusal;
+use crate::control::report::Report;
+use crate::control::view::ServiceSum;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -44,6 +46,17 @@ pub struct Status {
     pub confirm_within_seconds: Option<u64>,
 }
 
+/// All of it at one moment, in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Overview<T = Written> {
+    /// How the director is.
+    pub status: Status,
+    /// What the report has of all services together: its `services` are empty.
+    pub totals: Report,
+    /// The services that are asked for, in the operator's order.
+    pub services: Vec<ServiceSum<T>>,
+}
+
 /// How long silence may last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timeouts {
@@ -60,8 +73,9 @@ pub struct Timeouts {
 #[serde(deny_unknown_fields)]
 pub struct Transaction {
     /// In their order: objects whose `edit` is add_service, edit_service, delete_service, add_server, edit_server,
-    /// delete_server, set_weight, set_timeouts, clear or zero, with `service`, `server`, `weight` and `table` (keys of
-    /// the configuration file) as it needs them.
+    /// delete_server, set_weight, drain, undrain, set_timeouts, clear or zero, with `service`, `server`, `weight`,
+    /// `deadline_seconds`, `at_deadline` (reset, drop or keep) and `table` (keys of the configuration file) as it needs
+    /// them.
     #[schema(value_type = Vec<Object>)]
     pub edits: Vec<Edit>,
     /// Only tell what they would do.

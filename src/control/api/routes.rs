@@ -1,6 +1,6 @@
 //! What can be asked for, and what is answered. The document at `/openapi.json` is made of the same list.
 
-use super::answer::{Changed, Ended, Fault, Problem, Status, Timeouts, Transaction};
+use super::answer::{Changed, Ended, Fault, Overview, Problem, Status, Timeouts, Transaction};
 use super::scrape;
 use super::{Link, MAX_REQUEST_BYTES, PATIENCE};
 use crate::config::{self, Config, MAX_FILE_BYTES, Written};
@@ -9,7 +9,7 @@ use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::desk::{Desk, How, whereabouts};
 use crate::control::history::Version;
 use crate::control::report::Report;
-use crate::control::view::{Columns, Listing, ServiceRow, View};
+use crate::control::view::{Columns, Listing, ServiceRow, View, Wanted};
 use crate::service::State as Phase;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -43,6 +43,7 @@ struct Document;
 fn paths() -> OpenApiRouter<Link> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status))
+        .routes(routes!(overview))
         .routes(routes!(report))
         .routes(routes!(services))
         .routes(routes!(listing))
@@ -155,14 +156,17 @@ const JSON: &str = "application/json";
     (status = "default", body = Problem),
 ))]
 async fn status(State(link): State<Link>) -> Result<Json<Status>, Fault> {
-    let (view, file) = link.ask(|desk| (desk.view(), desk.file().display().to_string())).await?;
-    let totals = view.totals(&link.shared.table);
-    Ok(Json(Status {
+    let view = link.ask(|desk| desk.view()).await?;
+    Ok(Json(status_of(&view, &view.totals(&link.shared.table))))
+}
+
+fn status_of(view: &View, totals: &Report) -> Status {
+    Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_seconds: view.uptime().as_secs(),
-        file,
-        workers: link.shared.counters.len(),
+        file: view.file.display().to_string(),
+        workers: totals.workers.len(),
         loads: totals.workers.iter().map(|worker| worker.load).collect(),
         services: view.services().len(),
         servers: view.desired.servers(),
@@ -172,7 +176,33 @@ async fn status(State(link): State<Link>) -> Result<Json<Status>, Fault> {
         to_host: totals.to_host,
         dropped: totals.dropped,
         confirm_within_seconds: view.confirm_within.map(|left| left.as_secs()),
-    }))
+    }
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Glance {
+    /// Only services with this in their key or name, upper and lower case alike, and of others those servers that have it
+    /// in their address.
+    filter: String,
+    /// The servers of these services, too: their keys, with commas between them, or `all`. What is not there is left out.
+    open: String,
+}
+
+/// All of it at one moment, for who looks again and again: a line for each service, and the servers of some.
+#[utoipa::path(get, path = "/v1/overview", params(Glance), responses(
+    (status = 200, body = Overview),
+    (status = "default", body = Problem),
+))]
+async fn overview(State(link): State<Link>, Asked(glance): Asked<Glance>) -> Result<Response, Fault> {
+    let table = link.shared.table.clone();
+    let wanted = Wanted::new(&glance.filter, &glance.open);
+    let make = move |view: View| {
+        let totals = view.totals(&table);
+        to_json(&Overview { status: status_of(&view, &totals), services: view.sums(&wanted), totals })
+    };
+    large(&link, JSON, make).await
 }
 
 /// Everything counted: what `lvx run --report` writes.

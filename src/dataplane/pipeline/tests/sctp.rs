@@ -44,6 +44,7 @@ fn world() -> World {
         id: RealId(0),
         endpoint: at(RIP6),
         weight: 1,
+        is_shut: false,
         method: Method::Nat,
         thresholds: Thresholds::default(),
         live: Arc::default(),
