@@ -7,5 +7,8 @@ mod bounds;
 mod changes;
 mod document;
 mod ipvsadm;
+#[path = "../judges/mod.rs"]
+mod judges;
+mod metrics;
 mod office;
 mod remote;

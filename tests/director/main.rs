@@ -11,9 +11,12 @@ mod bed;
 mod control;
 mod errors;
 mod fragments;
+#[path = "../judges/mod.rs"]
+mod judges;
 mod lifecycle;
 mod limits;
 mod methods;
+mod metrics;
 mod modes;
 mod network;
 mod reload;

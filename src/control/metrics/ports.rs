@@ -1,6 +1,6 @@
 //! Of the AF_XDP ports, by interface and queue: what passed, what the kernel counts, and how full rings and UMEM are.
 
-use super::page::Page;
+use super::page::{Labels, Page};
 use crate::control::view::View;
 use crate::dataplane::counters::Counter;
 use crate::dataplane::port::counters::{ArmCounters, Ring};
@@ -45,23 +45,31 @@ pub(super) fn put(page: &mut Page<'_>, view: &View) -> fmt::Result {
         page.gauge(name, help, |family| {
             arms().try_for_each(|arm| {
                 rings(arm).into_iter().try_for_each(|(word, ring)| {
-                    let labels: &super::page::Labels<'_> =
+                    let labels: &Labels<'_> =
                         &[("interface", &arm.interface), ("queue", &arm.queue), ("ring", &word)];
                     family.put(labels, now(ring))
                 })
             })
         })?;
     }
-    page.gauge("lvx_umem_held_frames", "UMEM frames with the kernel.", |family| {
-        arms().try_for_each(|arm| {
-            let (interface, queue) = (&arm.interface, &arm.queue);
-            [("receiving", &arm.filling), ("sending", &arm.sending)].into_iter().try_for_each(
-                |(what, held)| {
-                    family.put(&[("interface", interface), ("queue", queue), ("for", &what)], held.get())
-                },
-            )
-        })
-    })?;
+    page.gauge(
+        "lvx_umem_held_frames",
+        "UMEM frames with the kernel, to receive into or to be sent.",
+        |family| {
+            arms().try_for_each(|arm| {
+                [("receive", &arm.filling), ("send", &arm.sending)].into_iter().try_for_each(
+                    |(direction, held)| {
+                        let labels: &Labels<'_> = &[
+                            ("interface", &arm.interface),
+                            ("queue", &arm.queue),
+                            ("direction", &direction),
+                        ];
+                        family.put(labels, held.get())
+                    },
+                )
+            })
+        },
+    )?;
     page.gauge("lvx_umem_free_frames", "UMEM frames in no use.", |family| {
         view.ports()
             .iter()

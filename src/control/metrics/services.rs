@@ -1,6 +1,6 @@
 //! Of virtual services and real servers. A server is known by its service, its address and how packets reach it.
 
-use super::page::{Family, Page};
+use super::page::{Family, Labels, Page};
 use crate::control::desired::Key;
 use crate::control::report::Traffic;
 use crate::control::view::View;
@@ -27,6 +27,8 @@ struct Row<'v> {
     service: &'v VirtualService,
     server: String,
     weight: u16,
+    /// In a word.
+    state: String,
     /// Under this address and method; after a change of what ports lead to it there may be several.
     reals: Vec<&'v RealServer>,
 }
@@ -88,6 +90,15 @@ fn servers(page: &mut Page<'_>, view: &View) -> fmt::Result {
     page.gauge("lvx_server_weight", "Its weight; 0 is quiesced.", |family| {
         rows.iter().try_for_each(|row| row.put(family, u64::from(row.weight)))
     })?;
+    page.gauge("lvx_server_state", "How it is, as `state` says; always 1.", |family| {
+        rows.iter().try_for_each(|row| {
+            let Row { service, server, state, .. } = row;
+            let forward = row.forward();
+            let labels: &Labels<'_> =
+                &[("service", &service.name), ("server", server), ("forward", &forward), ("state", state)];
+            family.put(labels, 1u64)
+        })
+    })?;
     let help = "From a client's first SYN to the server's SYN-ACK or, where that passes elsewhere, to the client's ACK.";
     page.histogram("lvx_server_latency_seconds", help, |family| {
         rows.iter().try_for_each(|row| {
@@ -104,11 +115,16 @@ fn rows(view: &View) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for service in view.services() {
         let first = rows.len();
-        rows.extend(service.reals.iter().map(|real| Row::new(service, real, real.weight)));
-        for real in view.departed_from(Key::from(&**service)) {
+        let key = Key::from(&**service);
+        rows.extend(service.reals.iter().map(|real| Row {
+            state: view.state(key, real.endpoint).to_string(),
+            weight: real.weight,
+            ..Row::new(service, real)
+        }));
+        for real in view.departed_from(key) {
             match rows[first..].iter_mut().find(|row| row.is_of(real)) {
                 Some(row) => row.reals.push(real),
-                None => rows.push(Row::new(service, real, 0)),
+                None => rows.push(Row::new(service, real)),
             }
         }
     }
@@ -116,8 +132,14 @@ fn rows(view: &View) -> Vec<Row<'_>> {
 }
 
 impl<'v> Row<'v> {
-    fn new(service: &'v VirtualService, real: &'v RealServer, weight: u16) -> Row<'v> {
-        Row { service, server: real.endpoint.to_string(), weight, reals: vec![real] }
+    /// One that has left.
+    fn new(service: &'v VirtualService, real: &'v RealServer) -> Row<'v> {
+        let (server, state) = (real.endpoint.to_string(), "departed".to_owned());
+        Row { service, server, weight: 0, state, reals: vec![real] }
+    }
+
+    fn forward(&self) -> &'static str {
+        self.reals[0].method.name()
     }
 
     fn is_of(&self, real: &RealServer) -> bool {
@@ -128,11 +150,7 @@ impl<'v> Row<'v> {
         self.labelled(|labels| family.put(labels, value))
     }
 
-    fn labelled(&self, put: impl FnOnce(&super::page::Labels<'_>) -> fmt::Result) -> fmt::Result {
-        put(&[
-            ("service", &self.service.name),
-            ("server", &self.server),
-            ("forward", &self.reals[0].method.name()),
-        ])
+    fn labelled(&self, put: impl FnOnce(&Labels<'_>) -> fmt::Result) -> fmt::Result {
+        put(&[("service", &self.service.name), ("server", &self.server), ("forward", &self.forward())])
     }
 }
