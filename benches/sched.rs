@@ -27,6 +27,7 @@ fn servers(n: u32) -> Vec<RealServer> {
             is_shut: false,
             method: Method::Dr,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::default(),
         };
         (0..weight * 10).for_each(|_| real.live.opened(Standing::Active));

@@ -39,14 +39,14 @@ impl Found {
 fn columns() -> Vec<Column> {
     vec![
         Column::text("service / server", 0),
-        Column::text("", 4),
-        Column::number("weight", 3),
+        Column::text("", 5),
+        Column::number("weight", 4),
         Column::number("active", 1),
-        Column::number("inactive", 5),
-        Column::number("conn/s", 2),
-        Column::number("packets/s in", 6),
-        Column::number("out", 7),
-        Column::text("state", 1),
+        Column::number("inactive", 6),
+        Column::number("conn/s", 3),
+        Column::number("packets/s in", 7),
+        Column::number("out", 8),
+        Column::text("state", 2),
     ]
 }
 
@@ -72,6 +72,11 @@ fn head(status: &Status) -> String {
 /// `3:04:05`.
 pub(super) fn uptime(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// `4:05`: minutes and seconds.
+pub(super) fn clock(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 /// What a service is called: its key, and the operator's name if it has one.
@@ -124,11 +129,6 @@ fn state(server: &ServerRow) -> Cell {
     let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
     let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
     Cell::new(format!("{state} for {since}{deadline}")).with(Tone::Warning)
-}
-
-/// `8:45`: minutes and seconds.
-fn clock(seconds: u64) -> String {
-    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {

@@ -12,9 +12,9 @@ pub use conditions::{Condition, Conditions, Drain, Effect, Rest, ServerState};
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
-use crate::config::{Config, Director, Removed, Service};
+use crate::config::{Config, Director, Removed, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
-use crate::service::{Conduct, Group, Timeouts, VirtualService};
+use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -164,6 +164,11 @@ impl Desired {
         service.removed_server.unwrap_or(self.rest.director.removed_server)
     }
 
+    /// How a service's server starts that comes new, or back; `None` if at once.
+    pub fn slow_start(&self, service: &Service) -> Option<SlowStart> {
+        service.slow_start.or(&self.rest.director.slow_start)
+    }
+
     /// How many real servers there are.
     pub fn servers(&self) -> usize {
         self.services.iter().map(|service| service.reals.len()).sum()
@@ -193,6 +198,7 @@ impl Desired {
         let fixed = |director: &Director| Director {
             conduct: Conduct::default(),
             removed_server: Removed::default(),
+            slow_start: SlowStartKeys::default(),
             ..director.clone()
         };
         if fixed(&ours.director) != fixed(&theirs.director) {

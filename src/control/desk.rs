@@ -12,6 +12,7 @@ use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
+use crate::net::Tick;
 use crate::service::RealId;
 use hashbrown::HashSet;
 use std::fmt;
@@ -123,7 +124,7 @@ impl Desk {
         history: History,
         file: PathBuf,
     ) -> Result<Desk, TooManyServers> {
-        publisher.set_desired(&desired)?;
+        publisher.set_desired(&desired, tick_at(shared.start, Instant::now()))?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
         let (rates, estimated) = (Arc::default(), Instant::now());
         Ok(Desk {
@@ -280,6 +281,7 @@ impl Desk {
             view.estimate(Arc::make_mut(&mut self.rates));
         }
         self.forget();
+        self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)
     }
 
@@ -305,7 +307,8 @@ impl Desk {
     }
 
     fn take_up(&mut self, desired: Desired) -> Result<(), Refusal> {
-        self.publisher.set_desired(&desired).map_err(Refusal::Servers)?;
+        let now = tick_at(self.shared.start, Instant::now());
+        self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
         self.desired = desired;
         self.forget();
         Ok(())
@@ -343,6 +346,10 @@ impl fmt::Debug for Desk {
 /// Where all servers are that connections may name.
 pub fn whereabouts(view: &View) -> Whereabouts {
     Whereabouts::of(view.servers().map(|real| (real.id, real.endpoint)))
+}
+
+fn tick_at(start: Instant, now: Instant) -> Tick {
+    Tick::from_duration(now.saturating_duration_since(start))
 }
 
 fn left_until(deadline: Instant) -> Duration {

@@ -4,6 +4,7 @@
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
 mod ids;
+mod ramps;
 
 pub use ids::Baselines;
 
@@ -14,10 +15,13 @@ use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
-use crate::net::Endpoint;
-use crate::service::{Conduct, Method, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::net::{Endpoint, Tick};
+use crate::service::{
+    Conduct, Method, PortMap, RealId, RealServer, ServiceTable, SlowStart, Timeouts, VirtualService,
+};
 use hashbrown::HashMap;
 use ids::Ids;
+use ramps::CatchingUp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +47,9 @@ pub struct Publisher {
     retired: HashMap<Key, Traffic>,
     conduct: Conduct,
     partial_checksums: Vec<bool>,
+    /// Whether some servers ramp.
+    any_ramps: bool,
+    catching_up: CatchingUp,
     /// Whether services or servers came or went since somebody asked.
     has_moved: bool,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
@@ -95,25 +102,27 @@ impl Publisher {
             retired: HashMap::new(),
             conduct: Conduct::default(),
             partial_checksums,
+            any_ramps: false,
+            catching_up: CatchingUp::default(),
             has_moved: false,
             left: Vec::new(),
         }
     }
 
-    /// Makes the services of a configuration the desired ones, and publishes them.
+    /// Makes the services of a configuration the desired ones at tick 0, and publishes them.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
     pub fn set_services(&mut self, config: &Config) -> Result<(), TooManyServers> {
-        self.set_desired(&Desired::from(config.clone()))
+        self.set_desired(&Desired::from(config.clone()), Tick(0))
     }
 
-    /// Makes this state the one that workers decide by. Only services that are not the very same as before, or whose
-    /// servers' conditions have another effect, are compiled.
+    /// Makes this state the one that workers decide by from now on. Only services that are not the very same as before, or
+    /// whose servers' conditions have another effect, are compiled.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
-    pub fn set_desired(&mut self, desired: &Desired) -> Result<(), TooManyServers> {
+    pub fn set_desired(&mut self, desired: &Desired, now: Tick) -> Result<(), TooManyServers> {
         let mut known = self.loosened_by(desired);
         let is_known = |key: &Key, identity: &Identity| {
             let departed = || self.departed.get(key).is_some_and(|of| of.contains_key(identity));
@@ -129,7 +138,10 @@ impl Publisher {
         }
         let services = desired.services().iter().map(|service| match self.compiled(service, desired) {
             Some(same) => same,
-            None => Arc::new(self.compile(service, desired.conditions(), &mut known)),
+            None => {
+                let slow_start = desired.slow_start(service);
+                Arc::new(self.compile(service, desired.conditions(), &mut known, slow_start, now))
+            }
         });
         let services: Vec<Arc<VirtualService>> = services.collect();
         let timeouts_before = |key: Key| {
@@ -137,7 +149,7 @@ impl Publisher {
             before.map(|service| service.policy.timeouts).unwrap_or_default()
         };
         let timeouts: HashMap<Key, Timeouts> = known.keys().map(|&key| (key, timeouts_before(key))).collect();
-        self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+        self.set_compiled(services);
         let before = self.desired.as_ref();
         self.has_moved |= before.is_none_or(|before| {
             before.services().len() != desired.services().len()
@@ -164,6 +176,26 @@ impl Publisher {
         self.desired = Some(desired.clone());
         self.publish();
         Ok(())
+    }
+
+    fn set_compiled(&mut self, services: Vec<Arc<VirtualService>>) {
+        let ramps = |service: &Arc<VirtualService>| service.reals.iter().any(|real| real.ramp.is_some());
+        self.any_ramps = services.iter().any(ramps);
+        self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+    }
+
+    /// Ends the ramps of servers that have started. Call it now and then.
+    pub fn settle(&mut self, now: Tick) {
+        if !self.any_ramps {
+            return;
+        }
+        let ended = self.catching_up.ended(&self.services, &self.ids, now);
+        if !ended.is_empty() {
+            let mut services = self.services.table().services().to_vec();
+            ended.into_iter().for_each(|(place, service)| services[place] = service);
+            self.set_compiled(services);
+            self.publish();
+        }
     }
 
     /// Whether services or servers came or went since this was asked last: then other packets are to be steered here, and
@@ -207,12 +239,15 @@ impl Publisher {
         service: &Service,
         conditions: &Conditions,
         known: &mut HashMap<Key, HashMap<Identity, RealServer>>,
+        slow_start: Option<SlowStart>,
+        now: Tick,
     ) -> VirtualService {
         let (key, noun) = (Key::of(service), noun(service));
         let ports = noun.port_map();
         let mut known = known.get_mut(&key);
         let mut departed = self.departed.get_mut(&key);
         let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
+        let mut took = Vec::with_capacity(service.reals.len());
         let mut compile = |real: &Real| {
             let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
             let back = || {
@@ -222,6 +257,8 @@ impl Publisher {
                     .map(|departed| departed.real)
             };
             *has_moved |= known.is_none();
+            took.push(known.as_ref().is_some_and(|real| real.weight > 0));
+            let ramp = known.as_ref().and_then(|real| real.ramp);
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
             table.set_endpoint_of(id, real.endpoint, ports);
             let Effect { weight, is_shut } = conditions.effect(key, real);
@@ -232,10 +269,13 @@ impl Publisher {
                 is_shut,
                 method: real.method,
                 thresholds: real.thresholds,
+                ramp,
                 live,
             }
         };
-        VirtualService { reals: service.reals.iter().map(&mut compile).collect(), ..noun }
+        let mut reals: Vec<RealServer> = service.reals.iter().map(&mut compile).collect();
+        ramps::begin(&mut reals, &took, slow_start, now);
+        VirtualService { reals, ..noun }
     }
 
     /// Takes up what is known of the network now, and publishes it.
@@ -481,7 +521,7 @@ mod tests {
     fn one_edit_compiles_one_service_and_leaves_the_others_what_they_were() {
         let (mut publisher, _) = publisher();
         let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
-        publisher.set_desired(&before).unwrap();
+        publisher.set_desired(&before, Tick(0)).unwrap();
         let compiled = |publisher: &Publisher| publisher.services().table().services().to_vec();
         let (old, weight) = (
             compiled(&publisher),
@@ -490,7 +530,7 @@ mod tests {
         );
         let after = before.apply(&[serde_json::from_str(weight).unwrap()], Duration::ZERO).unwrap().desired;
         assert!(publisher.take_moved());
-        publisher.set_desired(&after).unwrap();
+        publisher.set_desired(&after, Tick(0)).unwrap();
         assert!(!publisher.take_moved(), "a weight moves nobody");
         let new = compiled(&publisher);
         assert_eq!((Arc::ptr_eq(&old[0], &new[0]), Arc::ptr_eq(&old[1], &new[1])), (true, false));
@@ -519,7 +559,7 @@ mod tests {
             after(&drained, r#"{"edit": "drain", "service": "tcp 10.0.0.2:80", "server": "10.0.0.11"}"#);
         let back = after(&longer, r#"{"edit": "undrain", "server": "10.0.0.11"}"#);
         let published = [&before, &drained, &longer, &back].map(|state| {
-            publisher.set_desired(state).unwrap();
+            publisher.set_desired(state, Tick(0)).unwrap();
             publisher.services().table().services().to_vec()
         });
         let real = |place: usize| {

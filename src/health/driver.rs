@@ -1,11 +1,11 @@
 //! The one thread that asks. Each target has a task that sleeps, asks, and says what changed.
 
-use super::probe::Prober;
-use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict};
+use super::probe::{Prober, Shared};
+use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Handle};
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// How many events may wait to be heard. Who has one more waits with it, and asks no more until then.
 const MAX_EVENTS: usize = 1 << 16;
 
+/// How many threads at most wait for file systems, where scripts and files are.
+const MAX_BLOCKING: usize = 16;
+
 /// How often a target tries to get rid of an event that nobody makes room for.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -25,6 +28,7 @@ pub struct Driver {
     runtime: Handle,
     /// Times of the machines count from here.
     origin: Instant,
+    shared: Arc<Shared>,
     watches: Mutex<HashMap<Arc<Target>, Watch>>,
     tell: Sender<Event>,
     events: Receiver<Event>,
@@ -87,7 +91,8 @@ impl Driver {
     /// # Errors
     /// What the system says.
     pub fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<Driver> {
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let runtime =
+            Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
         let handle = runtime.handle().clone();
         let stop: Arc<Notify> = Arc::default();
         let stopped = stop.clone();
@@ -99,6 +104,7 @@ impl Driver {
         Ok(Driver {
             runtime: handle,
             origin: Instant::now(),
+            shared: Arc::default(),
             watches: Mutex::default(),
             tell,
             events,
@@ -150,8 +156,8 @@ impl Driver {
     fn watch(&self, target: Arc<Target>) -> Watch {
         let status = Arc::new(Mutex::new(Status::new()));
         let urge: Arc<Notify> = Arc::default();
-        let watcher =
-            Watcher { target, origin: self.origin, status: status.clone(), tell: self.tell.clone() };
+        let (shared, tell) = (self.shared.clone(), self.tell.clone());
+        let watcher = Watcher { target, origin: self.origin, shared, status: status.clone(), tell };
         let task = self.runtime.spawn(watcher.run(urge.clone())).abort_handle();
         Watch { status, urge, task }
     }
@@ -186,13 +192,14 @@ impl Status {
 struct Watcher {
     target: Arc<Target>,
     origin: Instant,
+    shared: Arc<Shared>,
     status: Arc<Mutex<Status>>,
     tell: Sender<Event>,
 }
 
 impl Watcher {
     async fn run(self, urge: Arc<Notify>) {
-        let prober = Prober::of(&self.target.check);
+        let prober = Prober::of(&self.target.check, &self.shared);
         let mut belief = RiseFall::new(self.target.check.pace, self.origin.elapsed(), fastrand::u16(..));
         loop {
             let due = tokio::time::sleep_until(self.origin + belief.next());
@@ -265,9 +272,6 @@ fn verdict(outcome: &Result<Healthy, Failure>) -> Verdict {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

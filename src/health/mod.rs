@@ -4,23 +4,40 @@
 //! decided elsewhere. A probe answers [`Healthy`] or [`Failure`]; [`RiseFall`] makes a [`Health`] of many. Servers that
 //! are silent delay nobody else's probe: each target has a task of its own, and one probe under way at most.
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod bed;
 mod connect;
+mod datagram;
+mod dialogue;
+mod dns;
 mod driver;
+mod exchange;
 mod failure;
+mod file;
+mod ftp;
+mod grpc;
+mod http;
+mod pattern;
+mod ping;
 mod probe;
+mod reply;
 mod rise_fall;
+mod script;
+mod smtp;
 mod tcp;
+mod tls;
+mod udp;
 
 pub use driver::{Driver, Event, Status, What};
 pub use failure::Failure;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};
 
 use crate::net::Endpoint;
-use crate::service::Check;
+use crate::service::check::Check;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// A server with what it is asked. Equal targets are one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,4 +61,11 @@ impl Target {
 pub struct Healthy {
     /// The weight that the server asks for.
     pub weight: Option<u16>,
+    /// When the certificate expires that it has shown.
+    pub certificate_expires: Option<SystemTime>,
+}
+
+/// What the mutex guards. Nothing here is half done when a thread panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

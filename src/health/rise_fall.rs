@@ -12,7 +12,7 @@
 //! While verdicts contradict what is believed the next probe comes sooner (`retry`), and after [`RiseFall::urge`] at once
 //! and again every [`LEAST_GAP`] until it is decided.
 
-use crate::service::Pace;
+use crate::service::check::Pace;
 use std::time::Duration;
 
 /// The least time from the start of a probe to the start of the next.

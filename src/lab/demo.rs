@@ -217,6 +217,7 @@ pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
             is_shut: false,
             method: Method::Nat,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::new(Live::default()),
         };
         let reals: Vec<RealServer> = (0..).zip(WEIGHTS).map(server).collect();

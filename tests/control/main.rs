@@ -11,4 +11,8 @@ mod ipvsadm;
 mod judges;
 mod metrics;
 mod office;
+mod overview;
 mod remote;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod top;

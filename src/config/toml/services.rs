@@ -4,6 +4,7 @@ use super::addresses::{self, Addressed, Taken, helper};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
 use super::section::Section;
+use super::slow_start::slow_start;
 use super::timeouts::timeouts;
 use super::value::{address_and_port, boolean, integer, name, one_of, prime, quoted, wrong_type};
 use crate::config::{Real, Removed, Service};
@@ -110,6 +111,7 @@ impl Reader {
         let mut policy = policy(section, addressed.as_ref());
         policy.ftp = helper(section, addressed.as_ref());
         let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
+        let slow_start = slow_start(section);
         let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method });
         too_many_for_the_table(section, scheduler, &options, reals.len());
         let Addressed { proto, endpoint, group, at, .. } = addressed?;
@@ -120,7 +122,18 @@ impl Reader {
             section.error(at, error);
         }
         let name = service_name;
-        Some(Service { name, proto, endpoint, group, scheduler, options, policy, removed_server, reals })
+        Some(Service {
+            name,
+            proto,
+            endpoint,
+            group,
+            scheduler,
+            options,
+            policy,
+            removed_server,
+            slow_start,
+            reals,
+        })
     }
 
     fn reals(&mut self, service: &mut Section<'_>, outer: &Outer<'_>) -> Vec<Real> {

@@ -100,6 +100,7 @@ impl World {
                 is_shut: false,
                 method,
                 thresholds: Thresholds::default(),
+                ramp: None,
                 live,
             }
         };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::health::bed::{MS, check, listener, loopback, target};
-use crate::service::{Check, Kind, Pace};
+use crate::service::check::{Check, Kind, Pace};
 use Health::{Down, Suspect, Unchecked, Up};
 use std::net::{TcpListener, TcpStream};
 

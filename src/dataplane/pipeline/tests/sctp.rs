@@ -47,6 +47,7 @@ fn world() -> World {
         is_shut: false,
         method: Method::Nat,
         thresholds: Thresholds::default(),
+        ramp: None,
         live: Arc::default(),
     };
     let service = VirtualService {

@@ -1,5 +1,27 @@
 //! Health checks: what servers are asked, how often, and how many answers it takes to be believed.
 
+mod dialogue;
+mod dns;
+mod file;
+mod ftp;
+mod http;
+mod pattern;
+mod script;
+mod smtp;
+mod tls;
+mod udp;
+
+pub use dialogue::{Dialogue, Step};
+pub use dns::{Data, Dns};
+pub use file::{File, Says};
+pub use ftp::{Ftp, Login};
+pub use http::{Http, HttpVersion};
+pub use pattern::{Pattern, Sought};
+pub use script::Script;
+pub use smtp::Smtp;
+pub use tls::Tls;
+pub use udp::Udp;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,6 +46,28 @@ pub enum Kind {
     /// A TCP connection is accepted.
     #[default]
     Tcp,
+    /// An ICMP or ICMPv6 echo is replied to.
+    Ping,
+    /// A TLS handshake is gone through with.
+    Tls(Tls),
+    /// An HTTP or HTTPS request is answered.
+    Http(Box<Http>),
+    /// gRPC's health service says SERVING.
+    Grpc(Grpc),
+    /// A DNS question is answered.
+    Dns(Dns),
+    /// An FTP server greets, and lets a user in.
+    Ftp(Ftp),
+    /// An SMTP server greets.
+    Smtp(Smtp),
+    /// A datagram is answered, or at least not refused.
+    Udp(Udp),
+    /// A conversation over TCP goes as it should.
+    Dialogue(Dialogue),
+    /// A script of the operator's says so.
+    Script(Script),
+    /// A file of the operator's says so.
+    File(File),
 }
 
 impl Kind {
@@ -31,8 +75,31 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Kind::Tcp => "tcp",
+            Kind::Ping => "ping",
+            Kind::Tls(_) => "tls",
+            Kind::Http(http) if http.tls.is_some() => "https",
+            Kind::Http(_) => "http",
+            Kind::Grpc(_) => "grpc",
+            Kind::Dns(_) => "dns",
+            Kind::Ftp(_) => "ftp",
+            Kind::Smtp(_) => "smtp",
+            Kind::Udp(_) => "udp",
+            Kind::Dialogue(_) => "dialogue",
+            Kind::Script(_) => "script",
+            Kind::File(_) => "file",
         }
     }
+}
+
+/// gRPC's health service (`grpc.health.v1`), by HTTP/2.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Grpc {
+    /// Of which service it is asked; empty for the server as a whole.
+    pub service: String,
+    /// The `:authority`; `None` means the server's address.
+    pub host: Option<String>,
+    /// TLS, or none.
+    pub tls: Option<Tls>,
 }
 
 /// How often a check is made, and how soon its answers are believed.
