@@ -246,7 +246,7 @@ fn a_servers_answer_time_is_that_of_the_capture_with_any_number_of_workers() {
         let tcp = if ack { tcp.ack(1) } else { tcp.syn() };
         tcp.write(&mut frame, &[]).unwrap();
         let time = Duration::from_micros(1_700_000_000_000_000 + micros);
-        writer.write_packet(&PcapPacket::new(time, frame.len() as u32, frame)).unwrap();
+        writer.write_packet(&PcapPacket::new(time, frame.len() as u32, &frame)).unwrap();
     }
     fs::write(folder.path("open.pcap"), writer.into_writer()).unwrap();
     for workers in ["1", "3"] {

@@ -1,10 +1,10 @@
 //! Of the director as a whole: what became of packets, by worker and reason, what workers do with their time, and how
 //! full the connection table is.
 
-use super::page::Page;
+use super::page::{Column, Page};
 use crate::conntrack::Table;
 use crate::control::view::View;
-use crate::dataplane::counters::{Counter, Counters, Turn};
+use crate::dataplane::counters::{Counters, Turn};
 use crate::dataplane::verdict::{DropReason, HostReason};
 use std::fmt;
 
@@ -52,31 +52,29 @@ fn packets(page: &mut Page<'_>, view: &View) -> fmt::Result {
             })
         })
     })?;
-    let counted: [(_, _, fn(&Counters) -> &Counter); 6] = [
+    let counted: [Column<Counters>; 6] = [
         (
             "lvx_unanswered_packets",
             "Packets dropped whose senders were not told, since there were too many.",
-            |c| &c.unanswered,
+            |c| c.unanswered.get(),
         ),
         ("lvx_related_packets", "ICMP errors passed on to the end of a connection; forwarded, too.", |c| {
-            &c.related
+            c.related.get()
         }),
-        ("lvx_held_fragments", "Fragments that waited for the first of their datagram.", |c| &c.held),
+        ("lvx_held_fragments", "Fragments that waited for the first of their datagram.", |c| c.held.get()),
         ("lvx_made_fragments", "Frames sent beyond one for a packet that did not fit its way.", |c| {
-            &c.fragmented
+            c.fragmented.get()
         }),
         ("lvx_completed_checksums", "Partial checksums completed for senders on this machine.", |c| {
-            &c.completed_checksums
+            c.completed_checksums.get()
         }),
         ("lvx_ended_connections", "Connections that ended: by silence, for a new one, for room.", |c| {
-            &c.expired
+            c.expired.get()
         }),
     ];
-    for (name, help, counter) in counted {
+    for (name, help, count) in counted {
         page.counter(name, help, |family| {
-            all().try_for_each(|(worker, counters)| {
-                family.put(&[("worker", &worker)], counter(counters).get())
-            })
+            all().try_for_each(|(worker, counters)| family.put(&[("worker", &worker)], count(counters)))
         })?;
     }
     page.counter("lvx_evicted_connections", "Connections that made room in a full table.", |family| {

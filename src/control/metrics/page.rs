@@ -32,6 +32,9 @@ impl Format {
 /// Names and values.
 pub(super) type Labels<'l> = [(&'static str, &'l dyn Display)];
 
+/// A family's name, what it means, and what it has of each thing.
+pub(super) type Column<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 /// What is being written.
 pub(super) struct Page<'e> {
     encoder: DescriptorEncoder<'e>,

@@ -1,17 +1,14 @@
 //! Of virtual services and real servers. A server is known by its service, its address and how packets reach it.
 
-use super::page::{Family, Labels, Page};
+use super::page::{Column, Family, Labels, Page};
 use crate::control::desired::Key;
 use crate::control::report::Traffic;
 use crate::control::view::View;
 use crate::service::{RealServer, VirtualService};
 use std::fmt;
 
-/// What is counted of traffic.
-type Count = fn(&Traffic) -> u64;
-
 /// The words of it, and what they mean; the last two are not seen where replies pass elsewhere.
-const TRAFFIC: [(&str, &str, Count); 5] = [
+const TRAFFIC: [Column<Traffic>; 5] = [
     ("connections", "Connections given to it.", |traffic| traffic.connections),
     ("incoming_packets", "Packets from clients.", |traffic| traffic.in_packets),
     ("incoming_bytes", "Bytes of IP packets from clients.", |traffic| traffic.in_bytes),
@@ -76,14 +73,16 @@ fn servers(page: &mut Page<'_>, view: &View) -> fmt::Result {
             })
         })?;
     }
-    let live: [(_, _, fn(&RealServer) -> u32); 3] = [
-        ("active_connections", "Active connections now, as IPVS counts them.", |real| real.live.active()),
-        ("inactive_connections", "Inactive connections now.", |real| real.live.inactive()),
-        ("templates", "Persistence templates that lead to it now.", |real| real.live.templates()),
+    let live: [Column<RealServer>; 3] = [
+        ("active_connections", "Active connections now, as IPVS counts them.", |real| {
+            real.live.active().into()
+        }),
+        ("inactive_connections", "Inactive connections now.", |real| real.live.inactive().into()),
+        ("templates", "Persistence templates that lead to it now.", |real| real.live.templates().into()),
     ];
     for (word, help, now) in live {
         page.gauge(&format!("lvx_server_{word}"), help, |family| {
-            let sum = |row: &Row<'_>| row.reals.iter().map(|real| u64::from(now(real))).sum::<u64>();
+            let sum = |row: &Row<'_>| row.reals.iter().map(|real| now(real)).sum::<u64>();
             rows.iter().try_for_each(|row| row.put(family, sum(row)))
         })?;
     }
