@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn both_formats_say_the_same_each_in_its_own_way() {
         const HISTOGRAM: &str = "a_wait_seconds_sum{of=\"1\"} 0.0001\na_wait_seconds_count{of=\"1\"} 3\n\
-            a_wait_seconds_bucket{le=\"1.6e-5\",of=\"1\"} 1\na_wait_seconds_bucket{le=\"3.2e-5\",of=\"1\"} 2\n\
+            a_wait_seconds_bucket{le=\"0.000016\",of=\"1\"} 1\na_wait_seconds_bucket{le=\"0.000032\",of=\"1\"} 2\n\
             a_wait_seconds_bucket{le=\"+Inf\",of=\"1\"} 3\n";
         assert_eq!(
             written(Format::OpenMetrics),
