@@ -39,9 +39,13 @@ const KINDS: [(Scrapes, &str); 3] = [
 
 /// Measures, at the control socket of a director with services at port 80 of these addresses.
 pub fn measure(socket: &Path, shared: &Shared, vips: Vec<Endpoint>) {
+    if core_affinity::get_core_ids().is_none_or(|cores| cores.len() < 2) {
+        println!("a scrape: this machine has one core");
+        return;
+    }
     let core = |id| assert!(core_affinity::set_for_current(core_affinity::CoreId { id }), "core {id}");
     let (ask, asked) = channel::<(Scrapes, Instant)>();
-    let (tell, told) = channel();
+    let (tell, told) = channel::<Vec<(Duration, u64)>>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             core(READER);

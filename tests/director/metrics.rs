@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 const METRICS: &str = "127.0.0.1:9110";
@@ -107,10 +107,9 @@ fn prometheus_reads_what_has_passed_and_every_server_has_its_answer_times() {
     // Each HTTP connection was answered, and no UDP one is measured.
     assert_eq!(number(&bed, "sum(lvx_server_latency_seconds_count)"), 60.0);
     for (server, forward) in [(1, "nat"), (2, "dr"), (3, "tun")] {
-        let of = format!(
-            "{{service=\"http\",server=\"{}\",forward=\"{forward}\"}}",
-            bed.plan.server(server).unwrap().http
-        );
+        let server = bed.plan.server(server).unwrap();
+        let at = SocketAddr::new(server.rip, server.http.port());
+        let of = format!("{{service=\"http\",server=\"{at}\",forward=\"{forward}\"}}");
         assert_eq!(number(&bed, &format!("lvx_server_latency_seconds_count{of}")), 20.0);
         let p50 = format!("histogram_quantile(0.5, lvx_server_latency_seconds_bucket{of})");
         let seconds = number(&bed, &p50);
