@@ -116,7 +116,7 @@ fn rows(view: &View) -> Vec<Row<'_>> {
         let first = rows.len();
         let key = Key::from(&**service);
         rows.extend(service.reals.iter().map(|real| Row {
-            state: view.state(key, real.endpoint).to_string(),
+            state: view.state(key, real).to_string(),
             weight: real.weight,
             ..Row::new(service, real)
         }));
