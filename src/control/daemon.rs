@@ -16,13 +16,11 @@ use super::desk::{Desk, Job, Shared};
 use super::history::History;
 use super::kernel::{Following, Kernel};
 use super::publish::Publisher;
-use super::report;
 use crate::config::{self, Config, Poll};
 use crate::conntrack::{Table, Tracker};
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
 use crate::dataplane::port::steer::Steering;
-use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
@@ -34,7 +32,6 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use watch::Watch;
 use workers::Workers;
@@ -125,13 +122,12 @@ impl Director {
             let shift = Shift { core, ..shift.clone() };
             ready.push(Worker::new(Box::new(port), tracker, counters, published.clone(), shift));
         }
-        let shared = Shared { table: table.clone(), published, counters, start };
+        let shared = Shared { table: table.clone(), published, counters, ports, start };
         let (tell_job, jobs) = bounded(JOBS);
         let file = options.config.clone();
         let history = history(&config.control)?;
-        let port = Box::new(move || port_totals(&ports));
         let (control, interfaces) = (config.control.clone(), config.interfaces.clone());
-        let desk = Desk::new(desired, publisher, shared.clone(), history, file, port)?;
+        let desk = Desk::new(desired, publisher, shared.clone(), history, file)?;
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
@@ -300,19 +296,6 @@ impl Director {
             .report(&self.table)
             .write(path)
             .map_err(|error| RunError::Report(path.clone(), error))
-    }
-}
-
-fn port_totals(ports: &[Arc<PortCounters>]) -> report::Port {
-    let sum = |count: fn(&PortCounters) -> &AtomicU64| ports.iter().map(|p| count(p).load(Relaxed)).sum();
-    report::Port {
-        received: sum(|port| &port.received),
-        sent: sum(|port| &port.sent),
-        tx_ring_full: sum(|port| &port.tx_ring_full),
-        host_unreachable: sum(|port| &port.host_unreachable),
-        rx_dropped: sum(|port| &port.rx_dropped),
-        rx_ring_full: sum(|port| &port.rx_ring_full),
-        fill_ring_empty: sum(|port| &port.fill_ring_empty),
     }
 }
 

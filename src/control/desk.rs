@@ -7,12 +7,12 @@ use super::drains::Drains;
 use super::history::{History, Version};
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
-use super::report::Port;
 use super::rounds::{Errand, Round};
 use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::net::Tick;
 use std::fmt;
@@ -32,6 +32,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// What each worker counted.
     pub counters: Vec<Arc<Counters>>,
+    /// What each worker's port counted.
+    pub ports: Vec<Arc<PortCounters>>,
     /// Tick 0.
     pub start: Instant,
 }
@@ -45,8 +47,6 @@ pub struct Desk {
     history: History,
     /// The configuration file.
     file: PathBuf,
-    /// What the ports counted.
-    port: Box<dyn Fn() -> Port + Send>,
     pending: Option<Pending>,
     rates: Arc<Rates>,
     estimated: Instant,
@@ -125,7 +125,6 @@ impl Desk {
         shared: Shared,
         history: History,
         file: PathBuf,
-        port: Box<dyn Fn() -> Port + Send>,
     ) -> Result<Desk, TooManyServers> {
         publisher.set_desired(&desired, tick_at(shared.start, Instant::now()))?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
@@ -136,7 +135,6 @@ impl Desk {
             desired,
             history,
             file,
-            port,
             pending: None,
             rates,
             estimated,
@@ -167,7 +165,7 @@ impl Desk {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
         let drained = self.drains.counts.clone();
-        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within, drained)
+        view.of_director(self.file.clone(), self.rates.clone(), &self.shared.ports, confirm_within, drained)
     }
 
     /// The configurations kept.

@@ -14,6 +14,8 @@ pub mod gather;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod kernel;
+#[cfg(feature = "control")]
+pub mod metrics;
 pub mod publish;
 pub mod rates;
 pub mod report;

@@ -12,9 +12,12 @@ mod control;
 mod drain;
 mod errors;
 mod fragments;
+#[path = "../judges/mod.rs"]
+mod judges;
 mod lifecycle;
 mod limits;
 mod methods;
+mod metrics;
 mod modes;
 mod network;
 mod reload;

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -50,6 +52,31 @@ impl Guests {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.admit(router.clone(), std::future::ready(Ok(stream))),
+                Err(error) => not_accepted(&error).await,
+            }
+        }
+    }
+
+    /// Receives whoever connects to this port, and is what `accept` makes of it.
+    pub(super) async fn receive_tcp<S, F>(
+        self,
+        listener: TcpListener,
+        router: Router,
+        accept: impl Fn(TcpStream) -> F,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!("the control socket over TCP is closed: {error}");
+                return std::future::pending().await;
+            }
+        };
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.admit(router.clone(), accept(stream)),
                 Err(error) => not_accepted(&error).await,
             }
         }
@@ -114,7 +141,7 @@ async fn tower_call(
 }
 
 /// Too many files are open, perhaps; that passes.
-pub(super) async fn not_accepted(error: &io::Error) {
+async fn not_accepted(error: &io::Error) {
     tracing::warn!("the control socket cannot take a connection: {error}");
     sleep(Duration::from_millis(100)).await;
 }

@@ -1,6 +1,7 @@
 //! What can be asked for, and what is answered. The document at `/openapi.json` is made of the same list.
 
 use super::answer::{Changed, Ended, Fault, Overview, Problem, Status, Timeouts, Transaction};
+use super::scrape;
 use super::{Link, MAX_REQUEST_BYTES, PATIENCE};
 use crate::config::{self, Config, MAX_FILE_BYTES, Written};
 use crate::control::connections::{Filter, Page, Whom};
@@ -59,6 +60,7 @@ fn paths() -> OpenApiRouter<Link> {
         .routes(routes!(roll_back))
         .routes(routes!(reload))
         .routes(routes!(zero))
+        .routes(routes!(scrape::metrics))
 }
 
 /// The document that describes the control socket.
@@ -73,18 +75,17 @@ pub(super) fn router(link: Link) -> Router {
     router
         .route("/openapi.json", get(own))
         .fallback(|method: Method, uri: Uri| async move {
-            Fault::of(
-                StatusCode::NOT_FOUND,
-                format!("there is no {method} {}; see /openapi.json", uri.path()),
-            )
+            nothing_there(StatusCode::NOT_FOUND, &method, &uri, "/openapi.json")
         })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            Fault::of(
-                StatusCode::METHOD_NOT_ALLOWED,
-                format!("there is no {method} {}; see /openapi.json", uri.path()),
-            )
+            nothing_there(StatusCode::METHOD_NOT_ALLOWED, &method, &uri, "/openapi.json")
         })
         .with_state(link)
+}
+
+/// What is said to who asks for what there is not.
+pub(super) fn nothing_there(status: StatusCode, method: &Method, uri: &Uri, see: &str) -> Fault {
+    Fault::of(status, format!("there is no {method} {}; see {see}", uri.path()))
 }
 
 /// A query string; what is wrong with it is a problem like others.
@@ -121,7 +122,7 @@ async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Fault> {
 }
 
 /// Waits for one of few turns.
-async fn turn(turns: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
+pub(super) async fn turn(turns: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
     match timeout(PATIENCE, turns.clone().acquire_owned()).await {
         Ok(Ok(turn)) => Ok(turn),
         _ => Err(Fault::busy("too many large answers wait to be read; ask again")),

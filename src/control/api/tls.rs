@@ -1,6 +1,6 @@
 //! The same over TCP, for those who have the token.
 
-use super::guests::{Guests, not_accepted};
+use super::guests::Guests;
 use super::{ApiError, tried};
 use crate::config;
 use axum::Router;
@@ -50,28 +50,14 @@ impl Remote {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(|error| bad(&error))
             .map_err(tried(format!("use {}", remote.tls_certificate.display())))?;
-        let listener = TcpListener::bind(remote.listen)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(tried(format!("listen at {}", remote.listen)))?;
+        let listener = super::listener(remote.listen)?;
         Ok(Remote { listener, acceptor: TlsAcceptor::from(Arc::new(tls)), token: token.as_bytes().into() })
     }
 
     /// Receives whoever connects.
     pub(super) async fn receive(self, guests: Guests, router: Router) {
         let router = router.layer(from_fn_with_state(self.token, with_token));
-        let listener = match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!("the control socket over TCP is closed: {error}");
-                return std::future::pending().await;
-            }
-        };
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => guests.admit(router.clone(), self.acceptor.accept(stream)),
-                Err(error) => not_accepted(&error).await,
-            }
-        }
+        guests.receive_tcp(self.listener, router, |stream| self.acceptor.accept(stream)).await;
     }
 }
 
