@@ -20,6 +20,8 @@ mod demo;
 pub mod ipvsadm;
 #[cfg(target_os = "linux")]
 pub mod lab;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod log;
 pub mod replay;
 pub mod run;
 #[cfg(all(feature = "control", unix))]

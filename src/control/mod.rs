@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "control", unix))]
 pub mod api;
+pub mod cause;
 #[cfg(all(feature = "control", unix))]
 pub mod client;
 pub mod connections;
@@ -9,11 +10,13 @@ pub mod connections;
 pub mod daemon;
 pub mod desired;
 pub mod desk;
+mod diary;
 pub mod drains;
 pub mod gather;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod kernel;
+mod pressure;
 pub mod publish;
 pub mod rates;
 pub mod report;

@@ -13,6 +13,7 @@ mod errors;
 mod fragments;
 mod lifecycle;
 mod limits;
+mod log;
 mod methods;
 mod modes;
 mod network;
