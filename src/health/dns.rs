@@ -113,7 +113,8 @@ fn answer_to(question: &Question, bytes: Vec<u8>) -> Option<Answer> {
     (answer.is_answer(&question.as_message()) || is_error && answer.is_error()).then_some(answer)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use crate::health::Failure;
     use crate::health::bed::{Daemon, check, listener, loopback, probe, probe_once, serve, target};
