@@ -1,6 +1,6 @@
 //! journald(8) at the other end of standard error.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
