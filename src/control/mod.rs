@@ -1,5 +1,6 @@
 //! Floor 5: the desired state, and the only writer of what workers read.
 
+pub mod allowance;
 #[cfg(all(feature = "control", unix))]
 pub mod api;
 pub mod cause;

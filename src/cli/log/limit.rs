@@ -2,10 +2,11 @@
 //! the count is logged.
 //!
 //! ```text
-//! AT_ONCE tokens for each event; one comes back every REFILL; an event without a token is held back
+//! AT_ONCE of each event, and one more EVERY so often; the others are held back
 //! every REPORT: "37 more were held back: server added"
 //! ```
 
+use crate::control::allowance::Allowance;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use hashbrown::HashMap;
 use std::fmt::Debug;
@@ -21,7 +22,7 @@ use tracing_subscriber::layer::{Context, Filter};
 const AT_ONCE: u32 = 100;
 
 /// And one more each time that this has passed.
-const REFILL: Duration = Duration::from_millis(100);
+const EVERY: Duration = Duration::from_millis(100);
 
 /// How often it is said what was held back.
 const REPORT: Duration = Duration::from_secs(5);
@@ -34,13 +35,12 @@ const OWN_TARGET: &str = "lvx::log::limit";
 
 /// Holds back what comes too often. Bounded: there are only so many places in the source.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Limit(Arc<Mutex<HashMap<Identifier, Tokens>>>);
+pub(super) struct Limit(Arc<Mutex<HashMap<Identifier, Rate>>>);
 
-/// What is left of an event's tokens.
+/// How much more of an event is logged, and what was not.
 #[derive(Debug)]
-struct Tokens {
-    left: u32,
-    since: Instant,
+struct Rate {
+    allowance: Allowance,
     held: Option<Held>,
 }
 
@@ -53,45 +53,26 @@ struct Held {
     count: u64,
 }
 
-impl Tokens {
-    fn new(now: Instant) -> Tokens {
-        Tokens { left: AT_ONCE, since: now, held: None }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let come = now.saturating_duration_since(self.since).as_millis() / REFILL.as_millis();
-        if come >= u128::from(AT_ONCE - self.left) {
-            (self.left, self.since) = (AT_ONCE, now);
-        } else {
-            // Fewer than there are at once.
-            self.left += come as u32;
-            self.since += REFILL * come as u32;
-        }
-        let has = self.left > 0;
-        self.left -= u32::from(has);
-        has
-    }
-}
-
 impl Limit {
-    fn tokens(&self) -> MutexGuard<'_, HashMap<Identifier, Tokens>> {
+    fn rates(&self) -> MutexGuard<'_, HashMap<Identifier, Rate>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an event may be logged; what it says is asked for if not.
     fn admits(&self, event: Identifier, now: Instant, held: impl FnOnce() -> Held) -> bool {
-        let mut all = self.tokens();
-        let tokens = all.entry(event).or_insert_with(|| Tokens::new(now));
-        let has = tokens.take(now);
+        let mut all = self.rates();
+        let new = || Rate { allowance: Allowance::new(AT_ONCE, EVERY, now), held: None };
+        let rate = all.entry(event).or_insert_with(new);
+        let has = rate.allowance.take(now);
         if !has {
-            tokens.held.get_or_insert_with(held).count += 1;
+            rate.held.get_or_insert_with(held).count += 1;
         }
         has
     }
 
     /// What was held back since this was asked last.
     fn take_held(&self) -> Vec<Held> {
-        self.tokens().values_mut().filter_map(|tokens| tokens.held.take()).collect()
+        self.rates().values_mut().filter_map(|rate| rate.held.take()).collect()
     }
 
     /// Says now and then what was held back.
@@ -174,18 +155,6 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::{Layer, Registry};
 
-    #[test]
-    fn so_many_come_at_once_and_one_more_each_tenth_of_a_second() {
-        let begun = Instant::now();
-        let at = |millis: u64| begun + Duration::from_millis(millis);
-        let mut tokens = Tokens::new(begun);
-        let mut taken = |millis, tries| (0..tries).filter(|_| tokens.take(at(millis))).count();
-        assert_eq!(taken(0, 1000), AT_ONCE as usize);
-        assert_eq!([taken(99, 10), taken(100, 10), taken(150, 10), taken(250, 10)], [0, 1, 0, 1]);
-        assert_eq!(taken(1_250, 1000), 10, "what is left of a tenth is not lost");
-        assert_eq!(taken(1_000_000, 1000), AT_ONCE as usize, "and no more after a long silence");
-    }
-
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<String>>>);
 
@@ -212,10 +181,10 @@ mod tests {
         });
         let seen = seen.0.lock().unwrap();
         let heard = seen.len() - 2;
-        let most = AT_ONCE as usize + (begun.elapsed().as_millis() / REFILL.as_millis()) as usize;
+        let most = AT_ONCE as usize + (begun.elapsed().as_millis() / EVERY.as_millis()) as usize;
         assert!((AT_ONCE as usize..=most).contains(&heard), "{heard} of {most}");
         assert_eq!(seen[heard], "another");
         assert_eq!(seen[heard + 1], format!("{} more were held back: no room for {AT_ONCE}", 10_000 - heard));
-        assert_eq!(limit.tokens().len(), 2, "an entry for each place that logs");
+        assert_eq!(limit.rates().len(), 2, "an entry for each place that logs");
     }
 }

@@ -152,7 +152,7 @@ impl Way {
                     ahead.extend(fs::read_link(&path).map(|target| components(&target)).unwrap_or_default());
                 }
                 found => {
-                    if found.is_ok() {
+                    if found.is_ok_and(|found| !found.is_symlink()) {
                         way.places.insert(path.clone());
                     }
                     way.note(&at, path);
