@@ -161,6 +161,8 @@ fn links_and_neighbours_are_lost_and_found_by_name() {
     bed.on(Node::Server(2), "ip link set eth0 arp on");
     assert_eq!(director.said("neighbour found", 1)["neighbour"], rip);
 
+    // Else, that leads to the servers too.
+    bed.on(Node::Director, "ip route del default");
     bed.on(Node::Director, "ip link set eth1 down");
     let down = director.said("link down", 1);
     assert_eq!([&down["interface"], &down["level"]], ["eth1", "ERROR"]);
