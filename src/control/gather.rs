@@ -90,6 +90,7 @@ fn services(view: &View) -> Vec<Service> {
         forward: real.method.to_string(),
         weight,
         state: None,
+        start: None,
         drain: None,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
@@ -103,7 +104,8 @@ fn services(view: &View) -> Vec<Service> {
             let key = Key::from(&**service);
             let departed = view.departed_from(key);
             let current = service.reals.iter().map(|real| RealServer {
-                state: Some(view.state(key, real.endpoint)),
+                state: Some(view.state(key, real)),
+                start: view.starting(real),
                 drain: view.draining(key, real.endpoint),
                 ..row(real, real.weight)
             });

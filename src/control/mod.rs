@@ -21,6 +21,7 @@ mod pressure;
 pub mod publish;
 pub mod rates;
 pub mod report;
+pub mod starts;
 #[cfg(any(test, all(target_os = "linux", feature = "xdp")))]
 mod steering;
 pub mod view;

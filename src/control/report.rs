@@ -6,6 +6,7 @@ pub use work::{Latency, Worker};
 
 use super::desired::ServerState;
 use super::drains::Draining;
+use super::starts::Starting;
 use crate::dataplane::counters::Counters;
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,9 @@ pub struct RealServer {
     /// How it is, if it was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// If it starts slowly, how far that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,

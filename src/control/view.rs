@@ -13,6 +13,7 @@ use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Port, Report, Traffic};
+use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
@@ -75,6 +76,9 @@ pub struct ServerRow<T = Written> {
     /// How it is, if it was not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// If it starts slowly, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
@@ -165,8 +169,16 @@ impl View {
     }
 
     /// How a service's server is.
-    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
-        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    pub fn state(&self, key: Key, real: &RealServer) -> ServerState {
+        match self.desired.conditions().of(key, real.endpoint).map_or(ServerState::Up, Condition::state) {
+            ServerState::Up if real.ramp.is_some() => ServerState::Starting,
+            state => state,
+        }
+    }
+
+    /// How far a server's start is, if it starts slowly.
+    pub fn starting(&self, real: &RealServer) -> Option<Starting> {
+        Some(Starting::of(&real.ramp?, self.now()))
     }
 
     /// How far the drain of a service's server is, if it is drained.
@@ -259,7 +271,8 @@ impl View {
         let key = Key::of(service);
         let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
             weight: if departed { table.weight } else { real.weight },
-            state: (!departed).then(|| self.state(key, table.endpoint)),
+            state: (!departed).then(|| self.state(key, real)),
+            start: self.starting(real).filter(|_| !departed),
             drain: self.draining(key, table.endpoint).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),

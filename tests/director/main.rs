@@ -20,6 +20,7 @@ mod network;
 mod reload;
 mod sctp;
 mod sessions;
+mod slow_start;
 mod start;
 #[path = "../terminal/mod.rs"]
 mod terminal;
