@@ -95,7 +95,8 @@ pub struct Api {
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
     // Removed when the thread has ended.
-    _socket: Socket,
+    socket: Socket,
+    remote: Option<SocketAddr>,
 }
 
 /// Why there is no control socket: what was tried, and what the system said.
@@ -131,6 +132,7 @@ impl Api {
         let unix = socket.listener()?;
         let remote = control.remote.as_ref().map(tls::Remote::open).transpose()?;
         let metrics = control.metrics.map(listener).transpose()?;
+        let at = remote.as_ref().and_then(tls::Remote::address);
         // Two for answers, one for a scrape.
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(3).build();
@@ -168,12 +170,17 @@ impl Api {
         };
         let thread = std::thread::Builder::new().name("lvx-control".to_owned()).spawn(body);
         let thread = thread.map_err(tried("start the control socket's thread"))?;
-        Ok(Api { stop, thread: Some(thread), _socket: socket })
+        Ok(Api { stop, thread: Some(thread), socket, remote: at })
     }
 
     /// Where the socket is.
     pub fn path(&self) -> &PathBuf {
-        self._socket.path()
+        self.socket.path()
+    }
+
+    /// Where it listens over TCP, if it does.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
     }
 }
 

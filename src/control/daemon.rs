@@ -4,6 +4,7 @@
 //! are missing, the control socket's jobs, the clock. Workers hear of it by snapshots alone.
 
 mod error;
+mod network;
 mod setup;
 mod watch;
 mod workers;
@@ -11,6 +12,7 @@ mod workers;
 pub use error::RunError;
 
 use super::api::{Api, Link};
+use super::cause::Cause;
 use super::desired::Desired;
 use super::desk::{Desk, Job, Shared};
 use super::history::History;
@@ -26,8 +28,10 @@ use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
 use crate::service::VirtualService;
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
+use network::Network;
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
+use signal_hook::low_level::signal_name;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -79,6 +83,7 @@ struct Director {
     steerings: Vec<Steering>,
     wanted: Receiver<Wanted>,
     workers: Workers,
+    network: Network,
 }
 
 impl Director {
@@ -144,8 +149,11 @@ impl Director {
             steerings,
             wanted,
             workers,
+            network: Network::default(),
         };
         director.meet_neighbours();
+        director.network.look_at_links(&director.interfaces, &director.kernel);
+        director.network.look_at_neighbours(&director.desk.publisher.current(), &director.interfaces);
         director.warn_of_absent_vips();
         director.warn_of_hidden_tags();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
@@ -209,7 +217,7 @@ impl Director {
     /// answered by then is asked again and again, and missed only by packets to it.
     fn meet_neighbours(&mut self) {
         let until = Instant::now() + ACQUAINTANCE;
-        while self.desk.publisher.current().lacks_neighbours() {
+        while !self.desk.publisher.current().neighbours_missing().is_empty() {
             if self.following.changes().recv_deadline(until).is_err() {
                 return;
             }
@@ -229,13 +237,13 @@ impl Director {
             let soon = if self.desk.is_on_round() { after(Duration::from_millis(1)) } else { never() };
             select! {
                 recv(signals) -> signal => match signal {
-                    Ok(SIGHUP) => drop(self.desk.reload("SIGHUP")),
-                    _ => {
-                        tracing::info!("ending");
+                    Ok(SIGHUP) => drop(self.desk.reload(Cause::Signal)),
+                    other => {
+                        tracing::info!(by = other.ok().and_then(signal_name), "ending");
                         return Ok(());
                     }
                 },
-                recv(edited) -> _ => drop(self.desk.reload("the file has changed")),
+                recv(edited) -> _ => drop(self.desk.reload(Cause::File)),
                 recv(jobs) -> job => if let Ok(job) = job {
                     job(&mut self.desk);
                 },
@@ -255,6 +263,7 @@ impl Director {
                     if self.desk.tick(Instant::now()) {
                         self.follow_up();
                     }
+                    self.network.look_at_neighbours(&self.desk.publisher.current(), &self.interfaces);
                     self.write_report();
                 }
             }
@@ -266,12 +275,14 @@ impl Director {
 
     fn network_changed(&mut self) {
         self.desk.publisher.set_rib(&self.kernel.rib());
+        self.network.look_at_links(&self.interfaces, &self.kernel);
         self.follow_up();
     }
 
     /// What was published decides which neighbours are kept known and which packets are steered here.
     fn follow_up(&mut self) {
         self.kernel.keep(&self.desk.publisher.current().neighbours_needed());
+        self.network.neighbours_changed();
         if let Err(error) = self.steer() {
             tracing::error!(%error, "cannot fill the steering program's tables");
         }
@@ -302,7 +313,11 @@ impl Director {
 /// The control socket. One that nobody asked for need not be had.
 fn api(control: &config::Control, link: Link, workers: &[usize]) -> Result<Option<Api>, RunError> {
     match Api::open(control, link, workers) {
-        Ok(api) => Ok(Some(api)),
+        Ok(api) => {
+            let over_tcp = api.remote().map(|at| at.to_string());
+            tracing::info!(path = %api.path().display(), over_tcp, "control socket open");
+            Ok(Some(api))
+        }
         Err(error) if control.is_written => Err(RunError::Api(error)),
         Err(error) => {
             tracing::warn!("there is no control socket: {error}");

@@ -1,12 +1,16 @@
 //! The director's desk: whoever wants to know or to change something gets it done here, one at a time. It holds the
 //! desired state and the publisher; the daemon around it holds what has to do with the system.
 
+use super::cause::Cause;
 use super::connections::{Connections, Ending, Whereabouts};
 use super::desired::{Desired, Edit, EditErrors, Key, Plan, Zeroed, plan};
+use super::diary::{Deed, note};
 use super::drains::Drains;
 use super::history::{History, Version};
+use super::pressure::Pressure;
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
+use super::report::Port;
 use super::rounds::{Errand, Round};
 use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
@@ -55,6 +59,7 @@ pub struct Desk {
     round: Option<Round>,
     /// Not before, after the director's start, there is another round.
     next_round: Duration,
+    pressure: Pressure,
 }
 
 /// A change that is undone unless somebody confirms it.
@@ -71,6 +76,14 @@ pub struct How {
     pub only_plan: bool,
     /// Undo it after so long, unless it is confirmed.
     pub confirm_within: Option<Duration>,
+    /// Who makes it, or what.
+    pub cause: Cause,
+}
+
+impl From<Cause> for How {
+    fn from(cause: Cause) -> How {
+        How { cause, ..How::default() }
+    }
 }
 
 /// Why the desk refused something; nothing has changed then.
@@ -142,6 +155,7 @@ impl Desk {
             drains: Drains::default(),
             round: None,
             next_round: Duration::ZERO,
+            pressure: Pressure::default(),
         })
     }
 
@@ -179,6 +193,14 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
+        let plan = self.make(edits, how)?;
+        if !how.only_plan && !plan.is_empty() {
+            note(Deed::Edited, &plan, how);
+        }
+        Ok(plan)
+    }
+
+    fn make(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
         if !how.only_plan && !edits.iter().all(Edit::is_of_condition) {
             self.refuse_while_waiting()?;
         }
@@ -202,6 +224,9 @@ impl Desk {
             Zeroed::Some(keys) => keys,
             Zeroed::All => self.desired.services().iter().map(|service| Key::of(service)).collect(),
         };
+        if !zeroed.is_empty() {
+            tracing::info!(by = %how.cause, services = zeroed.len(), "traffic counted from 0 again");
+        }
         for key in zeroed {
             self.publisher.zero(key);
         }
@@ -213,8 +238,16 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn replace(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
+        let plan = self.put(config, how)?;
+        if !how.only_plan {
+            note(Deed::Applied, &plan, how);
+        }
+        Ok(plan)
+    }
+
+    fn put(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
         // It is one edit, which nobody has numbered.
-        self.change(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
+        self.make(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
             Refusal::Edits(EditErrors(errors)) => {
                 Refusal::Unfit(errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("\n"))
             }
@@ -222,24 +255,18 @@ impl Desk {
         })
     }
 
-    /// Reads the configuration file again, and takes up what it says; the log has what became of it, and why it was
-    /// done.
+    /// Reads the configuration file again, and takes up what it says; the log has what became of it.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
-    pub fn reload(&mut self, why: &str) -> Result<Plan, Refusal> {
+    pub fn reload(&mut self, by: Cause) -> Result<Plan, Refusal> {
         let outcome = self.refuse_while_waiting().and_then(|()| {
             let config = config::read(&self.file).map_err(Refusal::Config)?;
-            self.replace(config, How::default())
+            self.put(config, by.into())
         });
         match &outcome {
-            Ok(plan) => tracing::info!(
-                why,
-                services = self.desired.services().len(),
-                changed = plan.services.len(),
-                "reloaded"
-            ),
-            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+            Ok(plan) => note(Deed::Reloaded, plan, by.into()),
+            Err(error) => tracing::error!(%by, "not reloaded, everything stays as it was: {error}"),
         }
         outcome
     }
@@ -248,15 +275,23 @@ impl Desk {
     ///
     /// # Errors
     /// None waits.
-    pub fn confirm(&mut self) -> Result<(), Refusal> {
-        self.pending.take().map(drop).ok_or(Refusal::NothingToConfirm)
+    pub fn confirm(&mut self, by: Cause) -> Result<(), Refusal> {
+        self.pending.take().ok_or(Refusal::NothingToConfirm)?;
+        tracing::info!(%by, "the last change is confirmed");
+        Ok(())
     }
 
     /// Goes back to the configuration so many steps ago. A change that waits for its confirmation is the first step.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
-    pub fn roll_back(&mut self, steps: usize) -> Result<Plan, Refusal> {
+    pub fn roll_back(&mut self, steps: usize, by: Cause) -> Result<Plan, Refusal> {
+        let plan = self.go_back(steps, by)?;
+        note(Deed::RolledBack, &plan, by.into());
+        Ok(plan)
+    }
+
+    fn go_back(&mut self, steps: usize, by: Cause) -> Result<Plan, Refusal> {
         if let (Some(pending), 1) = (&self.pending, steps) {
             let before = pending.before.under_conditions_of(&self.desired);
             let plan = self.plan(&before);
@@ -267,15 +302,14 @@ impl Desk {
         self.refuse_while_waiting()?;
         let kept = self.history.back(steps).ok_or(Refusal::NotKept(steps, self.history.versions().len()))?;
         let config = kept.map_err(Refusal::Config)?.config();
-        self.replace(config, How::default())
+        self.put(config, by.into())
     }
 
     /// What is to be done now and then; call it each second. Says whether servers are gone for good.
     pub fn tick(&mut self, now: Instant) -> bool {
         if self.pending.as_ref().is_some_and(|pending| pending.deadline <= now) {
-            match self.roll_back(1) {
-                Ok(_) => tracing::warn!("nobody has confirmed the last change in time; it is undone"),
-                Err(error) => tracing::error!("cannot undo a change that nobody confirmed: {error}"),
+            if let Err(error) = self.roll_back(1, Cause::Silence) {
+                tracing::error!("cannot undo a change that nobody confirmed: {error}");
             }
             self.pending = None;
         }
@@ -285,6 +319,7 @@ impl Desk {
             let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
             view.estimate(Arc::make_mut(&mut self.rates));
         }
+        self.pressure.look(&self.shared.counters, Port::of(&self.shared.ports), now);
         self.begin_round();
         self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)

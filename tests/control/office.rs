@@ -31,7 +31,7 @@ pub struct Office {
     pub shared: Shared,
     pub config: Config,
     pub dir: TempDir,
-    api: Option<Api>,
+    pub api: Option<Api>,
     desk: Option<JoinHandle<()>>,
 }
 

@@ -16,6 +16,7 @@ mod fragments;
 mod judges;
 mod lifecycle;
 mod limits;
+mod log;
 mod methods;
 mod metrics;
 mod modes;

@@ -1,6 +1,7 @@
 //! Whoever is connected: so many at once, for so long in silence, and not for ever without reading.
 
 use super::PATIENCE;
+use crate::control::cause::Cause;
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -51,7 +52,15 @@ impl Guests {
         };
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(router.clone(), std::future::ready(Ok(stream))),
+                Ok((stream, _)) => {
+                    let who =
+                        stream.peer_cred().map(|peer| Cause::Process { uid: peer.uid(), pid: peer.pid() });
+                    self.admit(
+                        router.clone(),
+                        who.unwrap_or(Cause::Somebody),
+                        std::future::ready(Ok(stream)),
+                    );
+                }
                 Err(error) => not_accepted(&error).await,
             }
         }
@@ -76,7 +85,7 @@ impl Guests {
         };
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(router.clone(), accept(stream)),
+                Ok((stream, from)) => self.admit(router.clone(), Cause::Remote(from), accept(stream)),
                 Err(error) => not_accepted(&error).await,
             }
         }
@@ -86,6 +95,7 @@ impl Guests {
     pub(super) fn admit<S>(
         &self,
         router: Router,
+        who: Cause,
         stream: impl Future<Output = io::Result<S>> + Send + 'static,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -97,7 +107,8 @@ impl Guests {
         let serving = is_served.clone();
         let task = tokio::spawn(async move {
             let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, stream).await else { return };
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(who);
                 let (mut router, serving) = (router.clone(), serving.clone());
                 async move {
                     serving.store(true, Relaxed);

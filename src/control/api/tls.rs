@@ -3,6 +3,7 @@
 use super::guests::Guests;
 use super::{ApiError, tried};
 use crate::config;
+use crate::control::cause::Cause;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header::AUTHORIZATION};
@@ -12,7 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -54,6 +55,11 @@ impl Remote {
         Ok(Remote { listener, acceptor: TlsAcceptor::from(Arc::new(tls)), token: token.as_bytes().into() })
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
     /// Receives whoever connects.
     pub(super) async fn receive(self, guests: Guests, router: Router) {
         let router = router.layer(from_fn_with_state(self.token, with_token));
@@ -68,8 +74,13 @@ async fn with_token(State(token): State<Arc<[u8]>>, request: Request, next: Next
     if shown.is_some_and(|shown| is_same(shown, &token)) {
         return next.run(request).await;
     }
-    super::Fault::of(StatusCode::UNAUTHORIZED, "show the token, as `Authorization: Bearer`".to_owned())
-        .into_response()
+    let from = request.extensions().get::<Cause>().copied().unwrap_or(Cause::Somebody);
+    tracing::warn!(%from, "a request without the token was refused");
+    super::Fault::of(
+        StatusCode::UNAUTHORIZED,
+        "the token is missing, or is another (Authorization: Bearer; lvx: --token-file)".to_owned(),
+    )
+    .into_response()
 }
 
 /// Takes as long wherever they differ.
