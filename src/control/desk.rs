@@ -1,20 +1,24 @@
 //! The director's desk: whoever wants to know or to change something gets it done here, one at a time. It holds the
 //! desired state and the publisher; the daemon around it holds what has to do with the system.
 
-use super::connections::{Connections, Whereabouts};
+use super::cause::Cause;
+use super::connections::{Connections, Ending, Whereabouts};
 use super::desired::{Desired, Edit, EditErrors, Key, Plan, Zeroed, plan};
+use super::diary::{Deed, note};
+use super::drains::Drains;
 use super::history::{History, Version};
+use super::pressure::Pressure;
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
 use super::report::Port;
+use super::rounds::{Errand, Round};
 use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::net::Tick;
-use crate::service::RealId;
-use hashbrown::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +36,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// What each worker counted.
     pub counters: Vec<Arc<Counters>>,
+    /// What each worker's port counted.
+    pub ports: Vec<Arc<PortCounters>>,
     /// Tick 0.
     pub start: Instant,
 }
@@ -45,14 +51,15 @@ pub struct Desk {
     history: History,
     /// The configuration file.
     file: PathBuf,
-    /// What the ports counted.
-    port: Box<dyn Fn() -> Port + Send>,
     pending: Option<Pending>,
     rates: Arc<Rates>,
     estimated: Instant,
     connections: Connections,
-    /// Servers whose connections are being forgotten, and the slot to go on from.
-    forgetting: Option<(HashSet<RealId>, u32)>,
+    drains: Drains,
+    round: Option<Round>,
+    /// Not before, after the director's start, there is another round.
+    next_round: Duration,
+    pressure: Pressure,
 }
 
 /// A change that is undone unless somebody confirms it.
@@ -69,6 +76,14 @@ pub struct How {
     pub only_plan: bool,
     /// Undo it after so long, unless it is confirmed.
     pub confirm_within: Option<Duration>,
+    /// Who makes it, or what.
+    pub cause: Cause,
+}
+
+impl From<Cause> for How {
+    fn from(cause: Cause) -> How {
+        How { cause, ..How::default() }
+    }
 }
 
 /// Why the desk refused something; nothing has changed then.
@@ -123,7 +138,6 @@ impl Desk {
         shared: Shared,
         history: History,
         file: PathBuf,
-        port: Box<dyn Fn() -> Port + Send>,
     ) -> Result<Desk, TooManyServers> {
         publisher.set_desired(&desired, tick_at(shared.start, Instant::now()))?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
@@ -134,12 +148,14 @@ impl Desk {
             desired,
             history,
             file,
-            port,
             pending: None,
             rates,
             estimated,
             connections,
-            forgetting: None,
+            drains: Drains::default(),
+            round: None,
+            next_round: Duration::ZERO,
+            pressure: Pressure::default(),
         })
     }
 
@@ -162,7 +178,8 @@ impl Desk {
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
-        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within)
+        let drained = self.drains.counts.clone();
+        view.of_director(self.file.clone(), self.rates.clone(), &self.shared.ports, confirm_within, drained)
     }
 
     /// The configurations kept.
@@ -176,6 +193,14 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
+        let plan = self.make(edits, how)?;
+        if !how.only_plan && !plan.is_empty() {
+            note(Deed::Edited, &plan, how);
+        }
+        Ok(plan)
+    }
+
+    fn make(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
         if !how.only_plan && !edits.iter().all(Edit::is_of_condition) {
             self.refuse_while_waiting()?;
         }
@@ -199,6 +224,9 @@ impl Desk {
             Zeroed::Some(keys) => keys,
             Zeroed::All => self.desired.services().iter().map(|service| Key::of(service)).collect(),
         };
+        if !zeroed.is_empty() {
+            tracing::info!(by = %how.cause, services = zeroed.len(), "traffic counted from 0 again");
+        }
         for key in zeroed {
             self.publisher.zero(key);
         }
@@ -210,8 +238,16 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn replace(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
+        let plan = self.put(config, how)?;
+        if !how.only_plan {
+            note(Deed::Applied, &plan, how);
+        }
+        Ok(plan)
+    }
+
+    fn put(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
         // It is one edit, which nobody has numbered.
-        self.change(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
+        self.make(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
             Refusal::Edits(EditErrors(errors)) => {
                 Refusal::Unfit(errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("\n"))
             }
@@ -219,24 +255,18 @@ impl Desk {
         })
     }
 
-    /// Reads the configuration file again, and takes up what it says; the log has what became of it, and why it was
-    /// done.
+    /// Reads the configuration file again, and takes up what it says; the log has what became of it.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
-    pub fn reload(&mut self, why: &str) -> Result<Plan, Refusal> {
+    pub fn reload(&mut self, by: Cause) -> Result<Plan, Refusal> {
         let outcome = self.refuse_while_waiting().and_then(|()| {
             let config = config::read(&self.file).map_err(Refusal::Config)?;
-            self.replace(config, How::default())
+            self.put(config, by.into())
         });
         match &outcome {
-            Ok(plan) => tracing::info!(
-                why,
-                services = self.desired.services().len(),
-                changed = plan.services.len(),
-                "reloaded"
-            ),
-            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+            Ok(plan) => note(Deed::Reloaded, plan, by.into()),
+            Err(error) => tracing::error!(%by, "not reloaded, everything stays as it was: {error}"),
         }
         outcome
     }
@@ -245,15 +275,23 @@ impl Desk {
     ///
     /// # Errors
     /// None waits.
-    pub fn confirm(&mut self) -> Result<(), Refusal> {
-        self.pending.take().map(drop).ok_or(Refusal::NothingToConfirm)
+    pub fn confirm(&mut self, by: Cause) -> Result<(), Refusal> {
+        self.pending.take().ok_or(Refusal::NothingToConfirm)?;
+        tracing::info!(%by, "the last change is confirmed");
+        Ok(())
     }
 
     /// Goes back to the configuration so many steps ago. A change that waits for its confirmation is the first step.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
-    pub fn roll_back(&mut self, steps: usize) -> Result<Plan, Refusal> {
+    pub fn roll_back(&mut self, steps: usize, by: Cause) -> Result<Plan, Refusal> {
+        let plan = self.go_back(steps, by)?;
+        note(Deed::RolledBack, &plan, by.into());
+        Ok(plan)
+    }
+
+    fn go_back(&mut self, steps: usize, by: Cause) -> Result<Plan, Refusal> {
         if let (Some(pending), 1) = (&self.pending, steps) {
             let before = pending.before.under_conditions_of(&self.desired);
             let plan = self.plan(&before);
@@ -264,15 +302,14 @@ impl Desk {
         self.refuse_while_waiting()?;
         let kept = self.history.back(steps).ok_or(Refusal::NotKept(steps, self.history.versions().len()))?;
         let config = kept.map_err(Refusal::Config)?.config();
-        self.replace(config, How::default())
+        self.put(config, by.into())
     }
 
     /// What is to be done now and then; call it each second. Says whether servers are gone for good.
     pub fn tick(&mut self, now: Instant) -> bool {
         if self.pending.as_ref().is_some_and(|pending| pending.deadline <= now) {
-            match self.roll_back(1) {
-                Ok(_) => tracing::warn!("nobody has confirmed the last change in time; it is undone"),
-                Err(error) => tracing::error!("cannot undo a change that nobody confirmed: {error}"),
+            if let Err(error) = self.roll_back(1, Cause::Silence) {
+                tracing::error!("cannot undo a change that nobody confirmed: {error}");
             }
             self.pending = None;
         }
@@ -282,29 +319,47 @@ impl Desk {
             let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
             view.estimate(Arc::make_mut(&mut self.rates));
         }
-        self.forget();
+        self.pressure.look(&self.shared.counters, Port::of(&self.shared.ports), now);
+        self.begin_round();
         self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)
     }
 
-    /// Whether connections are being forgotten, and [`Desk::go_on`] is wanted soon.
-    pub fn is_forgetting(&self) -> bool {
-        self.forgetting.is_some()
+    /// Whether a round over the connection table is under way, and [`Desk::go_on`] is wanted soon.
+    pub fn is_on_round(&self) -> bool {
+        self.round.is_some()
     }
 
-    /// Forgets some more connections.
+    /// Goes on with a round over the connection table.
     pub fn go_on(&mut self) {
-        let Some((servers, from)) = self.forgetting.take() else { return };
-        let (_, next) = self.connections.end(from, |connection| servers.contains(&connection.real));
-        self.forgetting = next.map(|next| (servers, next));
+        let Some(round) = &mut self.round else { return };
+        let now = self.shared.start.elapsed();
+        if let Some(counts) = round.go_on(&mut self.connections, Tick::from_duration(now)) {
+            let now = self.shared.start.elapsed();
+            // A large table does not keep the desk busy for ever.
+            self.next_round = now + 9 * now.saturating_sub(round.begun());
+            self.drains.counts = Arc::new(counts);
+            self.round = None;
+        }
     }
 
-    /// Begins to forget the connections of removed servers whose services want that.
-    fn forget(&mut self) {
-        let servers = self.publisher.expiring();
-        if self.forgetting.is_none() && !servers.is_empty() {
-            self.forgetting = Some((servers.into_iter().collect(), 0));
-            self.go_on();
+    /// Begins a round, if there is a reason: connections of removed servers whose services want these forgotten, or of
+    /// drained ones.
+    fn begin_round(&mut self) {
+        let now = self.shared.start.elapsed();
+        let services = self.publisher.services().table().services();
+        let drained = self.drains.follow(&self.desired, services, now);
+        let forget = Errand { ending: Some(Ending::Forget), counts: false };
+        let removed = self.publisher.expiring().into_iter().map(|server| (server, forget));
+        let round = Round::new(removed.chain(drained), now);
+        match &mut self.round {
+            // Somebody may have thought better of it since it began.
+            Some(under_way) => under_way.follow(&round),
+            None if round.is_idle() || now < self.next_round => {}
+            None => {
+                self.round = Some(round);
+                self.go_on();
+            }
         }
     }
 
@@ -312,7 +367,7 @@ impl Desk {
         let now = tick_at(self.shared.start, Instant::now());
         self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
         self.desired = desired;
-        self.forget();
+        self.begin_round();
         Ok(())
     }
 

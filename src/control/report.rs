@@ -6,7 +6,9 @@ pub use work::{Latency, Worker};
 
 use super::desired::ServerState;
 use super::drains::Draining;
-use crate::dataplane::counters::Counters;
+use super::starts::Starting;
+use crate::dataplane::counters::{Counter, Counters};
+use crate::dataplane::port::counters::{ArmCounters, PortCounters};
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,6 +39,8 @@ pub struct Report {
     pub unanswered: u64,
     /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
     pub related: u64,
+    /// Segments sent to the ends of connections that are being reset, to learn the right numbers; also in `port.sent`.
+    pub probes: u64,
     /// Fragments.
     pub fragments: Fragments,
     /// The connection table.
@@ -148,6 +152,9 @@ pub struct RealServer {
     /// How it is, if it was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// If it starts slowly, how far that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
@@ -180,6 +187,23 @@ pub struct Traffic {
     pub out_packets: u64,
     /// Bytes to clients that the director saw (NAT).
     pub out_bytes: u64,
+}
+
+impl Port {
+    /// What these ports count together.
+    pub fn of(ports: &[Arc<PortCounters>]) -> Port {
+        let sum = |count: fn(&PortCounters) -> &Counter| ports.iter().map(|port| count(port).get()).sum();
+        let arms = |count: fn(&ArmCounters) -> &Counter| ports.iter().map(|port| port.sum(count)).sum();
+        Port {
+            received: arms(|arm| &arm.received),
+            sent: arms(|arm| &arm.sent),
+            tx_ring_full: sum(|port| &port.tx_ring_full),
+            host_unreachable: sum(|port| &port.host_unreachable),
+            rx_dropped: arms(|arm| &arm.rx_dropped),
+            rx_ring_full: arms(|arm| &arm.rx_ring_full),
+            fill_ring_empty: arms(|arm| &arm.fill_ring_empty),
+        }
+    }
 }
 
 impl Report {

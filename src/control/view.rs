@@ -12,12 +12,15 @@ use super::drains::Draining;
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
-use super::report::{Latency, Port, Report, Traffic};
+use super::report::{Latency, Report, Traffic};
+use super::rounds::Count;
+use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Services;
-use crate::net::{Endpoint, Tick};
+use crate::net::Tick;
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -39,9 +42,11 @@ pub struct View {
     retired: HashMap<Key, Traffic>,
     baselines: Baselines,
     rates: Arc<Rates>,
+    /// Connections of drained servers, as they were counted last.
+    drained: Arc<HashMap<RealId, Count>>,
     counters: Vec<Arc<Counters>>,
     start: Instant,
-    port: Port,
+    ports: Vec<Arc<PortCounters>>,
 }
 
 /// A service as it is listed: its table in the file's keys, and what is counted.
@@ -75,6 +80,9 @@ pub struct ServerRow<T = Written> {
     /// How it is, if it was not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// If it starts slowly, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
@@ -121,9 +129,10 @@ impl View {
             retired: publisher.retired().clone(),
             baselines: publisher.baselines(),
             rates: Arc::default(),
+            drained: Arc::default(),
             counters: counters.to_vec(),
             start,
-            port: Port::default(),
+            ports: Vec::new(),
         }
     }
 
@@ -132,10 +141,11 @@ impl View {
         self,
         file: PathBuf,
         rates: Arc<Rates>,
-        port: Port,
+        ports: &[Arc<PortCounters>],
         confirm_within: Option<Duration>,
+        drained: Arc<HashMap<RealId, Count>>,
     ) -> View {
-        View { file, rates, port, confirm_within, ..self }
+        View { file, rates, ports: ports.to_vec(), confirm_within, drained, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -146,6 +156,16 @@ impl View {
     /// Servers taken out of this service that may have connections yet.
     pub fn departed_from(&self, key: Key) -> &[RealServer] {
         self.departed.get(&key).map_or(&[], |reals| &reals[..])
+    }
+
+    /// What each worker counts.
+    pub fn workers(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// What each worker's port counts; none in a replay.
+    pub fn ports(&self) -> &[Arc<PortCounters>] {
+        &self.ports
     }
 
     /// Every server that connections may name.
@@ -165,14 +185,22 @@ impl View {
     }
 
     /// How a service's server is.
-    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
-        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    pub fn state(&self, key: Key, real: &RealServer) -> ServerState {
+        match self.desired.conditions().of(key, real.endpoint).map_or(ServerState::Up, Condition::state) {
+            ServerState::Up if real.ramp.is_some() => ServerState::Starting,
+            state => state,
+        }
+    }
+
+    /// How far a server's start is, if it starts slowly.
+    pub fn starting(&self, real: &RealServer) -> Option<Starting> {
+        Some(Starting::of(&real.ramp?, self.now()))
     }
 
     /// How far the drain of a service's server is, if it is drained.
-    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
-        let drain = self.desired.conditions().of(key, server)?.drain?;
-        Some(Draining::of(&drain, self.uptime()))
+    pub fn draining(&self, key: Key, real: &RealServer) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, real.endpoint)?.drain?;
+        Some(Draining::of(&drain, real, self.drained.get(&real.id), self.uptime()))
     }
 
     /// What a server has counted.
@@ -209,12 +237,12 @@ impl View {
 
     /// What the report has of all services together.
     pub fn totals(&self, table: &Table) -> Report {
-        gather::totals(self, &self.counters, table, self.port)
+        gather::totals(self, table)
     }
 
     /// The whole report.
     pub fn report(&self, table: &Table) -> Report {
-        gather::report_of(self, &self.counters, table, self.port)
+        gather::report_of(self, table)
     }
 
     /// Now, for connections.
@@ -259,8 +287,9 @@ impl View {
         let key = Key::of(service);
         let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
             weight: if departed { table.weight } else { real.weight },
-            state: (!departed).then(|| self.state(key, table.endpoint)),
-            drain: self.draining(key, table.endpoint).filter(|_| !departed),
+            state: (!departed).then(|| self.state(key, real)),
+            start: self.starting(real).filter(|_| !departed),
+            drain: self.draining(key, real).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),

@@ -29,6 +29,12 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Makes it what somebody else has counted, or what there is now of something; only the writer may.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The count now.
     #[inline]
     pub fn get(&self) -> u64 {
@@ -89,6 +95,8 @@ pub struct Counters {
     pub held: Counter,
     /// Frames sent beyond one for a packet: further fragments of what did not fit its way.
     pub fragmented: Counter,
+    /// Segments sent to the ends of condemned connections, that they say where they stand.
+    pub probes: Counter,
     /// What the worker's time goes into.
     pub work: Work,
     latencies: Latencies,
@@ -112,6 +120,7 @@ impl Default for Counters {
             completed_checksums: Counter::default(),
             held: Counter::default(),
             fragmented: Counter::default(),
+            probes: Counter::default(),
             work: Work::default(),
             latencies: Latencies::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),

@@ -6,6 +6,7 @@
 //! 64 would first only work and then only wait. Packets are decided in the order of arrival, misses included: the outcome
 //! is what one packet at a time would have given.
 
+mod condemned;
 mod errors;
 mod ftp;
 mod once;
@@ -83,8 +84,13 @@ impl Pipeline {
     }
 
     /// Gives every frame its verdict, and rewrites those to be forwarded.
+    #[inline]
     pub fn run(&mut self, frames: &mut [Frame<'_>], now: impl Into<Moment>) {
-        let moment = now.into();
+        self.run_at(frames, now.into());
+    }
+
+    #[inline(never)]
+    fn run_at(&mut self, frames: &mut [Frame<'_>], moment: Moment) {
         let (now, micros) = (moment.tick(), moment.micros());
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
@@ -305,6 +311,7 @@ impl Road {
                 self.end(found, view.snapshot);
                 return self.miss(frame, pending, view);
             }
+            Touched::Condemned => return self.condemned(frame, pending, found, view),
         }
         if let Some(micros) = self.tracker.table().answered(found, flags, view.moment()) {
             self.counters.count_latency(found.real(), micros);

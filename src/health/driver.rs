@@ -272,5 +272,6 @@ fn verdict(outcome: &Result<Healthy, Failure>) -> Verdict {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -78,7 +78,8 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::health::bed::probe;

@@ -21,7 +21,8 @@ pub(super) async fn probe(ask: &Ask<'_>, ftp: &Ftp) -> Result<Healthy, Failure> 
     Ok(Healthy::default())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use crate::health::bed::{Daemon, check, loopback, probe, probe_once, replying, target};
     use crate::service::check::{Ftp, Kind, Login};

@@ -4,10 +4,12 @@
 //! decided elsewhere. A probe answers [`Healthy`] or [`Failure`]; [`RiseFall`] makes a [`Health`] of many. Servers that
 //! are silent delay nobody else's probe: each target has a task of its own, and one probe under way at most.
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod bed;
 mod connect;
 mod datagram;
+mod dialogue;
 mod dns;
 mod driver;
 mod exchange;

@@ -1,7 +1,9 @@
 //! One probe: the protocols, behind one door.
 
-use super::{Failure, Healthy, Target, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls, udp};
-use crate::service::check::{Check, Ftp, Kind, Smtp, Udp};
+use super::{
+    Failure, Healthy, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls, udp,
+};
+use crate::service::check::{Check, Ftp, Kind};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -25,8 +27,9 @@ pub(super) enum Prober {
     Grpc(grpc::Prober),
     Dns(Box<dns::Prober>),
     Ftp(Ftp),
-    Smtp(Smtp),
-    Udp(Udp),
+    Smtp(Box<smtp::Prober>),
+    Udp(Box<udp::Prober>),
+    Dialogue(dialogue::Prober),
     Script(script::Prober),
     File(file::Prober),
 }
@@ -72,8 +75,9 @@ impl Prober {
             Kind::Grpc(options) => Prober::Grpc(grpc::Prober::of(options, &shared.tls)?),
             Kind::Dns(dns) => Prober::Dns(Box::new(dns::Prober::of(dns)?)),
             Kind::Ftp(ftp) => Prober::Ftp(ftp.clone()),
-            Kind::Smtp(smtp) => Prober::Smtp(smtp.clone()),
-            Kind::Udp(udp) => Prober::Udp(udp.clone()),
+            Kind::Smtp(smtp) => Prober::Smtp(Box::new(smtp::Prober::of(smtp, &shared.tls)?)),
+            Kind::Udp(udp) => Prober::Udp(Box::new(udp::Prober::of(udp)?)),
+            Kind::Dialogue(options) => Prober::Dialogue(dialogue::Prober::of(options, &shared.tls)?),
             Kind::Script(script) => Prober::Script(script::Prober::of(script, &shared.scripts)),
             Kind::File(file) => Prober::File(file::Prober::of(file)),
         })
@@ -97,8 +101,9 @@ impl Prober {
                 Prober::Grpc(grpc) => Box::pin(grpc.probe(&ask)).await,
                 Prober::Dns(dns) => Box::pin(dns.probe(&ask)).await,
                 Prober::Ftp(ftp) => Box::pin(ftp::probe(&ask, ftp)).await,
-                Prober::Smtp(smtp) => Box::pin(smtp::probe(&ask, smtp)).await,
-                Prober::Udp(udp) => Box::pin(udp::probe(&ask, udp)).await,
+                Prober::Smtp(smtp) => Box::pin(smtp.probe(&ask)).await,
+                Prober::Udp(udp) => Box::pin(udp.probe(&ask)).await,
+                Prober::Dialogue(dialogue) => Box::pin(dialogue.probe(&ask)).await,
                 Prober::Script(script) => script.probe(&ask, turn).await,
                 Prober::File(file) => file.probe(&ask).await,
             }

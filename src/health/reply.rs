@@ -30,8 +30,8 @@ pub(super) struct Reply {
     /// To what, for who hears that it is wrong: `FTP banner`, `SMTP EHLO`.
     to: String,
     pub(super) code: u16,
-    /// Its lines, without their ends.
-    lines: Vec<Vec<u8>>,
+    /// Its first line, without its end.
+    first: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -59,22 +59,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.reply(to).await
     }
 
+    /// What the session goes over, to go on in another way. Nothing may have been said beyond the last reply.
+    pub(super) fn into_stream(self) -> Result<S, Failure> {
+        if self.stream.buffer().is_empty() {
+            return Ok(self.stream.into_inner());
+        }
+        let more = said(self.stream.buffer());
+        Err(Failure::of_server(format!("{}: {more} behind a reply", self.protocol)))
+    }
+
     async fn reply(&mut self, to: String) -> Result<Reply, Failure> {
         let first = self.line(&to).await?;
         let Some(code) = code(&first) else {
             return Err(Failure::of_server(format!("{to}: {} is no reply", said(&first))));
         };
         let mut is_last = is_last(&first, code);
-        let mut lines = vec![first];
+        let mut lines = 1;
         while !is_last {
-            if lines.len() == MAX_LINES {
+            if lines == MAX_LINES {
                 return Err(Failure::of_server(format!("{to}: a reply of more than {MAX_LINES} lines")));
             }
-            let line = self.line(&to).await?;
-            is_last = self::is_last(&line, code);
-            lines.push(line);
+            is_last = self::is_last(&self.line(&to).await?, code);
+            lines += 1;
         }
-        Ok(Reply { to, code, lines })
+        Ok(Reply { to, code, first })
     }
 
     async fn line(&mut self, to: &str) -> Result<Vec<u8>, Failure> {
@@ -99,8 +107,7 @@ impl Reply {
         if self.code == code {
             return Ok(self);
         }
-        let first = self.lines.first().map_or(&[][..], |line| line);
-        Err(Failure::of_server(format!("{}: {} (wanted: {code})", self.to, said(first))))
+        Err(Failure::of_server(format!("{}: {} (wanted: {code})", self.to, said(&self.first))))
     }
 }
 
@@ -116,7 +123,8 @@ fn is_last(line: &[u8], of: u16) -> bool {
     code(line) == Some(of) && line.get(3) != Some(&b'-')
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use crate::health::Failure;
     use crate::health::bed::{MS, check, listener, probe, probe_once, saying, serve, target};

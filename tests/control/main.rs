@@ -6,7 +6,11 @@
 mod bounds;
 mod changes;
 mod document;
+mod drains;
 mod ipvsadm;
+#[path = "../judges/mod.rs"]
+mod judges;
+mod metrics;
 mod office;
 mod overview;
 mod remote;

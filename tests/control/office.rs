@@ -2,14 +2,13 @@
 
 use crossbeam::channel::{bounded, select, tick};
 use lvx::config::{self, Config};
-use lvx::conntrack::{Chosen, Seed, Table, Tracker};
+use lvx::conntrack::{Chosen, Expiry, Seed, Table, Tracker};
 use lvx::control::api::{Api, Link};
 use lvx::control::client::Client;
 use lvx::control::desired::Desired;
 use lvx::control::desk::{Desk, Job, Shared};
 use lvx::control::history::History;
 use lvx::control::publish::Publisher;
-use lvx::control::report::Port;
 use lvx::net::{Endpoint, FlowKey, Proto, TcpFlags, Tick};
 use lvx::service::{RealId, Standing};
 use std::fs;
@@ -32,7 +31,7 @@ pub struct Office {
     pub shared: Shared,
     pub config: Config,
     pub dir: TempDir,
-    api: Option<Api>,
+    pub api: Option<Api>,
     desk: Option<JoinHandle<()>>,
 }
 
@@ -59,13 +58,13 @@ impl Office {
             table: table.clone(),
             published: Arc::default(),
             counters: vec![Arc::default()],
+            ports: Vec::new(),
             start: Instant::now(),
         };
         let publisher = Publisher::new(table, shared.published.clone(), shared.counters.clone(), Vec::new());
         let history = History::open(&config.control.state_dir).unwrap();
-        let port = Box::new(Port::default);
         let desired = Desired::from(config.clone());
-        let mut desk = Desk::new(desired, publisher, shared.clone(), history, file.clone(), port).unwrap();
+        let mut desk = Desk::new(desired, publisher, shared.clone(), history, file.clone()).unwrap();
         let (tell, jobs) = bounded::<Job>(64);
         let api = Api::open(&config.control, Link::new(tell, shared.clone()), &[]).unwrap();
         let desk = std::thread::spawn(move || {
@@ -80,7 +79,7 @@ impl Office {
                         let _ = desk.tick(now.unwrap());
                     }
                 }
-                while desk.is_forgetting() {
+                while desk.is_on_round() {
                     desk.go_on();
                 }
             }
@@ -117,8 +116,10 @@ impl Office {
         let of_vip = services.filter(|service| service.endpoint == vip).flat_map(|service| &service.reals);
         let real = of_vip.into_iter().find(|real| real.endpoint == server).unwrap();
         let mut tracker = Tracker::new(self.shared.table.clone(), 0, 1);
+        // Each server has clients of its own.
+        let number = (server.port as u8).wrapping_add(real.id.0 as u8);
         for port in 0..clients {
-            let client = Endpoint::new([203, 0, 113, server.port as u8].into(), 1024 + port);
+            let client = Endpoint::new([203, 0, 113, number].into(), 1024 + port);
             let key = FlowKey::new(Proto::Tcp, client, vip);
             let chosen = Chosen {
                 real: real.id,
@@ -131,6 +132,16 @@ impl Office {
             let hash = self.shared.table.hash(&key);
             tracker.open(&key, hash, TcpFlags::SYN, Tick(0), || Some(chosen)).unwrap();
             real.live.opened(Standing::Active);
+        }
+    }
+
+    /// Has so many clients of a server say this.
+    pub fn hear(&self, id: u32, clients: usize, flags: TcpFlags) {
+        let table = &self.shared.table;
+        let all = table.connections().filter(|connection| connection.real == RealId(id));
+        for connection in all.take(clients) {
+            let found = table.search(table.hash(&connection.key), &connection.key).unwrap();
+            table.touch(found, flags, Tick(0), &Expiry::default());
         }
     }
 

@@ -9,17 +9,23 @@
 
 mod bed;
 mod control;
+mod drain;
 mod errors;
 mod fragments;
+#[path = "../judges/mod.rs"]
+mod judges;
 mod lifecycle;
 mod limits;
+mod log;
 mod methods;
+mod metrics;
 mod modes;
 mod network;
 mod probes;
 mod reload;
 mod sctp;
 mod sessions;
+mod slow_start;
 mod start;
 #[path = "../terminal/mod.rs"]
 mod terminal;

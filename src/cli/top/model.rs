@@ -5,7 +5,7 @@ use super::keys::{Command, command};
 use super::list::{Line, List};
 use super::moment::{Answer, Moment};
 use crate::control::desired::{Edit, Rest, ServerState, ServiceRef};
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::time::Duration;
 
 /// How often the director may be asked, in milliseconds.
@@ -152,7 +152,10 @@ impl Model {
                 None
             }
             Mode::Filter => {
-                self.write_filter(key.code);
+                match key.modifiers.contains(KeyModifiers::CONTROL) {
+                    true => self.mode = Mode::Filter,
+                    false => self.write_filter(key.code),
+                }
                 None
             }
         }
@@ -200,9 +203,9 @@ impl Model {
         const PAGE: usize = 10;
         self.scrolled = match command {
             Command::Up => self.scrolled.saturating_sub(1),
-            Command::Down => self.scrolled + 1,
+            Command::Down => self.scrolled.saturating_add(1),
             Command::PageUp => self.scrolled.saturating_sub(PAGE),
-            Command::PageDown => self.scrolled + PAGE,
+            Command::PageDown => self.scrolled.saturating_add(PAGE),
             Command::Last => usize::MAX,
             Command::First | Command::Back => 0,
             _ => self.scrolled,

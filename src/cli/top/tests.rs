@@ -45,6 +45,7 @@ fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
             4 => None,
             _ => Some(ServerState::Up),
         },
+        start: None,
         drain: None,
         active: server,
         inactive: 10 * server,
@@ -370,6 +371,26 @@ fn what_is_chosen_stays_chosen_wherever_it_goes_and_in_sight() {
     assert!(!now.is_empty() && now != "10.0.1.3:80", "{now}");
     desk.press("\x1b");
     assert_eq!(desk.chosen(), None);
+}
+
+#[test]
+fn one_that_was_removed_is_not_taken_for_one_at_the_same_address() {
+    let all = Wanted { open: vec!["tcp 192.0.2.0:80".into()], ..Wanted::default() };
+    let mut twice = overview(12, &[2], &all);
+    let servers = twice.services[0].servers.as_mut().unwrap();
+    let gone = ServerRow { departed: true, state: None, active: 9, ..servers[0].clone() };
+    servers.push(gone);
+    twice.services[0].server_count = 3;
+    let mut desk = Desk::new(&[2], (80, 24));
+    desk.press("↓→");
+    desk.model.take(Answer { at: Duration::from_secs(12), overview: twice }, all, true);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        desk.press("↓");
+        seen.push(desk.chosen().unwrap());
+    }
+    assert!(seen[0].starts_with("10.0.0.2:80"), "{seen:?}");
+    assert!(seen[1].contains(" 0  ") && seen[2].contains("removed"), "{seen:?}");
 }
 
 #[test]

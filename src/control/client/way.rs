@@ -48,6 +48,7 @@ impl FromStr for Address {
         }
         let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
         let authority = uri.authority().filter(|authority| is_bare && !authority.as_str().contains('@'));
+        let authority = authority.filter(|authority| !authority.host().is_empty());
         let at = authority.and_then(|authority| Some((authority.host(), authority.port_u16()?)));
         let (host, port) = at.ok_or_else(|| format!("a host and a port, and nothing else ({ALLOWED})"))?;
         Ok(Address::Remote { host: host.trim_matches(['[', ']']).to_owned(), port })

@@ -52,6 +52,8 @@ pub enum Rest {
 pub enum ServerState {
     /// It gets what its weight says.
     Up,
+    /// It gets a part of that, which rises (`slow_start`).
+    Starting,
     /// It gets nothing new, since somebody wants it empty.
     Draining,
 }
@@ -60,6 +62,7 @@ impl fmt::Display for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             ServerState::Up => "up",
+            ServerState::Starting => "starting",
             ServerState::Draining => "draining",
         })
     }
@@ -78,12 +81,12 @@ impl Condition {
     /// What becomes of a server of this written weight: what all conditions together amount to is decided here alone.
     pub fn effect(&self, weight: u16) -> Effect {
         match self.state() {
-            ServerState::Up => Effect { weight, is_shut: false },
+            ServerState::Up | ServerState::Starting => Effect { weight, is_shut: false },
             ServerState::Draining => Effect { weight: 0, is_shut: true },
         }
     }
 
-    /// How the server is.
+    /// How the server is, as far as its conditions go.
     pub fn state(&self) -> ServerState {
         if self.drain.is_some() { ServerState::Draining } else { ServerState::Up }
     }

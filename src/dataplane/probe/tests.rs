@@ -14,7 +14,16 @@ fn end(text: &str) -> Endpoint {
 
 fn real(id: u32, at: &str, method: Method) -> RealServer {
     let (thresholds, live) = (Thresholds::default(), Arc::default());
-    RealServer { id: RealId(id), endpoint: end(at), weight: 1, is_shut: false, method, thresholds, live }
+    RealServer {
+        id: RealId(id),
+        endpoint: end(at),
+        weight: 1,
+        is_shut: false,
+        method,
+        thresholds,
+        ramp: None,
+        live,
+    }
 }
 
 fn service(vip: &str, reals: Vec<RealServer>) -> VirtualService {

@@ -1,5 +1,6 @@
 //! Health checks: what servers are asked, how often, and how many answers it takes to be believed.
 
+mod dialogue;
 mod dns;
 mod file;
 mod ftp;
@@ -10,6 +11,7 @@ mod smtp;
 mod tls;
 mod udp;
 
+pub use dialogue::{Dialogue, Step};
 pub use dns::{Data, Dns};
 pub use file::{File, Says};
 pub use ftp::{Ftp, Login};
@@ -60,6 +62,8 @@ pub enum Kind {
     Smtp(Smtp),
     /// A datagram is answered, or at least not refused.
     Udp(Udp),
+    /// A conversation over TCP goes as it should.
+    Dialogue(Dialogue),
     /// A script of the operator's says so.
     Script(Script),
     /// A file of the operator's says so.
@@ -80,6 +84,7 @@ impl Kind {
             Kind::Ftp(_) => "ftp",
             Kind::Smtp(_) => "smtp",
             Kind::Udp(_) => "udp",
+            Kind::Dialogue(_) => "dialogue",
             Kind::Script(_) => "script",
             Kind::File(_) => "file",
         }

@@ -1,7 +1,7 @@
 //! The director's own probes, beside the port's interfaces: they come in through a door that one worker looks after,
 //! and their answers leave through it.
 
-use super::{Frame, OwnFrame, ProbeDoor, ProbeReader, Verdict, XdpPort, count};
+use super::{Frame, OwnFrame, ProbeDoor, ProbeReader, Verdict, XdpPort};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -62,7 +62,6 @@ impl XdpPort {
         frames: &mut [Frame<'_>],
         road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>,
     ) -> io::Result<()> {
-        count(&self.counters.received, frames.len());
         let mut own = road(frames);
         let made = own.iter_mut().map(OwnFrame::frame);
         for frame in frames.iter().map(|frame| (frame.verdict, frame.data())) {
@@ -86,6 +85,8 @@ impl XdpPort {
     #[cold]
     pub(super) fn let_in(&mut self, frame: &[u8]) {
         let sent = self.probes.as_ref().is_some_and(|probes| probes.door.send(frame));
-        count(if sent { &self.counters.sent } else { &self.counters.tx_ring_full }, 1);
+        if !sent {
+            self.counters.tx_ring_full.add(1);
+        }
     }
 }
