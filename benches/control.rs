@@ -1,14 +1,19 @@
 //! What a large configuration costs the control thread: 1,000 services with 100 servers each, from the text to the
 //! snapshot, and one edit of it. `cargo bench --bench control`.
 
-use lvx::config;
+use lvx::config::{self, Control};
 use lvx::conntrack::{Seed, Table};
+use lvx::control::api::{Api, Link};
 use lvx::control::desired::{Desired, Edit};
+use lvx::control::desk::{Desk, Job, Shared};
+use lvx::control::history::History;
 use lvx::control::publish::Publisher;
 use lvx::control::rates::Rates;
+use lvx::control::report::Port;
 use lvx::control::view::{Columns, View};
 use lvx::dataplane::snapshot::Published;
 use std::fmt::Write;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,9 +59,9 @@ fn main() {
     let config =
         timed("read and check", || config::parse("f", &text)).unwrap_or_else(|errors| panic!("{errors}"));
     let rib = config.rib().unwrap_or_else(|errors| panic!("{errors}"));
-    let table = Table::new(1 << 20, Seed::new(1, 2)).unwrap_or_else(|error| panic!("{error}"));
+    let table = Arc::new(Table::new(1 << 20, Seed::new(1, 2)).unwrap_or_else(|error| panic!("{error}")));
     let (published, counters) = (Arc::new(Published::default()), vec![Arc::default()]);
-    let mut publisher = Publisher::new(Arc::new(table), published.clone(), counters.clone(), vec![true]);
+    let mut publisher = Publisher::new(table.clone(), published.clone(), counters.clone(), vec![true]);
     publisher.set_rib(&rib);
     let mut desired = timed("desired state", || Desired::from(config.clone()));
     timed("compile and publish all", || publisher.set_desired(&desired))
@@ -106,4 +111,38 @@ fn main() {
     println!("{} MB of JSON", bytes.len() >> 20);
     timed("rows read again", || serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
     timed("written as TOML", || desired.config().to_toml().map(|text| text.len()).unwrap_or_default());
+    drop((view, rows));
+    asked(desired, publisher, Shared { table, published, counters, start: Instant::now() });
+}
+
+/// What it takes to be told by a director over its control socket, from calling `lvx` to its last byte.
+fn asked(desired: Desired, publisher: Publisher, shared: Shared) {
+    let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let control = Control { socket: dir.path().join("lvx.sock"), ..Control::default() };
+    let history = History::open(dir.path()).unwrap_or_else(|error| panic!("{error}"));
+    let port = Box::new(Port::default);
+    let mut desk = Desk::new(desired, publisher, shared.clone(), history, dir.path().join("f"), port)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (tell, jobs) = crossbeam::channel::bounded::<Job>(64);
+    let api = Api::open(&control, Link::new(tell, shared), &[]).unwrap_or_else(|error| panic!("{error}"));
+    let at_work = std::thread::spawn(move || jobs.iter().for_each(|job| job(&mut desk)));
+    for words in [&["ipvsadm", "-Ln"][..], &["ipvsadm", "-Ln", "--stats"], &["ipvsadm", "-Sn"], &["status"]] {
+        let mut lines = 0;
+        let times = (0..11).map(|_| {
+            let begun = Instant::now();
+            let output = Command::new(env!("CARGO_BIN_EXE_lvx"))
+                .args(words)
+                .env("LVX_SOCKET", &control.socket)
+                .stderr(Stdio::inherit())
+                .output()
+                .unwrap_or_else(|error| panic!("{error}"));
+            assert!(output.status.success(), "lvx {words:?}");
+            lines = output.stdout.iter().filter(|&&byte| byte == b'\n').count();
+            begun.elapsed()
+        });
+        let ms = median(times.collect()).as_secs_f64() * 1e3;
+        println!("{:<58} {ms:>9.2} ms", format!("lvx {}, {lines} lines (median of 11)", words.join(" ")));
+    }
+    drop(api);
+    at_work.join().unwrap_or_else(|_| panic!("the desk"));
 }

@@ -5,14 +5,15 @@
 
 mod prefix;
 mod sctp;
+mod time;
 
 pub use prefix::{ParsePrefixError, Prefix, is_link_local, mask};
 pub use sctp::SctpEvent;
+pub use time::{Moment, Tick};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
 /// An Ethernet address, in the order it has on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -75,6 +76,18 @@ pub enum Proto {
 }
 
 impl Proto {
+    /// All that lvx balances.
+    pub const ALL: [Proto; 3] = [Proto::Tcp, Proto::Udp, Proto::Sctp];
+
+    /// As configurations and keys have it; listings have it in capitals, as it is displayed.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Proto::Tcp => "tcp",
+            Proto::Udp => "udp",
+            Proto::Sctp => "sctp",
+        }
+    }
+
     /// The protocol of an IP header's protocol field, if lvx balances it.
     pub const fn from_number(number: u8) -> Option<Proto> {
         match number {
@@ -96,6 +109,27 @@ impl fmt::Display for Proto {
     }
 }
 
+impl FromStr for Proto {
+    type Err = ParseProtoError;
+
+    /// `tcp`, or `TCP`.
+    fn from_str(text: &str) -> Result<Proto, ParseProtoError> {
+        Proto::ALL.into_iter().find(|proto| proto.word().eq_ignore_ascii_case(text)).ok_or(ParseProtoError)
+    }
+}
+
+/// A text that names no protocol that lvx balances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseProtoError;
+
+impl fmt::Display for ParseProtoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is unknown (allowed: tcp, udp, sctp)")
+    }
+}
+
+impl std::error::Error for ParseProtoError {}
+
 /// An address and a port: one end of a connection. CIP:cport, VIP:vport and RIP:rport are endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -109,6 +143,11 @@ impl Endpoint {
     /// An endpoint of either family.
     pub const fn new(addr: IpAddr, port: u16) -> Endpoint {
         Endpoint { addr, port }
+    }
+
+    /// As configurations have it: the address alone, if its port is 0, which stands for all of them.
+    pub fn brief(&self) -> String {
+        if self.port == 0 { self.addr.to_string() } else { self.to_string() }
     }
 
     /// An IPv4 endpoint.
@@ -134,7 +173,7 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&SocketAddr::new(self.addr, self.port).to_string())
+        SocketAddr::new(self.addr, self.port).fmt(f)
     }
 }
 
@@ -425,41 +464,6 @@ fn is_after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
 }
 
-/// A moment, in steps of 10 ms since the director's start (or since the first packet of a replay).
-/// Wraps after 497 days; two ticks compare rightly while they are less than half of that apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Tick(pub u32);
-
-impl Tick {
-    /// Ticks in a second.
-    pub const PER_SECOND: u32 = 100;
-
-    /// The tick that lies `since_start` after tick 0.
-    #[inline]
-    pub const fn from_duration(since_start: Duration) -> Tick {
-        Tick((since_start.as_millis() / 10) as u32)
-    }
-
-    /// How many ticks a span lasts, rounded up and at most half the range.
-    pub const fn span(span: Duration) -> u32 {
-        let ticks = span.as_millis().div_ceil(10);
-        if ticks > (u32::MAX / 2) as u128 { u32::MAX / 2 } else { ticks as u32 }
-    }
-
-    /// Whether more than `span` ticks, at most half the range, have gone by since `earlier`.
-    #[inline]
-    pub const fn is_beyond(self, earlier: Tick, span: u32) -> bool {
-        self.0.wrapping_sub(earlier.0) as i32 > span as i32
-    }
-
-    /// Ticks from `earlier` to `self`; 0 if `earlier` is later.
-    #[inline]
-    pub const fn since(self, earlier: Tick) -> u32 {
-        let gone = self.0.wrapping_sub(earlier.0);
-        if gone > u32::MAX / 2 { 0 } else { gone }
-    }
-}
-
 /// An interface that lvx works on: its place in the configuration's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InterfaceId(pub u16);
@@ -530,14 +534,6 @@ mod tests {
         let mut wraps = Shift::default();
         wraps.changed(u32::MAX - 10, 20);
         assert_eq!((wraps.forth(5), wraps.back(25)), (25, 5));
-    }
-
-    #[test]
-    fn a_later_tick_is_later_across_the_wrap() {
-        assert_eq!(Tick(5).since(Tick(u32::MAX - 4)), 10);
-        assert_eq!(Tick(3).since(Tick(5)), 0);
-        assert!(Tick(5).is_beyond(Tick(u32::MAX - 4), 9) && !Tick(5).is_beyond(Tick(u32::MAX - 4), 10));
-        assert!(!Tick(3).is_beyond(Tick(5), 0));
     }
 
     #[test]

@@ -1,23 +1,35 @@
 //! What speaks with a running director: status, reload, plan, apply, confirm, rollback, versions, config, connections.
 
+use super::connections::{self, Which};
+use super::status::Found;
+use super::table::room;
 use crate::config;
 use crate::control::client::{Client, ClientError};
-use crate::control::connections::Row;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Where the director listens, if the command line does not say it.
+pub(super) const SOCKET_VARIABLE: &str = "LVX_SOCKET";
+
 /// Where the director listens.
 #[derive(Debug, Args)]
 pub struct Socket {
     /// The director's control socket
-    #[arg(long, value_name = "PATH", env = "LVX_SOCKET", default_value = "/run/lvx/lvx.sock")]
+    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = config::SOCKET)]
     socket: PathBuf,
     /// Answer in JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Socket {
+    /// To the director that listens there.
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
 }
 
 /// The commands.
@@ -82,32 +94,6 @@ pub enum ControlCommand {
     },
 }
 
-/// Which connections: those that fit all that is said.
-#[derive(Debug, Args)]
-pub struct Which {
-    /// Of this client: CIP, or CIP:cport
-    #[arg(long)]
-    client: Option<String>,
-    /// Of this real server: RIP, or RIP:rport
-    #[arg(long)]
-    server: Option<String>,
-    /// To this service: VIP, or VIP:vport
-    #[arg(long)]
-    service: Option<String>,
-    /// tcp or udp
-    #[arg(long)]
-    protocol: Option<String>,
-    /// In this state, such as ESTABLISHED
-    #[arg(long)]
-    state: Option<String>,
-    /// How many at most
-    #[arg(long, default_value_t = 1000, conflicts_with = "kill")]
-    limit: usize,
-    /// End them: the director forgets them, and tells nobody
-    #[arg(long)]
-    kill: bool,
-}
-
 fn time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
@@ -164,20 +150,17 @@ pub fn run(command: ControlCommand) -> ExitCode {
 fn answer(command: ControlCommand) -> Result<String, Failure> {
     Ok(match command {
         ControlCommand::Status { at } => {
-            let (status, client) = (client(&at).status()?, client(&at));
-            if at.json {
-                return Ok(json(&status));
-            }
-            super::status::table(&status, &client.services(None, super::status::COLUMNS)?)
+            let found = Found::ask(&at.client())?;
+            if at.json { json(&found) } else { found.told(room()) }
         }
-        ControlCommand::Reload { at } => changed(&at, client(&at).reload()?),
+        ControlCommand::Reload { at } => changed(&at, at.client().reload()?),
         ControlCommand::Plan { at, file } => {
             let text = config::read_text(&file)?;
-            changed(&at, client(&at).plan(&file.display().to_string(), text)?)
+            changed(&at, at.client().plan(&file.display().to_string(), text)?)
         }
         ControlCommand::Apply { at, file, confirm } => {
             let text = config::read_text(&file)?;
-            let done = client(&at).apply(&file.display().to_string(), text, confirm)?;
+            let done = at.client().apply(&file.display().to_string(), text, confirm)?;
             let waits = confirm.filter(|_| !done.plan.is_empty() && !at.json);
             let words = changed(&at, done);
             match waits {
@@ -186,12 +169,12 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             }
         }
         ControlCommand::Confirm { at } => {
-            client(&at).confirm()?;
+            at.client().confirm()?;
             if at.json { "{}".to_owned() } else { "the change stays".to_owned() }
         }
-        ControlCommand::Rollback { at, steps } => changed(&at, client(&at).roll_back(steps)?),
+        ControlCommand::Rollback { at, steps } => changed(&at, at.client().roll_back(steps)?),
         ControlCommand::Versions { at } => {
-            let versions = client(&at).versions()?;
+            let versions = at.client().versions()?;
             if at.json {
                 return Ok(json(&versions));
             }
@@ -202,19 +185,22 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             if lines.is_empty() { "no configuration was replaced yet".to_owned() } else { lines.join("\n") }
         }
         ControlCommand::Config { at } => {
-            let text = client(&at).configuration()?;
+            let text = at.client().configuration()?;
             if at.json {
                 let table: toml::Table = text.parse().unwrap_or_default();
                 return Ok(json(&table));
             }
             text.trim_end().to_owned()
         }
-        ControlCommand::Connections { at, which } => connections(&at, &which)?,
+        ControlCommand::Connections { at, which } if which.kill => {
+            let ended = which.end(&at.client())?;
+            if at.json { json(&ended) } else { connections::told(ended) }
+        }
+        ControlCommand::Connections { at, which } => {
+            let (rows, is_cut) = which.list(&at.client())?;
+            if at.json { json(&rows) } else { connections::listed(&rows, is_cut, room()) }
+        }
     })
-}
-
-fn client(at: &Socket) -> Client {
-    Client::new(&at.socket)
 }
 
 fn json(answer: &impl Serialize) -> String {
@@ -237,53 +223,6 @@ fn ago(seconds: u64) -> String {
     format!("{number} {unit} ago")
 }
 
-fn connections(at: &Socket, which: &Which) -> Result<String, Failure> {
-    let words = [
-        ("client", &which.client),
-        ("server", &which.server),
-        ("service", &which.service),
-        ("protocol", &which.protocol),
-        ("state", &which.state),
-    ];
-    let words: Vec<(&str, &str)> =
-        words.iter().filter_map(|(name, word)| Some((*name, word.as_deref()?))).collect();
-    if which.kill {
-        let ended = client(at).end_connections(&words)?;
-        return Ok(if at.json { json(&ended) } else { format!("{} connections ended", ended.ended) });
-    }
-    let (mut rows, mut from) = (Vec::new(), Some(0));
-    while let Some(slot) = from.filter(|_| rows.len() < which.limit) {
-        let (slot, limit) = (slot.to_string(), (which.limit - rows.len()).min(10_000).to_string());
-        let page = [("from", slot.as_str()), ("limit", limit.as_str())];
-        let page = client(at).connections(&[&words[..], &page].concat())?;
-        rows.extend(page.connections);
-        from = page.next;
-    }
-    if at.json {
-        return Ok(json(&rows));
-    }
-    let more = if from.is_some() { "\n… and more; --limit says how many are shown" } else { "" };
-    Ok(format!("{}{more}", listed(&rows)))
-}
-
-/// A line for each connection, in columns.
-fn listed(rows: &[Row]) -> String {
-    let heading = ["pro", "client", "service", "server", "state", "expires", "age"].map(str::to_owned);
-    let cells = rows.iter().map(|row| {
-        let seconds = |seconds: u32| format!("{}:{:02}", seconds / 60, seconds % 60);
-        [
-            row.protocol.clone(),
-            row.client.clone(),
-            row.service.clone(),
-            row.server.clone(),
-            row.state.clone(),
-            seconds(row.expires_seconds),
-            seconds(row.age_seconds),
-        ]
-    });
-    super::status::columns(std::iter::once(heading).chain(cells).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,25 +231,5 @@ mod tests {
     fn a_time_to_confirm_has_a_unit_and_an_end() {
         assert_eq!(["60s", "5m", "24h", "7"].map(|text| time(text).unwrap().as_secs()), [60, 300, 86_400, 7]);
         assert!(["0", "25h", "1d", "s", "", "-1"].iter().all(|text| time(text).is_err()));
-    }
-
-    #[test]
-    fn connections_stand_in_columns() {
-        let row = |client: &str| Row {
-            protocol: "tcp".into(),
-            client: client.into(),
-            service: "192.0.2.1:80".into(),
-            server: "10.0.0.1:80".into(),
-            state: "ESTABLISHED".into(),
-            expires_seconds: 899,
-            age_seconds: 5,
-            template: false,
-        };
-        assert_eq!(
-            listed(&[row("203.0.113.1:4000"), row("203.0.113.17:40000")]),
-            "pro  client              service       server       state        expires  age\n\
-             tcp  203.0.113.1:4000    192.0.2.1:80  10.0.0.1:80  ESTABLISHED  14:59    0:05\n\
-             tcp  203.0.113.17:40000  192.0.2.1:80  10.0.0.1:80  ESTABLISHED  14:59    0:05"
-        );
     }
 }

@@ -1,14 +1,17 @@
 //! Floor 6: the commands.
 
-/// Prints a line. That nobody reads on (`lvx lab demo | head`) is no reason to stop half-way.
+/// Prints a line, in colours only where standard output shows them. That nobody reads on (`lvx lab demo | head`) is no
+/// reason to stop half-way.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        let _ = writeln!(anstream::stdout(), $($text)*);
     }};
 }
 
 pub mod check;
+#[cfg(all(feature = "control", unix))]
+mod connections;
 #[cfg(all(feature = "control", unix))]
 mod control;
 #[cfg(target_os = "linux")]
@@ -21,6 +24,10 @@ pub mod replay;
 pub mod run;
 #[cfg(all(feature = "control", unix))]
 mod status;
+#[cfg(all(feature = "control", unix))]
+mod table;
+#[cfg(all(feature = "control", unix))]
+pub mod top;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -49,6 +56,8 @@ enum Command {
     #[cfg(all(feature = "control", unix))]
     #[command(flatten)]
     Control(control::ControlCommand),
+    #[cfg(all(feature = "control", unix))]
+    Top(top::TopArgs),
     /// ipvsadm(8)'s command line for the running director; also where lvx is called by the name ipvsadm
     #[cfg(all(feature = "control", unix))]
     #[command(disable_help_flag = true)]
@@ -76,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         #[cfg(all(feature = "control", unix))]
         Command::Control(command) => control::run(command),
+        #[cfg(all(feature = "control", unix))]
+        Command::Top(args) => top::run(args),
         #[cfg(all(feature = "control", unix))]
         Command::Ipvsadm { words } => ipvsadm::run("lvx ipvsadm", &words),
     }

@@ -1,90 +1,121 @@
-//! What `lvx status` prints.
+//! `lvx status`: how the director is, and its services and servers.
 
+use super::table::{Cell, Column, Table, Tone};
 use crate::control::api::Status;
-use crate::control::view::{Columns, ServiceRow};
+use crate::control::client::{Client, ClientError};
+use crate::control::rates::Rate;
+use crate::control::view::{Columns, ServerRow, ServiceRow};
+use serde::Serialize;
 use serde_json::Value;
 
-/// What is asked for, to be printed.
-pub(super) const COLUMNS: Columns = Columns { traffic: false, rate: true };
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Found {
+    director: Status,
+    services: Vec<ServiceRow>,
+}
 
-/// How the director is, and its services and servers.
-pub(super) fn table(status: &Status, services: &[ServiceRow]) -> String {
+impl Found {
+    /// Asks the director.
+    pub(super) fn ask(client: &Client) -> Result<Found, ClientError> {
+        let columns = Columns { rate: true, ..Columns::default() };
+        Ok(Found { director: client.status()?, services: client.services(None, columns)? })
+    }
+
+    /// The same for people, no wider than `room` as far as it is a table.
+    pub(super) fn told(&self, room: usize) -> String {
+        let rows = self.services.iter().flat_map(|service| {
+            let servers = service.servers.iter().map(server_cells);
+            std::iter::once(service_cells(service)).chain(servers)
+        });
+        let services = match self.services.is_empty() {
+            true => "no virtual services".to_owned(),
+            false => Table::new(columns(), rows.collect()).text(room),
+        };
+        format!("{}\n{services}", head(&self.director))
+    }
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::text("service / server", 0),
+        Column::text("", 4),
+        Column::number("weight", 3),
+        Column::number("active", 1),
+        Column::number("inactive", 5),
+        Column::number("conn/s", 2),
+        Column::number("packets/s in", 6),
+        Column::number("out", 7),
+    ]
+}
+
+fn head(status: &Status) -> String {
     let Status { version, pid, workers, connections, max_connections, forwarded, to_host, dropped, .. } =
         status;
-    let uptime = status.uptime_seconds;
-    let (hours, minutes, seconds) = (uptime / 3600, uptime / 60 % 60, uptime % 60);
+    let loads: Vec<String> = status.loads.iter().map(|load| format!("{:.0} %", load * 100.0)).collect();
     let mut text = format!(
-        "lvx {version}, process {pid}, {workers} worker{}, up {hours}:{minutes:02}:{seconds:02}, {}\n\
+        "lvx {version}, process {pid}, {workers} worker{} ({}), up {}, {}\n\
          {connections} of {max_connections} connections; {forwarded} packets forwarded, {to_host} to the host, \
          {dropped} dropped",
         if *workers == 1 { "" } else { "s" },
+        loads.join(", "),
+        uptime(status.uptime_seconds),
         status.file
     );
     if let Some(left) = status.confirm_within_seconds {
         text.push_str(&format!("\nthe last change is undone in {left} seconds without `lvx confirm`"));
     }
-    let heading = ["service / server", "", "weight", "active", "inactive", "conn/s", "packets/s in", "out"];
-    let mut rows = vec![heading.map(str::to_owned)];
-    for service in services {
-        let word =
-            |key: &str| service.table.0.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let sum = |count: fn(&crate::control::view::ServerRow) -> u64| {
-            service.servers.iter().map(count).sum::<u64>()
-        };
-        let rate = service.rate.unwrap_or_default();
-        let name = if word("name") == service.service {
-            service.service.clone()
-        } else {
-            format!("{} ({})", service.service, word("name"))
-        };
-        rows.push([
-            name,
-            word("scheduler"),
-            String::new(),
-            sum(|server| server.active).to_string(),
-            sum(|server| server.inactive).to_string(),
-            rate.connections.to_string(),
-            rate.in_packets.to_string(),
-            rate.out_packets.to_string(),
-        ]);
-        for server in &service.servers {
-            let key = |key: &str| {
-                server
-                    .table
-                    .0
-                    .get(key)
-                    .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-            };
-            let rate = server.rate.unwrap_or_default();
-            rows.push([
-                format!("  {}", key("address").unwrap_or_default()),
-                key("forward").unwrap_or_default(),
-                if server.departed { "removed".to_owned() } else { key("weight").unwrap_or_default() },
-                server.active.to_string(),
-                server.inactive.to_string(),
-                rate.connections.to_string(),
-                rate.in_packets.to_string(),
-                rate.out_packets.to_string(),
-            ]);
-        }
-    }
-    if services.is_empty() { text + "\nno virtual services" } else { format!("{text}\n{}", columns(rows)) }
+    text
 }
 
-/// Cells in columns as wide as their widest, two blanks apart.
-pub(super) fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: [String; N]| {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
+/// `3:04:05`.
+pub(super) fn uptime(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// What a service is called: its key, and the operator's name if it has one.
+pub(super) fn title(service: &ServiceRow) -> String {
+    let name = service.table.0.get("name").and_then(Value::as_str).unwrap_or_default();
+    let key = &service.service;
+    if name.is_empty() || name == key { key.clone() } else { format!("{key} ({name})") }
+}
+
+fn service_cells(service: &ServiceRow) -> Vec<Cell> {
+    let scheduler = service.table.0.get("scheduler").and_then(Value::as_str).unwrap_or_default();
+    let sum = |count: fn(&ServerRow) -> u64| service.servers.iter().map(count).sum();
+    let [active, inactive, connections, in_packets, out_packets] =
+        counts(sum(|server| server.active), sum(|server| server.inactive), service.rate);
+    vec![
+        Cell::new(title(service)).with(Tone::Title),
+        Cell::new(scheduler),
+        Cell::default(),
+        active,
+        inactive,
+        connections,
+        in_packets,
+        out_packets,
+    ]
+}
+
+fn server_cells(server: &ServerRow) -> Vec<Cell> {
+    let key = |key: &str| {
+        let value = server.table.0.get(key);
+        value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
     };
-    rows.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    let weight = match (server.departed, key("weight")) {
+        (true, _) => Cell::new("removed").with(Tone::Quiet),
+        (false, weight) if weight == "0" => Cell::new(weight).with(Tone::Warning),
+        (false, weight) => Cell::new(weight),
+    };
+    let [active, inactive, connections, in_packets, out_packets] =
+        counts(server.active, server.inactive, server.rate);
+    let name = Cell::new(format!("  {}", key("address")));
+    vec![name, Cell::new(key("forward")), weight, active, inactive, connections, in_packets, out_packets]
+}
+
+fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {
+    let Rate { connections, in_packets, out_packets, .. } = rate.unwrap_or_default();
+    [active, inactive, connections, in_packets, out_packets].map(|count| Cell::new(count.to_string()))
 }
 
 #[cfg(test)]
@@ -92,14 +123,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn services_and_servers_are_told_under_each_other() {
-        let status = Status {
+    fn found() -> Found {
+        let director = Status {
             version: "0.1.0".into(),
             pid: 7,
             uptime_seconds: 3725,
             file: "/etc/lvx/director.toml".into(),
             workers: 1,
+            loads: vec![0.5],
             services: 1,
             servers: 1,
             connections: 3,
@@ -109,24 +140,44 @@ mod tests {
             dropped: 0,
             confirm_within_seconds: Some(59),
         };
-        let services: Vec<ServiceRow> = serde_json::from_value(json!([{
+        let services = json!([{
             "service": "tcp 192.0.2.1:80", "table": { "name": "web", "scheduler": "wlc" },
             "servers": [
                 { "table": { "address": "10.0.0.1:80", "forward": "nat", "weight": 2 }, "active": 1, "inactive": 2, "persistent": 0 },
                 { "table": { "address": "10.0.0.2:80", "forward": "dr", "weight": 0 }, "active": 0, "inactive": 0,
                   "persistent": 0, "departed": true, "rate": { "connections": 4, "in_packets": 5, "in_bytes": 0, "out_packets": 6, "out_bytes": 0 } }
             ]
-        }]))
-        .unwrap();
+        }]);
+        Found { director, services: serde_json::from_value(services).unwrap() }
+    }
+
+    fn told(room: usize) -> String {
+        anstream::adapter::strip_str(&found().told(room)).to_string()
+    }
+
+    #[test]
+    fn services_and_servers_are_told_under_each_other() {
         assert_eq!(
-            table(&status, &services),
-            "lvx 0.1.0, process 7, 1 worker, up 1:02:05, /etc/lvx/director.toml\n\
+            told(usize::MAX),
+            "lvx 0.1.0, process 7, 1 worker (50 %), up 1:02:05, /etc/lvx/director.toml\n\
              3 of 10 connections; 5 packets forwarded, 1 to the host, 0 dropped\n\
              the last change is undone in 59 seconds without `lvx confirm`\n\
-             service / server             weight   active  inactive  conn/s  packets/s in  out\n\
-             tcp 192.0.2.1:80 (web)  wlc           1       2         0       0             0\n  \
-               10.0.0.1:80           nat  2        1       2         0       0             0\n  \
-               10.0.0.2:80           dr   removed  0       0         4       5             6"
+             service / server              weight  active  inactive  conn/s  packets/s in  out\n\
+             tcp 192.0.2.1:80 (web)  wlc                1         2       0             0    0\n  \
+               10.0.0.1:80           nat        2       1         2       0             0    0\n  \
+               10.0.0.2:80           dr   removed       0         0       4             5    6"
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_the_connections_first() {
+        assert_eq!(told(40).lines().nth(4), Some("tcp 192.0.2.1:80 (web)       1       0"));
+    }
+
+    #[test]
+    fn the_same_is_told_in_json() {
+        let json = serde_json::to_value(found()).unwrap();
+        assert_eq!(json["director"]["uptime_seconds"], 3725);
+        assert_eq!(json["services"][0]["servers"][1]["departed"], true);
     }
 }

@@ -5,6 +5,9 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// Where the control socket is, unless somebody says otherwise.
+pub const SOCKET: &str = "/run/lvx/lvx.sock";
+
 /// `[control]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Control {
@@ -47,7 +50,7 @@ pub struct Remote {
 impl Default for Control {
     fn default() -> Control {
         Control {
-            socket: "/run/lvx/lvx.sock".into(),
+            socket: SOCKET.into(),
             mode: 0o660,
             owner: None,
             group: None,

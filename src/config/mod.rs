@@ -9,7 +9,7 @@ mod rib;
 mod toml;
 mod written;
 
-pub use control::{Control, Remote};
+pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
 pub use written::{Written, written_service};

@@ -5,13 +5,15 @@ use super::{Config, Interface, Service};
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, Mac, Prefix, Proto};
 use crate::service::{
-    ALL_PORTS, Conduct, Group, Match, Method, MssClamp, NoServer, Persistence, Policy, Reuse, SchedulerName,
+    Conduct, Group, Match, Method, MssClamp, NoServer, Persistence, Policy, Reuse, SchedulerName,
     SchedulerOptions, State, Thresholds, Timeouts, WhenFull,
 };
 use crate::wire::vlan::Tag;
+use serde::de::Error;
 use serde::ser::{SerializeMap, SerializeStruct, Serializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A table of the configuration as the file would have it: its keys with their values, not checked yet. As JSON, an
 /// object; null stands for a key that is not there.
@@ -47,6 +49,13 @@ impl From<&Service> for Written {
     }
 }
 
+impl Service {
+    /// Its `[[virtual_service]]` without its servers.
+    pub fn own_table(&self) -> Written {
+        Written::from(&Service { reals: Vec::new(), ..self.clone() })
+    }
+}
+
 /// The `[[virtual_service]]` of a service, its servers included.
 pub fn written_service(service: &Service) -> Written {
     let mut written = Written::of(service);
@@ -66,25 +75,19 @@ pub fn written_service(service: &Service) -> Written {
     }
     // The same for flows that are taken up in their midst.
     if let Some(sloppy) = written.0.remove("sloppy") {
-        written.0.insert(format!("sloppy_{}", service.proto.to_string().to_lowercase()), sloppy);
+        written.0.insert(format!("sloppy_{}", service.proto.word()), sloppy);
     }
     written
 }
 
 fn written_match(to: &Match) -> Written {
-    let first = Endpoint::new(to.addr, to.ports.0);
-    let address = match to.ports {
-        ALL_PORTS => to.addr.to_string(),
-        (one, last) if one == last => first.to_string(),
-        (_, last) => format!("{first}-{last}"),
-    };
-    let keys = [("address", address), ("protocol", to.proto.to_string().to_lowercase())];
-    Written(keys.map(|(key, value)| (key.to_owned(), Value::String(value))).into_iter().collect())
+    let keys = [("address", to.addressed().into()), ("protocol", to.proto.word().into())];
+    Written(keys.map(|(key, value)| (key.to_owned(), value)).into_iter().collect())
 }
 
 /// An address with its port; alone, if it has all ports.
 pub(super) fn address<S: Serializer>(endpoint: &Endpoint, to: S) -> Result<S::Ok, S::Error> {
-    if endpoint.port == 0 { to.collect_str(&endpoint.addr) } else { to.collect_str(endpoint) }
+    to.serialize_str(&endpoint.brief())
 }
 
 impl Config {
@@ -167,9 +170,29 @@ macro_rules! as_displayed {
 
 as_displayed!(Endpoint, Mac, Method, Prefix, SchedulerName);
 
+/// A word that is read, and copied only if it must be.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Endpoint, D::Error> {
+        let Word(text) = Word::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Method, D::Error> {
+        let Word(text) = Word::deserialize(from)?;
+        let known = Method::ALL.into_iter().find(|method| method.name() == text);
+        known.ok_or_else(|| D::Error::custom(format_args!("{text:?} is no forwarding method")))
+    }
+}
+
 impl Serialize for Proto {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.to_string().to_lowercase())
+        to.serialize_str(self.word())
     }
 }
 

@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 pub(super) unsafe trait Zeroed: Sync + Send {}
 
 // SAFETY: an atomic integer of zero bytes is the integer 0.
+unsafe impl Zeroed for std::sync::atomic::AtomicU16 {}
+// SAFETY: as above.
 unsafe impl Zeroed for std::sync::atomic::AtomicU32 {}
 // SAFETY: as above.
 unsafe impl Zeroed for std::sync::atomic::AtomicU64 {}

@@ -17,6 +17,7 @@ mod expiry;
 mod hash;
 mod lanes;
 mod memory;
+mod opening;
 mod sctp;
 mod state;
 mod stock;

@@ -16,11 +16,11 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 /// All connections.
 ///
-/// Sized for `max_connections` that are all known in both directions, at 5.6 references a bucket: about 94 bytes
+/// Sized for `max_connections` that are all known in both directions, at 5.6 references a bucket: about 96 bytes
 /// a connection, all in.
 pub struct Table {
     seed: Seed,
@@ -33,6 +33,8 @@ pub struct Table {
     /// RIP:rport by [`RealId`]: IPv4 as one word, IPv6 as three. Of a server that answers at many ports, its port has
     /// [`OF_MANY`], and the fourth word is the only port that leads to it, if one does.
     endpoints: Zeros<[AtomicU64; 4]>,
+    /// By slot: 1 + the microseconds into its tick when the connection was opened, until it is answered; 0 for nothing.
+    pub(super) openings: Zeros<AtomicU16>,
     /// By slot: 1 + the slot of the template that led the connection. Made when there is a persistent service.
     pub(super) leaders: OnceLock<Zeros<AtomicU32>>,
     /// What is kept of watched connections.
@@ -177,6 +179,7 @@ impl Table {
             slab: Zeros::new(max as usize)?,
             slots: Stock::new(0..max)?,
             endpoints: Zeros::new(RealId::LIMIT)?,
+            openings: Zeros::new(max as usize)?,
             leaders: OnceLock::new(),
             controls: Controls::default(),
             expected: AtomicU32::new(0),
@@ -210,7 +213,7 @@ impl Table {
 
     /// Bytes of memory that the table takes, all in.
     pub fn bytes(&self) -> usize {
-        let lines = size_of_val(&*self.buckets) + size_of_val(&*self.slab);
+        let lines = size_of_val(&*self.buckets) + size_of_val(&*self.slab) + size_of_val(&*self.openings);
         let leaders = self.leaders.get().map_or(0, |leaders| size_of_val(&**leaders));
         lines + self.overflow.bytes() + self.slots.bytes() + leaders
     }

@@ -16,7 +16,7 @@ use super::memory::prefetch;
 use super::state::Phase;
 use super::table::{Found, Table};
 use super::tcp;
-use crate::net::{Direction, FlowKey, Proto, TcpFlags, Tick};
+use crate::net::{Direction, FlowKey, Moment, Proto, TcpFlags};
 use crate::service::{RealId, Standing, State};
 use arrayvec::ArrayVec;
 pub use evict::Evicted;
@@ -144,9 +144,10 @@ impl Tracker {
         key: &FlowKey,
         hash: FlowHash,
         flags: TcpFlags,
-        now: Tick,
+        now: impl Into<Moment>,
         choose: impl FnOnce() -> Option<Chosen>,
     ) -> Result<Opened, Refused> {
+        let now = now.into();
         self.settle_before(hash);
         let may_put_off = self.has_spares();
         if !may_put_off {
@@ -173,8 +174,9 @@ impl Tracker {
         if let Some(template) = chosen.template {
             table.note_leader(slot, template);
         }
+        table.note_opening(slot, state, now);
         let entry = &table.slab[slot as usize];
-        let meta = entry.occupy(key, &chosen, state, now);
+        let meta = entry.occupy(key, &chosen, state, now.tick());
         if !chain.put(hash.tag, Reference::new(slot, false), || self.spares.pop()) {
             entry.end(meta);
             return Err(Refused::Full);
@@ -258,8 +260,9 @@ impl Tracker {
             self.fetch_slots();
         }
         let ahead = self.slots.len().checked_sub(1 + AHEAD).and_then(|at| self.slots.get(at));
-        if let Some(entry) = ahead.and_then(|&slot| self.table.slab.get(slot as usize)) {
-            prefetch(entry);
+        if let Some(&slot) = ahead {
+            prefetch(self.table.slab.as_ptr().wrapping_add(slot as usize));
+            prefetch(self.table.openings.as_ptr().wrapping_add(slot as usize));
         }
         self.slots.last().copied()
     }

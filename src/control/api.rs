@@ -11,7 +11,7 @@ mod routes;
 mod socket;
 mod tls;
 
-pub use answer::{Changed, Ended, Fault, Found, Problem, Status, Timeouts, Transaction};
+pub use answer::{Changed, Ended, Fault, Found, Overview, Problem, Status, Timeouts, Transaction};
 pub use routes::openapi;
 
 use super::connections::Connections;

@@ -1,10 +1,10 @@
 //! The other end of the control socket, for the command line: one request at a time, and the answer typed.
 
-use super::api::{Changed, Ended, Problem, Status, Timeouts, Transaction};
+use super::api::{Changed, Ended, Overview, Problem, Status, Timeouts, Transaction};
 use super::connections::Page;
 use super::history::Version;
 use super::report::Report;
-use super::view::{Columns, ServiceRow};
+use super::view::{Columns, Listing, ServiceRow};
 use crate::config::Written;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -76,6 +76,15 @@ impl Client {
         self.get("/v1/status")
     }
 
+    /// How the director is, and the services with `filter` in their names; `open` are the keys of those whose servers are
+    /// wanted, with commas between them, or `all`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn overview(&self, filter: &str, open: &str) -> Result<Overview, ClientError> {
+        self.get(&with_query("/v1/overview", [("filter", filter), ("open", open)]))
+    }
+
     /// Everything counted.
     ///
     /// # Errors
@@ -89,23 +98,20 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn services(&self, service: Option<&str>, columns: Columns) -> Result<Vec<ServiceRow>, ClientError> {
-        self.services_as(service, columns)
+        self.get(&with_columns("/v1/services", service, columns))
     }
 
-    /// The same with as much of the servers' tables as the reader wants, which for many servers is far quicker.
+    /// The same in short, which for many servers is far quicker, each service as the reader has it. Of two columns the
+    /// first counts.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn services_as<T: DeserializeOwned>(
+    pub fn listing<S: DeserializeOwned>(
         &self,
         service: Option<&str>,
         columns: Columns,
-    ) -> Result<Vec<ServiceRow<T>>, ClientError> {
-        let words =
-            [("traffic", columns.traffic), ("rate", columns.rate)].map(|(name, on)| (name, on.to_string()));
-        let query =
-            words.iter().map(|(name, on)| (*name, on.as_str())).chain(service.map(|name| ("service", name)));
-        self.get(&with_query("/v1/services", query))
+    ) -> Result<Listing<S>, ClientError> {
+        self.get(&with_columns("/v1/listing", service, columns))
     }
 
     /// How long silence may last.
@@ -273,6 +279,12 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ClientError> {
 
 fn json(load: &impl Serialize) -> Result<Load, ClientError> {
     serde_json::to_vec(load).map(Load::Json).map_err(|error| ClientError::Garbled(error.to_string()))
+}
+
+fn with_columns(path: &str, service: Option<&str>, columns: Columns) -> String {
+    let words = [("traffic", columns.traffic), ("rate", columns.rate), ("latency", columns.latency)];
+    let words = words.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true"));
+    with_query(path, words.chain(service.map(|name| ("service", name))))
 }
 
 /// A path with its query; what may not stand there is escaped (RFC 3986, 2.1).

@@ -2,26 +2,25 @@
 
 use crate::conntrack::{Connection, Table, Tracker};
 use crate::dataplane::snapshot::{Published, Snapshot};
-use crate::net::{Endpoint, Proto, Tick};
+use crate::net::{Endpoint, Prefix, Proto, Tick};
 use crate::service::{RealId, State};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Slots looked at in one go, at most: a few hundredths of a second.
 pub const SLICE: u32 = 1 << 21;
 
-/// An address, or an address with a port.
+/// A network, an address, or an address with a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whom {
-    addr: IpAddr,
+    of: Prefix,
     port: Option<u16>,
 }
 
 impl Whom {
     fn is(&self, endpoint: Endpoint) -> bool {
-        self.addr == endpoint.addr && self.port.is_none_or(|port| port == endpoint.port)
+        self.of.contains(endpoint.addr) && self.port.is_none_or(|port| port == endpoint.port)
     }
 }
 
@@ -30,25 +29,26 @@ impl std::str::FromStr for Whom {
 
     fn from_str(text: &str) -> Result<Whom, String> {
         if let Ok(endpoint) = text.parse::<Endpoint>() {
-            return Ok(Whom { addr: endpoint.addr, port: Some(endpoint.port) });
+            return Ok(Whom { of: Prefix::host(endpoint.addr), port: Some(endpoint.port) });
         }
-        let addr = text.parse().map_err(|_| {
+        let of = text.parse().map_err(|_| {
             format!(
-                "{text:?} is no address (allowed: such as 192.0.2.7, 192.0.2.7:4000 or [2001:db8::7]:4000)"
+                "{text:?} is no address (allowed: such as 192.0.2.7, 192.0.2.7:4000, [2001:db8::7]:4000 or \
+                 192.0.2.0/24)"
             )
         })?;
-        Ok(Whom { addr, port: None })
+        Ok(Whom { of, port: None })
     }
 }
 
 /// Which connections are meant: those that fit all that is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// CIP, or CIP:cport.
+    /// CIP, CIP:cport, or a network.
     pub client: Option<Whom>,
-    /// RIP, or RIP:rport.
+    /// RIP, RIP:rport, or a network.
     pub server: Option<Whom>,
-    /// VIP, or VIP:vport.
+    /// VIP, VIP:vport, or a network.
     pub service: Option<Whom>,
     /// The protocol.
     pub proto: Option<Proto>,
@@ -71,12 +71,7 @@ impl Filter {
         let whom = |name: &str, text: Option<&str>| {
             text.map(|text| text.parse::<Whom>().map_err(|error| format!("{name}: {error}"))).transpose()
         };
-        let proto = |text: &str| {
-            let named = [Proto::Tcp, Proto::Udp, Proto::Sctp]
-                .into_iter()
-                .find(|p| p.to_string().eq_ignore_ascii_case(text));
-            named.ok_or_else(|| format!("protocol: {text:?} is unknown (allowed: tcp, udp, sctp)"))
-        };
+        let proto = |text: &str| text.parse::<Proto>().map_err(|error| format!("protocol: {text:?} {error}"));
         let of_name = |text: &str| {
             let named = State::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(text));
             let names = || State::ALL.map(State::name).join(", ");
@@ -193,7 +188,7 @@ impl Connections {
             let lasts = lasts.unwrap_or_else(|| snapshot.expiry.of(connection.real, connection.state));
             let left = lasts.saturating_sub(now.since(connection.seen));
             page.connections.push(Row {
-                protocol: connection.key.proto().to_string().to_lowercase(),
+                protocol: connection.key.proto().word().to_owned(),
                 client: connection.key.src().to_string(),
                 service: connection.key.dst().to_string(),
                 server: server.map(|server| server.to_string()).unwrap_or_default(),
@@ -323,6 +318,8 @@ mod tests {
         assert_eq!(count(Filter::new(Some("203.0.113.1:1002"), None, None, Some("tcp"), None)), 1);
         assert_eq!(count(Ok(server("10.0.0.2"))), 2);
         assert_eq!(count(Ok(server("10.0.0.2:81"))), 0);
+        assert_eq!(count(Ok(server("10.0.0.0/30"))), 4);
+        assert_eq!(count(Ok(server("10.0.0.2/32"))), 2);
         assert_eq!(count(Filter::new(None, None, Some(VIP), None, Some("syn_recv"))), 4);
         assert_eq!(count(Filter::new(None, None, None, Some("UDP"), None)), 0);
         let error = Filter::new(None, None, None, None, Some("open")).unwrap_err();

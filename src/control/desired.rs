@@ -55,7 +55,7 @@ impl From<&VirtualService> for Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.proto.to_string().to_lowercase(), self.endpoint)
+        write!(f, "{} {}", self.proto.word(), self.endpoint)
     }
 }
 
@@ -76,10 +76,7 @@ impl ServiceRef {
     /// The key that is written; `None` if it is none, and so perhaps a name.
     fn key(&self) -> Option<Key> {
         let (proto, endpoint) = self.0.split_once(' ')?;
-        let proto = [Proto::Tcp, Proto::Udp, Proto::Sctp]
-            .into_iter()
-            .find(|p| p.to_string().eq_ignore_ascii_case(proto))?;
-        Some(Key { proto, endpoint: endpoint.parse().ok()? })
+        Some(Key { proto: proto.parse().ok()?, endpoint: endpoint.parse().ok()? })
     }
 }
 

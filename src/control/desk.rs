@@ -161,7 +161,7 @@ impl Desk {
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
-        view.of_director(self.rates.clone(), (self.port)(), confirm_within)
+        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within)
     }
 
     /// The configurations kept.

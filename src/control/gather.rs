@@ -2,13 +2,12 @@
 
 use super::desired::Key;
 use super::publish::Publisher;
-use super::report::{Connections, Fragments, Port, RealServer, Report, Service};
+use super::report::{Connections, Fragments, Port, RealServer, Report, Service, Worker};
 use super::view::View;
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::verdict::{DropReason, HostReason};
-use crate::net::Endpoint;
-use crate::service::{ALL_PORTS, Match, RealServer as Real};
+use crate::service::{Match, RealServer as Real};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +20,11 @@ pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, p
 
 /// The same of what was seen.
 pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
+    Report { services: services(view), ..totals(view, workers, table, port) }
+}
+
+/// The report without its services.
+pub(super) fn totals(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
     let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
     let to_host_by_reason: BTreeMap<String, u64> = named(
         HostReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.to_host(reason)))),
@@ -39,7 +43,6 @@ pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, p
     let forwarded = sum(&|counters| counters.forwarded.get()).saturating_sub(port.tx_ring_full);
     let to_host = to_host_by_reason.values().sum::<u64>().saturating_sub(port.host_unreachable);
     let dropped: u64 = dropped_by_reason.values().sum();
-    let services = services(view);
     let pieces = table.datagrams().census();
     Report {
         packets: forwarded + to_host + dropped + pieces.waiting,
@@ -68,7 +71,12 @@ pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, p
         unanswered: sum(&|counters| counters.unanswered.get()),
         related: sum(&|counters| counters.related.get()),
         port,
-        services,
+        workers: workers
+            .iter()
+            .zip(0..)
+            .map(|(counters, number)| Worker::of(counters, view.load(number)))
+            .collect(),
+        services: Vec::new(),
     }
 }
 
@@ -85,6 +93,7 @@ fn services(view: &View) -> Vec<Service> {
         inactive: real.live.inactive() as u64,
         persistent: real.live.templates() as u64,
         traffic: view.traffic(real.id),
+        latency: view.latency(real.id).map(Into::into),
     };
     view.services()
         .iter()
@@ -93,28 +102,17 @@ fn services(view: &View) -> Vec<Service> {
             let current = service.reals.iter().map(|real| row(real, real.weight));
             Service {
                 name: service.name.to_string(),
-                protocol: service.proto.to_string().to_lowercase(),
+                protocol: service.proto.word().to_owned(),
                 address: service.endpoint.to_string(),
                 fwmark: service.group.as_ref().map(|group| group.fwmark),
                 matches: service
                     .group
                     .as_ref()
-                    .map_or_else(Vec::new, |group| group.matches.iter().map(shown).collect()),
+                    .map_or_else(Vec::new, |group| group.matches.iter().map(Match::to_string).collect()),
                 scheduler: service.scheduler.to_string(),
                 traffic: view.traffic_of(service),
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })
         .collect()
-}
-
-/// `tcp 192.0.2.1:80-81`.
-fn shown(to: &Match) -> String {
-    let proto = to.proto.to_string().to_lowercase();
-    let first = Endpoint::new(to.addr, to.ports.0);
-    match to.ports {
-        ALL_PORTS => format!("{proto} {}", to.addr),
-        (one, last) if one == last => format!("{proto} {first}"),
-        (_, last) => format!("{proto} {first}-{last}"),
-    }
 }

@@ -519,9 +519,12 @@ mod tests {
         publisher.set_services(&services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER])).unwrap();
         for id in [0, 1] {
             counters.real(RealId(id)).connections.add(5);
+            counters.count_latency(RealId(id), 100);
         }
         publisher.zero(key("10.0.0.1:80"));
         assert_eq!([0, 1].map(|id| publisher.ids.traffic(RealId(id)).connections), [0, 5]);
+        let latency = |id| publisher.baselines().latency_since(RealId(id), std::slice::from_ref(&counters));
+        assert_eq!([0, 1].map(|id| latency(id).map(|latency| latency.count())), [None, Some(1)]);
     }
 
     #[test]

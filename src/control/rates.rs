@@ -1,5 +1,6 @@
 //! Rates as IPVS estimates them: every two seconds, `avg += (rate - avg) / 4`, in fixed point, so that
-//! `ipvsadm -L --rate` shows what it would show there. Kept by the control thread; packets only count.
+//! `ipvsadm -L --rate` shows what it would show there; and how busy the workers were meanwhile. Kept by the control
+//! thread; packets only count.
 
 use super::desired::Key;
 use super::report::Traffic;
@@ -69,19 +70,39 @@ impl Estimate {
     }
 }
 
-/// The estimates of all services and servers.
+/// What a worker has spent its time on, the first on packets, and the share of that lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    spent: [Duration; 3],
+    share: f64,
+}
+
+impl Load {
+    fn take(&mut self, now: [Duration; 3]) {
+        let mut gone = now;
+        gone.iter_mut().zip(self.spent).for_each(|(now, before)| *now = now.saturating_sub(before));
+        let all = gone.iter().sum::<Duration>().as_secs_f64();
+        let share = if all > 0.0 { gone[0].as_secs_f64() / all } else { 0.0 };
+        *self = Load { spent: now, share };
+    }
+}
+
+/// The estimates of all services, servers and workers.
 #[derive(Debug, Clone, Default)]
 pub struct Rates {
     services: HashMap<Key, Estimate>,
     servers: HashMap<RealId, Estimate>,
+    workers: Vec<Load>,
 }
 
 impl Rates {
-    /// Takes up what all have counted by now; to be called once in [`PERIOD`]. Who is not named any more is forgotten.
+    /// Takes up what all have counted by now, workers the time that they spent on packets and on two other things; to be
+    /// called once in [`PERIOD`]. Who is not named any more is forgotten.
     pub fn estimate(
         &mut self,
         services: impl Iterator<Item = (Key, Traffic)>,
         servers: impl Iterator<Item = (RealId, Traffic)>,
+        workers: impl Iterator<Item = [Duration; 3]>,
     ) {
         let before = std::mem::take(self);
         let fresh = |now| Estimate { last: now, scaled: Traffic::default() };
@@ -97,11 +118,24 @@ impl Rates {
         };
         self.services = services.map(|(key, now)| (key, next(before.services.get(&key), now))).collect();
         self.servers = servers.map(|(id, now)| (id, next(before.servers.get(&id), now))).collect();
+        let loads = before.workers.into_iter().chain(std::iter::repeat(Load::default()));
+        self.workers = workers
+            .zip(loads)
+            .map(|(now, mut load)| {
+                load.take(now);
+                load
+            })
+            .collect();
     }
 
     /// A service's rates.
     pub fn of_service(&self, key: Key) -> Rate {
         self.services.get(&key).map_or_else(Rate::default, Estimate::rate)
+    }
+
+    /// The share of its time that packets took a worker in the last period.
+    pub fn load(&self, worker: usize) -> f64 {
+        self.workers.get(worker).map_or(0.0, |load| load.share)
     }
 
     /// A server's rates.
@@ -122,7 +156,7 @@ mod tests {
     fn rates(counts: &[Traffic]) -> Vec<(u64, u64)> {
         let mut rates = Rates::default();
         let mut after = |count: &Traffic| {
-            rates.estimate(std::iter::empty(), [(RealId(1), *count)].into_iter());
+            rates.estimate(std::iter::empty(), [(RealId(1), *count)].into_iter(), std::iter::empty());
             let rate = rates.of_server(RealId(1));
             (rate.connections, rate.in_bytes)
         };
@@ -145,10 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn a_workers_load_is_the_share_of_the_last_period_that_packets_took() {
+        let mut rates = Rates::default();
+        let mut after = |spent: [u64; 3]| {
+            let spent = spent.map(Duration::from_millis);
+            rates.estimate(std::iter::empty(), std::iter::empty(), [spent].into_iter());
+            rates.load(0)
+        };
+        assert_eq!(after([0, 0, 0]), 0.0);
+        assert_eq!(after([500, 1500, 0]), 0.25);
+        assert_eq!(after([2500, 1500, 0]), 1.0);
+        assert_eq!(after([2500, 1500, 2000]), 0.0);
+        assert_eq!(after([2500, 1500, 2000]), 0.0, "no turn has ended");
+        assert_eq!(rates.load(1), 0.0);
+    }
+
+    #[test]
     fn who_is_gone_is_forgotten() {
         let mut rates = Rates::default();
-        rates.estimate(std::iter::empty(), [(RealId(1), counted(0, 0))].into_iter());
-        rates.estimate(std::iter::empty(), std::iter::empty());
+        rates.estimate(std::iter::empty(), [(RealId(1), counted(0, 0))].into_iter(), std::iter::empty());
+        rates.estimate(std::iter::empty(), std::iter::empty(), std::iter::empty());
         assert!(rates.servers.is_empty());
     }
 }

@@ -1,5 +1,9 @@
 //! The director's report: what `lvx run --report` writes each second and at its end, as JSON.
 
+mod work;
+
+pub use work::{Latency, Worker};
+
 use crate::dataplane::counters::Counters;
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,8 @@ pub struct Report {
     pub connections: Connections,
     /// The AF_XDP ports; all 0 in a replay.
     pub port: Port,
+    /// The workers, by their numbers.
+    pub workers: Vec<Worker>,
     /// The virtual services, in the configuration's order.
     pub services: Vec<Service>,
 }
@@ -146,6 +152,9 @@ pub struct RealServer {
     /// What it has counted.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// How long it took to answer, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 /// What has passed since the director's start, as `ipvsadm -L --stats` shows it. Bytes are those of IP packets.

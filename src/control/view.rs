@@ -1,19 +1,26 @@
 //! What there is to see of a director at one moment: shared, not copied, so that whoever writes it out takes none of
 //! the desk's time.
 
+mod lines;
+mod sums;
+
+pub use lines::{Counts, Listing, ServerLine, ServiceLines};
+pub use sums::{ServiceSum, Wanted};
+
 use super::desired::{Desired, Key};
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
-use super::report::{Port, Report, Traffic};
+use super::report::{Latency, Port, Report, Traffic};
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
-use crate::dataplane::counters::Counters;
+use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::snapshot::Services;
 use crate::net::Tick;
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +31,8 @@ pub struct View {
     pub desired: Desired,
     /// How long a change yet waits for its confirmation.
     pub confirm_within: Option<Duration>,
+    /// The configuration file.
+    pub file: PathBuf,
     services: Arc<Services>,
     departed: HashMap<Key, Vec<RealServer>>,
     retired: HashMap<Key, Traffic>,
@@ -75,6 +84,9 @@ pub struct ServerRow<T = Written> {
     /// The same by the second, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// How long it took to answer, if that was asked for, and if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 /// What a listing is to have beside the tables and connections.
@@ -84,6 +96,8 @@ pub struct Columns {
     pub traffic: bool,
     /// The same by the second.
     pub rate: bool,
+    /// How long servers took to answer.
+    pub latency: bool,
 }
 
 impl View {
@@ -92,6 +106,7 @@ impl View {
         View {
             desired: publisher.desired().cloned().unwrap_or_default(),
             confirm_within: None,
+            file: PathBuf::new(),
             services: publisher.services().clone(),
             departed: publisher.departed(),
             retired: publisher.retired().clone(),
@@ -104,8 +119,14 @@ impl View {
     }
 
     /// The same with what only a director at work has.
-    pub(super) fn of_director(self, rates: Arc<Rates>, port: Port, confirm_within: Option<Duration>) -> View {
-        View { rates, port, confirm_within, ..self }
+    pub(super) fn of_director(
+        self,
+        file: PathBuf,
+        rates: Arc<Rates>,
+        port: Port,
+        confirm_within: Option<Duration>,
+    ) -> View {
+        View { file, rates, port, confirm_within, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -139,6 +160,16 @@ impl View {
         self.baselines.since(id, &self.counters)
     }
 
+    /// How long a server has taken to answer, if it ever did.
+    pub fn latency(&self, id: RealId) -> Option<counters::Latency> {
+        self.baselines.latency_since(id, &self.counters)
+    }
+
+    /// The share of its time that packets took a worker lately.
+    pub fn load(&self, worker: usize) -> f64 {
+        self.rates.load(worker)
+    }
+
     /// What the servers of a service have counted together, those since removed included.
     pub fn traffic_of(&self, service: &VirtualService) -> Traffic {
         let key = Key::from(service);
@@ -151,7 +182,14 @@ impl View {
     pub fn estimate(&self, rates: &mut Rates) {
         let services =
             self.services().iter().map(|service| (Key::from(&**service), self.traffic_of(service)));
-        rates.estimate(services, self.servers().map(|real| (real.id, self.traffic(real.id))));
+        let servers = self.servers().map(|real| (real.id, self.traffic(real.id)));
+        let workers = self.counters.iter().map(|counters| Turn::ALL.map(|turn| counters.work.time(turn)));
+        rates.estimate(services, servers, workers);
+    }
+
+    /// What the report has of all services together.
+    pub fn totals(&self, table: &Table) -> Report {
+        gather::totals(self, &self.counters, table, self.port)
     }
 
     /// The whole report.
@@ -171,14 +209,34 @@ impl View {
 
     /// The services, of all or of the one meant, as they are listed.
     pub fn rows(&self, only: Option<Key>, columns: Columns) -> Vec<ServiceRow<Real>> {
+        self.meant(only).map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+    }
+
+    /// The services, all or the one meant, as they are written and as they are compiled.
+    fn meant(&self, only: Option<Key>) -> impl Iterator<Item = (&Arc<Service>, &Arc<VirtualService>)> {
         let both = self.desired.services().iter().zip(self.services());
-        let meant = both.filter(|(service, _)| only.is_none_or(|key| key == Key::of(service)));
-        meant.map(|(service, compiled)| self.row(service, compiled, columns)).collect()
+        both.filter(move |(service, _)| only.is_none_or(|key| key == Key::of(service)))
     }
 
     fn row(&self, service: &Arc<Service>, compiled: &VirtualService, columns: Columns) -> ServiceRow<Real> {
         let key = Key::of(service);
-        let row = |table: Real, real: &RealServer, departed| ServerRow {
+        ServiceRow {
+            service: key.to_string(),
+            table: service.own_table(),
+            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
+            rate: columns.rate.then(|| self.rates.of_service(key)),
+            servers: self.server_rows(service, compiled, columns).collect(),
+        }
+    }
+
+    /// In the operator's order; then those that were removed and still have connections.
+    fn server_rows(
+        &self,
+        service: &Service,
+        compiled: &VirtualService,
+        columns: Columns,
+    ) -> impl Iterator<Item = ServerRow<Real>> {
+        let row = move |table: Real, real: &RealServer, departed| ServerRow {
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
@@ -186,21 +244,14 @@ impl View {
             departed,
             traffic: columns.traffic.then(|| self.traffic(real.id)),
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
+            latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current =
-            service.reals.iter().zip(&compiled.reals).map(|(table, real)| row(table.clone(), real, false));
-        let departed = self.departed_from(key).iter().map(|real| {
+        let current = service.reals.iter().zip(&compiled.reals);
+        let current = current.map(move |(table, real)| row(table.clone(), real, false));
+        let departed = self.departed_from(Key::of(service)).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds }, real, true)
         });
-        let mut table = Written::from(&Service { reals: Vec::new(), ..Service::clone(service) });
-        table.0.remove("real_server");
-        ServiceRow {
-            service: key.to_string(),
-            table,
-            traffic: columns.traffic.then(|| self.traffic_of(compiled)),
-            rate: columns.rate.then(|| self.rates.of_service(key)),
-            servers: current.chain(departed).collect(),
-        }
+        current.chain(departed)
     }
 }

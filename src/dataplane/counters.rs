@@ -3,10 +3,19 @@
 //! A counter has one writer, so an addition is a load and a store, no atomic read-modify-write. Sums over workers
 //! are taken by whoever reads.
 
+mod histogram;
+mod latency;
+mod work;
+
+pub use histogram::{Distribution, Histogram};
+pub use latency::Latency;
+pub use work::{Batches, Turn, Work};
+
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::datagrams::Wrong;
 use crate::net::Direction;
 use crate::service::RealId;
+use latency::Latencies;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A counter with one writer.
@@ -80,6 +89,9 @@ pub struct Counters {
     pub held: Counter,
     /// Frames sent beyond one for a packet: further fragments of what did not fit its way.
     pub fragmented: Counter,
+    /// What the worker's time goes into.
+    pub work: Work,
+    latencies: Latencies,
     reals: Box<[RealCounters]>,
     /// What an id out of bounds is counted under.
     nobody: RealCounters,
@@ -100,6 +112,8 @@ impl Default for Counters {
             completed_checksums: Counter::default(),
             held: Counter::default(),
             fragmented: Counter::default(),
+            work: Work::default(),
+            latencies: Latencies::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),
             nobody: RealCounters::default(),
         }
@@ -140,6 +154,17 @@ impl Counters {
     /// Those of the dropped whose senders were told.
     pub fn answered(&self, reason: DropReason) -> u64 {
         self.answered[reason as usize].get()
+    }
+
+    /// A server has taken so long to answer a client.
+    #[cold]
+    pub fn count_latency(&self, real: RealId, micros: u32) {
+        self.latencies.count(real, micros);
+    }
+
+    /// How long a server has taken to answer its clients.
+    pub fn latency(&self, real: RealId) -> Latency {
+        self.latencies.get(real)
     }
 
     /// The counters of one server; those of nobody for an id that is out of bounds.

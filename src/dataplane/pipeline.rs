@@ -17,13 +17,14 @@ mod tags;
 
 use super::answer::Allowance;
 use super::counters::Counters;
+use super::decision::Decision;
 use super::forward;
 use super::nexthop::{Hop, HopNumber, Missing};
 use super::port::{BATCH, Frame, OwnFrame};
 use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{Ended, FlowHash, Found, Lookup, Table, Touched, Tracker};
-use crate::net::{Direction, FlowKey, InterfaceId, Proto, TcpFlags, Tick};
+use crate::net::{Direction, FlowKey, InterfaceId, Moment, Proto, TcpFlags, Tick};
 use crate::service::RealId;
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
@@ -74,10 +75,12 @@ impl Pipeline {
     }
 
     /// Gives every frame its verdict, and rewrites those to be forwarded.
-    pub fn run(&mut self, frames: &mut [Frame<'_>], now: Tick) {
+    pub fn run(&mut self, frames: &mut [Frame<'_>], now: impl Into<Moment>) {
+        let moment = now.into();
+        let (now, micros) = (moment.tick(), moment.micros());
         self.follow();
         for batch in frames.chunks_mut(BATCH) {
-            self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now });
+            self.road.batch(batch, &mut self.pending, View { snapshot: &self.snapshot, now, micros });
         }
         if !self.snapshot.hops.vlans().is_empty() {
             self.put_tags(frames);
@@ -181,6 +184,14 @@ impl Pending {
 struct View<'s> {
     snapshot: &'s Snapshot,
     now: Tick,
+    /// Microseconds into the tick.
+    micros: u16,
+}
+
+impl View<'_> {
+    fn moment(&self) -> Moment {
+        Moment::new(self.now, self.micros)
+    }
 }
 
 impl Road {
@@ -285,6 +296,9 @@ impl Road {
                 return self.miss(frame, pending, view);
             }
         }
+        if let Some(micros) = self.tracker.table().answered(found, flags, view.moment()) {
+            self.counters.count_latency(found.real(), micros);
+        }
         if found.is_watched() {
             return self.control(frame, &pending.packet, found, view);
         }
@@ -375,6 +389,33 @@ impl Road {
     #[cold]
     fn leave(&self, frame: &mut Frame<'_>, reason: HostReason) {
         give(frame, Verdict::ToHost(reason), &self.counters);
+    }
+
+    /// The decision and the next hop for what is rare on its way in this direction; without them, the frame has its
+    /// verdict.
+    #[cold]
+    fn way<'s>(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        (real, direction): (RealId, Direction),
+        snapshot: &'s Snapshot,
+    ) -> Option<(&'s Decision, Hop)> {
+        let Some(decision) = snapshot.decision(real) else {
+            self.refuse(frame, DropReason::NoRealServer);
+            return None;
+        };
+        let hop = match direction {
+            Direction::Original => decision.way,
+            Direction::Reply => snapshot.hops.find(packet.key.dst().addr).map(|way| way.hop),
+        };
+        match hop {
+            Ok(hop) => Some((decision, hop)),
+            Err(missing) => {
+                self.miss_out(frame, missing);
+                None
+            }
+        }
     }
 
     fn end(&mut self, found: Found, snapshot: &Snapshot) {

@@ -1,12 +1,12 @@
 //! A worker: one thread on one core that turns a port's frames through a pipeline until it is told to stop.
 
 use super::affinity;
-use super::counters::Counters;
+use super::counters::{Counters, Turn};
 use super::pipeline::Pipeline;
 use super::port::Port;
 use super::snapshot::Published;
 use crate::conntrack::Tracker;
-use crate::net::Tick;
+use crate::net::Moment;
 use crossbeam::channel::Sender;
 use std::io;
 use std::sync::Arc;
@@ -82,10 +82,13 @@ impl Worker {
                 "cannot pin the worker to its core; it runs wherever the system lets it"
             );
         }
-        let mut last_packet = Instant::now();
+        let counters = self.pipeline.counters().clone();
+        let (mut clock, mut turn) = (Instant::now(), Turn::Polling);
+        let mut last_packet = clock;
         while !shift.stop.load(Relaxed) {
-            let clock = Instant::now();
-            let now = Tick::from_duration(clock.saturating_duration_since(shift.start));
+            let begun = std::mem::replace(&mut clock, Instant::now());
+            counters.work.spent(turn, clock.saturating_duration_since(begun));
+            let now = Moment::from_duration(clock.saturating_duration_since(shift.start));
             let pipeline = &mut self.pipeline;
             let frames = self.port.turn(&mut |frames| {
                 pipeline.run(frames, now);
@@ -95,14 +98,17 @@ impl Worker {
                 let _ = shift.wanted.try_send(wanted);
             }
             if frames > 0 {
-                last_packet = clock;
-                self.pipeline.sweep(now, SWEEP_BUSY);
+                (last_packet, turn) = (clock, Turn::Busy);
+                counters.work.lent(frames);
+                self.pipeline.sweep(now.tick(), SWEEP_BUSY);
                 continue;
             }
-            let behind = self.pipeline.sweep(now, SWEEP_IDLE);
+            let behind = self.pipeline.sweep(now.tick(), SWEEP_IDLE);
             if shift.idle == Idle::Sleep && !behind && clock.saturating_duration_since(last_packet) > SPIN {
+                turn = Turn::Sleeping;
                 self.port.wait(NAP)?;
             } else {
+                turn = Turn::Polling;
                 std::hint::spin_loop();
             }
         }

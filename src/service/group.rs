@@ -3,6 +3,7 @@
 
 use super::VirtualService;
 use crate::net::{Endpoint, FlowKey, Proto};
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -33,7 +34,24 @@ pub const ALL_PORTS: (u16, u16) = (0, u16::MAX);
 /// service (`ip_vs_service_find`).
 pub const FTP_DATA: [(u16, u16); 2] = [(20, 20), (1024, u16::MAX)];
 
+/// `tcp 192.0.2.1:80-81`; of all ports, the address alone.
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.proto.word(), self.addressed())
+    }
+}
+
 impl Match {
+    /// What clients address, as configurations have it: an address, with the ports unless it has all.
+    pub fn addressed(&self) -> String {
+        let first = Endpoint::new(self.addr, self.ports.0);
+        match self.ports {
+            ALL_PORTS => self.addr.to_string(),
+            (one, last) if one == last => first.to_string(),
+            (_, last) => format!("{first}-{last}"),
+        }
+    }
+
     /// The ports one by one.
     pub fn each_port(&self) -> RangeInclusive<u16> {
         self.ports.0..=self.ports.1

@@ -210,7 +210,8 @@ fn traffic_is_counted_from_zero_when_that_is_asked_for() {
     let id = office.shared.published.current().services.table().services()[0].reals[0].id;
     counters.real(id).in_packets.add(5);
     let packets = || {
-        let rows = office.client.services(Some("web"), Columns { traffic: true, rate: false }).unwrap();
+        let rows =
+            office.client.services(Some("web"), Columns { traffic: true, ..Columns::default() }).unwrap();
         (rows[0].traffic.unwrap().in_packets, rows[0].servers[0].traffic.unwrap().in_packets)
     };
     assert_eq!(packets(), (5, 5));

@@ -2,23 +2,22 @@
 
 use super::grammar::DEFAULT_SCHEDULER;
 use super::request::{
-    Forward, Mask, Protocol, Request, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, Tunnel,
-    TunnelChecksum, TunnelKind,
+    Forward, Mask, Request, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, Tunnel, TunnelChecksum,
+    TunnelKind,
 };
-use super::table::{Connection, Server, Service, Table, Traffic};
+use super::table::{Connection, Server, Service, Table};
 use crate::config::Written;
 use crate::control::api::Transaction;
 use crate::control::client::{Client, ClientError};
 use crate::control::connections::Row;
-use crate::control::desired::{Edit, ServiceRef};
-use crate::control::rates::Rate;
-use crate::control::report;
-use crate::control::view::{Columns, ServerRow, ServiceRow};
+use crate::control::desired::{Edit, Key, ServiceRef};
+use crate::control::report::Traffic;
+use crate::control::view::{Columns, Counts, ServerLine, ServiceLines};
 use crate::net::Endpoint;
-use crate::service::SchedulerName;
+use crate::service::{Method, SchedulerName};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// Connections asked for at once.
 const PAGE: &str = "10000";
@@ -61,16 +60,6 @@ struct MatchTable {
     address: String,
 }
 
-/// And those of `[[virtual_service.real_server]]`.
-#[derive(Debug, Deserialize)]
-struct ServerTable {
-    address: String,
-    weight: u16,
-    forward: String,
-    upper_threshold: u32,
-    lower_threshold: u32,
-}
-
 /// A running director.
 #[derive(Debug)]
 pub(super) struct Director {
@@ -85,20 +74,12 @@ impl Director {
     /// Its services, of all or of one, with what these columns show.
     pub(super) fn table(&self, one: Option<ServiceKey>, columns: Columns) -> Result<Table, Complaint> {
         let name = one.map(name);
-        let rows = self.client.services_as(name.as_deref(), columns);
-        let rows: Vec<ServiceRow<ServerTable>> = match rows {
+        let listing = match self.client.listing(name.as_deref(), columns) {
             Err(ClientError::Refused(404, _)) => return complain("No such service"),
-            rows => rows?,
+            listing => listing?,
         };
-        let size = match one {
-            None => u32::try_from(self.client.status()?.max_connections).unwrap_or(u32::MAX),
-            Some(_) => 0,
-        };
-        let services = rows.into_iter().map(service).collect::<Option<_>>();
-        match services {
-            Some(services) => Ok(Table { size, services }),
-            None => complain("the director's answer is not understood"),
-        }
+        let size = u32::try_from(listing.max_connections).unwrap_or(u32::MAX);
+        Ok(Table { size, services: listing.services })
     }
 
     /// Gives every connection to `take`.
@@ -180,14 +161,9 @@ fn name(key: ServiceKey) -> String {
     match key {
         ServiceKey::Fwmark { mark, is_v6 } => format!("fwmark {mark}{}", if is_v6 { " IPv6" } else { "" }),
         ServiceKey::Address { protocol, address, port } => {
-            format!("{} {}", protocol.name().to_lowercase(), Endpoint::new(address, port))
+            Key::new(protocol, Endpoint::new(address, port)).to_string()
         }
     }
-}
-
-/// An address as tables have it: alone for all ports.
-fn at(address: IpAddr, port: u16) -> String {
-    if port == 0 { address.to_string() } else { Endpoint::new(address, port).to_string() }
 }
 
 fn table(value: Value) -> Written {
@@ -209,8 +185,8 @@ fn edit(request: &Request) -> Result<Edit, Complaint> {
                 );
             };
             let mut table = service_table(spec)?;
-            table.0.insert("protocol".to_owned(), protocol.name().to_lowercase().into());
-            table.0.insert("address".to_owned(), at(address, port).into());
+            table.0.insert("protocol".to_owned(), protocol.word().into());
+            table.0.insert("address".to_owned(), Endpoint::new(address, port).brief().into());
             Edit::AddService { table }
         }
         Request::EditService(spec) => {
@@ -220,16 +196,16 @@ fn edit(request: &Request) -> Result<Edit, Complaint> {
         Request::Flush => Edit::Clear {},
         Request::AddServer(key, spec) => {
             let mut table = server_table(spec)?;
-            table.0.insert("address".to_owned(), at(spec.address, spec.port).into());
+            table.0.insert("address".to_owned(), Endpoint::new(spec.address, spec.port).brief().into());
             Edit::AddServer { service: of(key), table }
         }
         Request::EditServer(key, spec) => Edit::EditServer {
             service: of(key),
-            server: at(spec.address, spec.port),
+            server: Endpoint::new(spec.address, spec.port).brief(),
             table: server_table(spec)?,
         },
         Request::DeleteServer(key, address, port) => {
-            Edit::DeleteServer { service: of(key), server: at(*address, *port) }
+            Edit::DeleteServer { service: of(key), server: Endpoint::new(*address, *port).brief() }
         }
         Request::SetTimeouts { tcp, tcp_fin, udp } => {
             let given = [("tcp", *tcp), ("tcp_fin", *tcp_fin), ("udp", *udp)];
@@ -301,8 +277,16 @@ fn server_table(spec: &ServerSpec) -> Result<Written, Complaint> {
     })))
 }
 
-fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
-    let ServiceRow { table, traffic, rate, servers, .. } = row;
+impl TryFrom<ServiceLines> for Service {
+    type Error = &'static str;
+
+    fn try_from(lines: ServiceLines) -> Result<Service, &'static str> {
+        service(lines).ok_or("a service has keys that it cannot have")
+    }
+}
+
+fn service(lines: ServiceLines) -> Option<Service> {
+    let ServiceLines { table, counts, servers } = lines;
     let table: ServiceTable = serde_json::from_value(Value::Object(table.0)).ok()?;
     let endpoint =
         |text: &str| text.parse::<Endpoint>().ok().or_else(|| Some(Endpoint::new(text.parse().ok()?, 0)));
@@ -316,7 +300,7 @@ fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
         }
         None => {
             let Endpoint { addr: address, port } = endpoint(&table.address)?;
-            (ServiceKey::Address { protocol: protocol(&table.protocol)?, address, port }, address.is_ipv6())
+            (ServiceKey::Address { protocol: table.protocol.parse().ok()?, address, port }, address.is_ipv6())
         }
     };
     let mask = match (is_v6, table.netmask) {
@@ -340,48 +324,37 @@ fn service(row: ServiceRow<ServerTable>) -> Option<Service> {
         one_packet: table.one_packet,
         engine: String::new(),
     };
-    let servers = servers.into_iter().filter(|server| !server.departed);
-    let servers = servers.map(|row| server(row, endpoint)).collect::<Option<_>>()?;
-    Some(Service { spec, total: total(traffic), rate: per_second(rate), servers })
+    let servers = servers.into_iter().map(server).collect();
+    let counts = told(counts);
+    Some(Service { spec, total: counts, rate: counts, servers })
 }
 
-fn server(row: ServerRow<ServerTable>, endpoint: impl Fn(&str) -> Option<Endpoint>) -> Option<Server> {
-    let ServerRow { table, active, inactive, persistent, traffic, rate, .. } = row;
-    let Endpoint { addr: address, port } = endpoint(&table.address)?;
-    let forward = match &table.forward[..] {
-        "nat" => Forward::Masq,
-        "tun" => Forward::Tunnel,
-        _ => Forward::Route,
+fn server(line: ServerLine) -> Server {
+    let ServerLine(at, method, weight, thresholds, [active, inactive, persistent], counts) = line;
+    let Endpoint { addr: address, port } = at;
+    let [upper_threshold, lower_threshold] = thresholds;
+    let forward = match method {
+        Method::Nat => Forward::Masq,
+        Method::Tun => Forward::Tunnel,
+        Method::Dr => Forward::Route,
     };
     let spec = ServerSpec {
         address,
         port,
         forward,
         tunnel: Tunnel { kind: TunnelKind::Ipip, port: 0, checksum: TunnelChecksum::default() },
-        weight: table.weight,
-        upper_threshold: table.upper_threshold,
-        lower_threshold: table.lower_threshold,
+        weight,
+        upper_threshold,
+        lower_threshold,
     };
-    let [active, inactive, persistent] =
-        [active, inactive, persistent].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    Some(Server { spec, active, inactive, persistent, total: total(traffic), rate: per_second(rate) })
+    let counts = told(counts);
+    Server { spec, active, inactive, persistent, total: counts, rate: counts }
 }
 
-fn protocol(word: &str) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-        .into_iter()
-        .find(|protocol| protocol.name().eq_ignore_ascii_case(word))
-}
-
-fn total(traffic: Option<report::Traffic>) -> Traffic {
-    let report::Traffic { connections, in_packets, in_bytes, out_packets, out_bytes } =
-        traffic.unwrap_or_default();
-    Traffic { connections, in_packets, out_packets, in_bytes, out_bytes }
-}
-
-fn per_second(rate: Option<Rate>) -> Traffic {
-    let Rate { connections, in_packets, in_bytes, out_packets, out_bytes } = rate.unwrap_or_default();
-    Traffic { connections, in_packets, out_packets, in_bytes, out_bytes }
+/// What was asked for, all told or by the second.
+fn told(counts: Option<Counts>) -> Traffic {
+    let [connections, in_packets, in_bytes, out_packets, out_bytes] = counts.unwrap_or_default();
+    Traffic { connections, in_packets, in_bytes, out_packets, out_bytes }
 }
 
 /// One that names no server any more is not shown.

@@ -4,10 +4,11 @@
 use super::numbers::{atoi, inet_aton, number, strtol};
 use super::options::{Command, Judgement, Meaning, OPTIONALS, Optional, SPELLINGS};
 use super::request::{
-    Daemon, Format, Forward, List, Mask, Protocol, Request, Role, SchedulerFlags, ServerSpec, ServiceKey,
-    ServiceSpec, Tunnel, TunnelChecksum, TunnelKind,
+    Daemon, Format, Forward, List, Mask, Request, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec,
+    Tunnel, TunnelChecksum, TunnelKind,
 };
-use super::words::Words;
+use super::words::{Words, cut};
+use crate::net::Proto;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,7 +26,7 @@ pub(super) trait Names {
     /// The first IPv4 address of a host.
     fn host(&self, name: &str) -> Option<Ipv4Addr>;
     /// A service's port.
-    fn port(&self, name: &str, protocol: Protocol) -> Option<u16>;
+    fn port(&self, name: &str, protocol: Proto) -> Option<u16>;
 }
 
 /// Why a command line is none.
@@ -70,7 +71,7 @@ struct Line<'n> {
     /// The service's address and port; both families start at nothing.
     address: Option<IpAddr>,
     port: u16,
-    protocol: Protocol,
+    protocol: Proto,
     fwmark: u32,
     is_v6: bool,
     mask: Mask,
@@ -159,12 +160,6 @@ fn within(text: &str, least: i64, most: i64, otherwise: &str) -> Result<u32, Ref
     }
 }
 
-/// As much of a name as the kernel takes.
-fn cut(text: &str, most: usize) -> String {
-    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text[..end].to_owned()
-}
-
 impl<'n> Line<'n> {
     fn new(names: &'n dyn Names) -> Line<'n> {
         Line {
@@ -173,7 +168,7 @@ impl<'n> Line<'n> {
             format: Format::default(),
             address: None,
             port: 0,
-            protocol: Protocol::Tcp,
+            protocol: Proto::Tcp,
             fwmark: 0,
             is_v6: false,
             mask: Mask::V4(Ipv4Addr::BROADCAST),
@@ -232,7 +227,7 @@ impl<'n> Line<'n> {
                 self.once(Optional::Service)?;
                 let mark = strtol(text).filter(|&mark| mark > 0).and_then(|mark| u32::try_from(mark).ok());
                 let Some(mark) = mark else { wrong!("invalid fwmark value `{text}' specified") };
-                (self.is_v6, self.protocol, self.fwmark) = (false, Protocol::Tcp, mark);
+                (self.is_v6, self.protocol, self.fwmark) = (false, Proto::Tcp, mark);
                 Ok(())
             }
             Meaning::Ipv6 => {
@@ -258,7 +253,7 @@ impl<'n> Line<'n> {
         use Optional as O;
         let text = argument.unwrap_or_default();
         match option {
-            O::Scheduler => self.scheduler = cut(text, 15),
+            O::Scheduler => self.scheduler = cut(text, 15).to_owned(),
             O::Persistent => {
                 self.persistent = Some(argument.map_or(Ok(PERSISTENT_TIMEOUT), |text| timeout(text, 1))?);
             }
@@ -276,9 +271,9 @@ impl<'n> Line<'n> {
             O::LowerThreshold => {
                 self.lower = within(text, 0, i64::from(i32::MAX), "illegal l_threshold specified")?;
             }
-            O::Engine => self.engine = cut(text, 16),
-            O::SchedulerFlags => self.flags = cut(text, 127),
-            O::McastInterface => self.daemon.interface = cut(text, 15),
+            O::Engine => self.engine = cut(text, 16).to_owned(),
+            O::SchedulerFlags => self.flags = cut(text, 127).to_owned(),
+            O::McastInterface => self.daemon.interface = cut(text, 15).to_owned(),
             O::SyncId => self.daemon.sync_id = within(text, 0, 255, "illegal syncid specified")? as u8,
             O::McastGroup => self.daemon.group = Some(multicast(text)?),
             O::McastPort => {
@@ -412,7 +407,7 @@ impl<'n> Line<'n> {
         if self.fwmark == 0 && self.port == 0 && self.persistent.is_none() {
             wrong!("Zero port specified for non-persistent service");
         }
-        if self.has(Optional::OnePacket) && self.fwmark == 0 && self.protocol != Protocol::Udp {
+        if self.has(Optional::OnePacket) && self.fwmark == 0 && self.protocol != Proto::Udp {
             wrong!("One-Packet Scheduling is only for UDP virtual services");
         }
         Ok(())

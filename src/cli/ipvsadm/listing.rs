@@ -1,12 +1,14 @@
 //! What ipvsadm 1.31 prints, byte for byte: listings, and the rules that `-S` saves.
 
 use super::request::{
-    Daemon, Format, Forward, Mask, Protocol, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec,
-    TunnelKind,
+    Daemon, Format, Forward, Mask, Role, SchedulerFlags, ServerSpec, ServiceKey, ServiceSpec, TunnelKind,
 };
-use super::table::{Connection, Daemons, Server, Service, Table, Traffic};
+use super::table::{Connection, Daemons, Server, Service, Table};
+use super::words::cut;
+use crate::control::report::Traffic;
+use crate::net::{Endpoint, Proto};
 use std::cmp::Ordering;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 /// Names for numbers, where this machine has some.
@@ -14,7 +16,7 @@ pub(super) trait Labels {
     /// A host's name.
     fn of_host(&self, address: IpAddr) -> Option<String>;
     /// A port's name.
-    fn of_port(&self, port: u16, protocol: Protocol) -> Option<String>;
+    fn of_port(&self, port: u16, protocol: Proto) -> Option<String>;
 }
 
 /// An IPVS version, as the kernel's has stood for many years.
@@ -27,63 +29,65 @@ const SERVER_WIDTH: usize = 28;
 /// And so many in any case.
 const NAME_WIDTH: usize = 59;
 
-/// A page being written.
+/// A page being written. Whether anybody reads it is not its concern.
 pub(super) struct Page<'l> {
-    text: String,
+    text: &'l mut dyn Write,
     format: Format,
     labels: &'l dyn Labels,
+    /// What is being put in a cell.
+    cell: String,
 }
 
 impl<'l> Page<'l> {
-    pub(super) fn new(format: Format, labels: &'l dyn Labels) -> Page<'l> {
-        Page { text: String::new(), format, labels }
+    pub(super) fn new(text: &'l mut dyn Write, format: Format, labels: &'l dyn Labels) -> Page<'l> {
+        Page { text, format, labels, cell: String::new() }
     }
 
     /// `-L`: every service.
-    pub(super) fn all(mut self, table: &Table) -> String {
+    pub(super) fn all(mut self, table: &Table) {
         let _ = writeln!(self.text, "IP Virtual Server version {VERSION} (size={})", table.size);
         self.title();
         for service in self.sorted(table) {
             self.service(service);
         }
-        self.text
     }
 
     /// `-L -t VIP:port`.
-    pub(super) fn one(mut self, service: &Service) -> String {
+    pub(super) fn one(mut self, service: &Service) {
         self.title();
         self.service(service);
-        self.text
     }
 
     /// `-S`: what `-R` reads.
-    pub(super) fn rules(mut self, table: &Table) -> String {
+    pub(super) fn rules(mut self, table: &Table) {
         for service in self.sorted(table) {
             self.rule(service);
         }
-        self.text
     }
 
     /// `-Lc`.
-    pub(super) fn connections(mut self, connections: impl IntoIterator<Item = Connection>) -> String {
-        self.text.push_str("IPVS connection entries\n");
-        self.text.push_str("pro expire state       source             virtual            destination");
-        self.text.push_str(match self.format.persistent_conn {
+    pub(super) fn connections(mut self, connections: impl IntoIterator<Item = Connection>) {
+        self.put("IPVS connection entries\n");
+        self.put("pro expire state       source             virtual            destination");
+        self.put(match self.format.persistent_conn {
             true => "        pe name          pe_data\n",
             false => "\n",
         });
         for connection in connections {
             self.connection(&connection);
         }
-        self.text
+    }
+
+    fn put(&mut self, text: &str) {
+        let _ = self.text.write_str(text);
     }
 
     fn sorted<'t>(&self, table: &'t Table) -> Vec<&'t Service> {
-        let services: Vec<_> = table.services.iter().collect();
-        match self.format.no_sort {
-            true => services,
-            false => sorted(&services, |a, b| services_in_order(&a.spec.key, &b.spec.key)),
+        let mut services: Vec<_> = table.services.iter().collect();
+        if !self.format.no_sort {
+            sort(&mut services, |a, b| services_in_order(&a.spec.key, &b.spec.key));
         }
+        services
     }
 
     fn title(&mut self) {
@@ -96,10 +100,10 @@ impl<'l> Page<'l> {
         let title = "Prot LocalAddress:Port";
         if let Some([a, b, c, d, e]) = heads {
             let _ = writeln!(self.text, "{title:<33} {a:>8} {b:>8} {c:>8} {d:>8} {e:>8}");
-            self.text.push_str("  -> RemoteAddress:Port\n");
+            self.put("  -> RemoteAddress:Port\n");
             return;
         }
-        self.text.push_str(match () {
+        self.put(match () {
             () if thresholds => {
                 "Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n  -> RemoteAddress:Port\n"
             }
@@ -122,12 +126,9 @@ impl<'l> Page<'l> {
                 (format!("FWM  {mark}{}", if is_v6 { " IPv6" } else { "" }), None)
             }
             ServiceKey::Address { protocol, address, port } => {
-                let mut name =
-                    format!("{:<4} {}", protocol.name(), self.label(address, port, Some(protocol)));
-                if address.is_ipv4() {
-                    cut(&mut name, SERVICE_WIDTH);
-                }
-                (name, Some(protocol))
+                let name = format!("{protocol:<4} {}", self.label(address, port, Some(protocol)));
+                let most = if address.is_ipv4() { SERVICE_WIDTH } else { name.len() };
+                (cut(&name, most).to_owned(), Some(protocol))
             }
         };
         if self.format.stats || self.format.rate {
@@ -137,20 +138,20 @@ impl<'l> Page<'l> {
             let _ = write!(self.text, "{name} {}", spec.scheduler);
             self.flags_and_persistence(spec);
         }
-        self.text.push('\n');
+        self.put("\n");
         for server in self.sorted_servers(servers) {
             self.server(server, protocol);
         }
     }
 
     fn sorted_servers<'s>(&self, servers: &'s [Server]) -> Vec<&'s Server> {
-        let servers: Vec<_> = servers.iter().collect();
-        match self.format.no_sort {
-            true => servers,
-            false => sorted(&servers, |a, b| {
+        let mut servers: Vec<_> = servers.iter().collect();
+        if !self.format.no_sort {
+            sort(&mut servers, |a, b| {
                 addresses_in_order((a.spec.address, a.spec.port), (b.spec.address, b.spec.port))
-            }),
+            });
         }
+        servers
     }
 
     fn flags_and_persistence(&mut self, spec: &ServiceSpec) {
@@ -169,19 +170,17 @@ impl<'l> Page<'l> {
             }
         }
         if spec.one_packet {
-            self.text.push_str(" ops");
+            self.put(" ops");
         }
     }
 
-    fn server(&mut self, server: &Server, protocol: Option<Protocol>) {
+    fn server(&mut self, server: &Server, protocol: Option<Proto>) {
         let Server { spec, active, inactive, persistent, total, rate } = server;
-        let mut name = self.label(spec.address, spec.port, protocol);
-        if spec.address.is_ipv4() {
-            cut(&mut name, SERVER_WIDTH);
-        }
+        let name = self.label(spec.address, spec.port, protocol);
+        let name = cut(&name, if spec.address.is_ipv4() { SERVER_WIDTH } else { name.len() });
         let forward = spec.forward.name();
-        let weight = spec.weight;
-        let _ = write!(self.text, "  -> {name:<28}");
+        self.put("  ->");
+        self.cells([(&name, 28)]);
         if self.format.stats {
             self.numbers(total);
         } else if self.format.rate {
@@ -191,17 +190,35 @@ impl<'l> Page<'l> {
             self.number(rate.in_bytes);
             self.number(rate.out_bytes);
         } else if self.format.thresholds {
-            let (upper, lower) = (spec.upper_threshold, spec.lower_threshold);
-            let _ = write!(self.text, " {upper:<10} {lower:<10} {active:<10} {inactive:<10}");
+            let ServerSpec { upper_threshold, lower_threshold, .. } = spec;
+            self.cells([(upper_threshold, 10), (lower_threshold, 10), (active, 10), (inactive, 10)]);
         } else if self.format.persistent_conn {
-            let _ = write!(self.text, " {weight:<9} {persistent:<11} {active:<10} {inactive:<10}");
+            self.cells([(&spec.weight, 9), (persistent, 11), (active, 10), (inactive, 10)]);
         } else if self.format.tunnel_info {
-            let tunnel = tunnel_info(spec);
-            let _ = write!(self.text, " {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}");
+            self.cells([
+                (&forward, 7),
+                (&tunnel_info(spec), 13),
+                (&spec.weight, 6),
+                (active, 10),
+                (inactive, 10),
+            ]);
         } else {
-            let _ = write!(self.text, " {forward:<7} {weight:<6} {active:<10} {inactive:<10}");
+            self.cells([(&forward, 7), (&spec.weight, 6), (active, 10), (inactive, 10)]);
         }
-        self.text.push('\n');
+        self.put("\n");
+    }
+
+    /// Cells, so wide each at least, with a blank before each. Blanks are written at once: there may be a hundred
+    /// thousand lines.
+    fn cells<const N: usize>(&mut self, cells: [(&dyn fmt::Display, usize); N]) {
+        const BLANKS: &str = "                                ";
+        for (value, width) in cells {
+            self.cell.clear();
+            let _ = write!(self.cell, " {value}");
+            let missing = (1 + width).saturating_sub(self.cell.chars().count());
+            self.cell.push_str(&BLANKS[..missing]);
+            let _ = self.text.write_str(&self.cell);
+        }
     }
 
     fn numbers(&mut self, traffic: &Traffic) {
@@ -236,7 +253,7 @@ impl<'l> Page<'l> {
                 (format!("-f {mark}{}", if is_v6 { " -6" } else { "" }), None)
             }
             ServiceKey::Address { protocol, address, port } => (
-                format!("{} {}", protocol.option(), self.label(address, port, Some(protocol))),
+                format!("{} {}", option(protocol), self.label(address, port, Some(protocol))),
                 Some(protocol),
             ),
         };
@@ -253,12 +270,12 @@ impl<'l> Page<'l> {
             let _ = write!(self.text, " --pe {}", spec.engine);
         }
         if spec.one_packet {
-            self.text.push_str(" -o");
+            self.put(" -o");
         }
         if spec.flags != SchedulerFlags::default() {
             let _ = write!(self.text, " -b {}", flags(spec));
         }
-        self.text.push('\n');
+        self.put("\n");
         for Server { spec, .. } in self.sorted_servers(servers) {
             let server = self.label(spec.address, spec.port, protocol);
             let _ = write!(self.text, "-a {name} -r {server} {} -w {}", spec.forward.option(), spec.weight);
@@ -273,14 +290,13 @@ impl<'l> Page<'l> {
                     TunnelKind::Gre => write!(self.text, " {}", tunnel.checksum.option()),
                 };
             }
-            self.text.push('\n');
+            self.put("\n");
         }
     }
 
     fn connection(&mut self, connection: &Connection) {
         let Connection { protocol, client, virtual_, server, state, expires } = connection;
-        let transport =
-            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.name() == protocol);
+        let transport = protocol.parse().ok();
         let [client, virtual_, server] =
             [client, virtual_, server].map(|&(address, port)| self.label(address, port, transport));
         let expires = format!("{:02}:{:02}", expires / 60, expires % 60);
@@ -291,18 +307,20 @@ impl<'l> Page<'l> {
     }
 
     /// `address:port`, by name unless numbers are wanted.
-    fn label(&self, address: IpAddr, port: u16, protocol: Option<Protocol>) -> String {
-        let by_name = !self.format.numeric;
-        let host = by_name.then(|| self.labels.of_host(address)).flatten();
-        let host = host.unwrap_or_else(|| address.to_string());
-        let named = protocol.filter(|_| by_name).and_then(|protocol| self.labels.of_port(port, protocol));
-        let port = named.unwrap_or_else(|| port.to_string());
-        let mut label = match address {
+    fn label(&self, address: IpAddr, port: u16, protocol: Option<Proto>) -> String {
+        if self.format.numeric {
+            // There is room for any.
+            return Endpoint::new(address, port).to_string();
+        }
+        let host = self.labels.of_host(address).unwrap_or_else(|| address.to_string());
+        let port = protocol
+            .and_then(|protocol| self.labels.of_port(port, protocol))
+            .unwrap_or_else(|| port.to_string());
+        let label = match address {
             IpAddr::V4(_) => format!("{host}:{port}"),
             IpAddr::V6(_) => format!("[{host}]:{port}"),
         };
-        cut(&mut label, NAME_WIDTH);
-        label
+        cut(&label, NAME_WIDTH).to_owned()
     }
 }
 
@@ -337,6 +355,15 @@ pub(super) fn daemons(daemons: &Daemons) -> String {
     text
 }
 
+/// Which option a service of this protocol is named with.
+fn option(protocol: Proto) -> &'static str {
+    match protocol {
+        Proto::Tcp => "-t",
+        Proto::Udp => "-u",
+        Proto::Sctp => "--sctp-service",
+    }
+}
+
 fn flags(spec: &ServiceSpec) -> String {
     let names: [&str; 3] = match &spec.scheduler[..] {
         "sh" => ["sh-fallback", "sh-port", ""],
@@ -353,18 +380,12 @@ fn tunnel_info(spec: &ServerSpec) -> String {
         return "n/a".to_owned();
     }
     let tunnel = spec.tunnel;
-    let mut info = match tunnel.kind {
+    let info = match tunnel.kind {
         TunnelKind::Ipip => tunnel.kind.name().to_owned(),
         TunnelKind::Gue => format!("gue:{}:{}", tunnel.port, tunnel.checksum.mark()),
         TunnelKind::Gre => format!("gre:{}", tunnel.checksum.mark()),
     };
-    cut(&mut info, 15);
-    info
-}
-
-fn cut(text: &mut String, most: usize) {
-    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text.truncate(end);
+    cut(&info, 15).to_owned()
 }
 
 /// Marks, then families, protocols, addresses, ports.
@@ -416,18 +437,26 @@ fn by_difference(a: u32, b: u32) -> Ordering {
 
 /// A merge sort like that of the C library, which puts up with an order that goes round in circles as
 /// [`by_difference`]'s does.
-fn sorted<T: Copy>(items: &[T], order: impl Fn(T, T) -> Ordering + Copy) -> Vec<T> {
-    if items.len() < 2 {
-        return items.to_vec();
+fn sort<T: Copy>(items: &mut [T], order: impl Fn(T, T) -> Ordering + Copy) {
+    fn halves<T: Copy>(items: &mut [T], left: &mut Vec<T>, order: impl Fn(T, T) -> Ordering + Copy) {
+        let middle = items.len() / 2;
+        if middle == 0 {
+            return;
+        }
+        halves(&mut items[..middle], left, order);
+        halves(&mut items[middle..], left, order);
+        left.clear();
+        left.extend_from_slice(&items[..middle]);
+        // What is merged never catches up with what is left of the right half.
+        let (mut merged, mut right) = (0, middle);
+        for &item in &*left {
+            while right < items.len() && order(item, items[right]).is_gt() {
+                items[merged] = items[right];
+                (merged, right) = (merged + 1, right + 1);
+            }
+            items[merged] = item;
+            merged += 1;
+        }
     }
-    let (left, right) = items.split_at(items.len() / 2);
-    let (left, right) = (sorted(left, order), sorted(right, order));
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    let mut merged = Vec::with_capacity(items.len());
-    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
-        merged.extend(if order(a, b).is_le() { left.next() } else { right.next() });
-    }
-    merged.extend(left);
-    merged.extend(right);
-    merged
+    halves(items, &mut Vec::with_capacity(items.len() / 2), order);
 }

@@ -14,21 +14,21 @@ mod table;
 mod tests;
 mod words;
 
+use crate::cli::control::SOCKET_VARIABLE;
+use crate::config::SOCKET;
 use crate::control::client::Client;
 use crate::control::view::Columns;
 use director::{Complaint, Director};
 use listing::Page;
 use names::System;
 use request::{Format, List, Request};
-use std::io::{Read, Write};
+use std::fmt;
+use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What ipvsadm exits with when the kernel refuses.
 const REFUSED: u8 = 255;
-
-/// Where the director listens, unless `LVX_SOCKET` says otherwise.
-const SOCKET: &str = "/run/lvx/lvx.sock";
 
 const HELP: &str = "\
 lvx ipvsadm: the command line of ipvsadm(8) for a running lvx
@@ -43,9 +43,7 @@ lvx ipvsadm: the command line of ipvsadm(8) for a running lvx
   -C                delete all services                    -Z [SERVICE]   count from 0 again
   --set TCP TCPFIN UDP    timeouts in seconds, 0 leaves one as it is
 
-SERVICE is -t, -u or --sctp-service with VIP:PORT, or -f MARK [-6]. The director is the one that listens at
-/run/lvx/lvx.sock, or where LVX_SOCKET says.
-";
+SERVICE is -t, -u or --sctp-service with VIP:PORT, or -f MARK [-6].";
 
 /// Whether the program was called by ipvsadm's name, such as through a link.
 pub fn is_called(program: &str) -> bool {
@@ -54,7 +52,7 @@ pub fn is_called(program: &str) -> bool {
 
 /// Does what the words behind the program's name say, which is called so in messages.
 pub fn run(program: &str, words: &[String]) -> ExitCode {
-    let socket = std::env::var_os("LVX_SOCKET").map_or_else(|| PathBuf::from(SOCKET), PathBuf::from);
+    let socket = std::env::var_os(SOCKET_VARIABLE).map_or_else(|| SOCKET.into(), PathBuf::from);
     let (names, director) = (System::new(), Director::new(Client::new(&socket)));
     let request = match words {
         [] => Request::List(List::All, Format::default()),
@@ -67,21 +65,25 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
         },
     };
     let done = match request {
-        Request::Help => Ok(HELP.to_owned()),
-        Request::Version => Ok(format!("lvx {} (command line of ipvsadm 1.31)\n", env!("CARGO_PKG_VERSION"))),
-        Request::List(list, format) => show(&director, list, format, &names),
-        Request::Save(format) => {
-            director.table(None, Columns::default()).map(|table| Page::new(format, &names).rules(&table))
+        Request::Help => {
+            say!(
+                "{HELP} The director is the one that listens at\n{SOCKET}, or where {SOCKET_VARIABLE} says."
+            );
+            Ok(())
         }
+        Request::Version => {
+            say!("lvx {} (command line of ipvsadm 1.31)", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Request::List(list, format) => show(&director, list, format, &names),
+        Request::Save(format) => director
+            .table(None, Columns::default())
+            .map(|table| Page::new(&mut Output::new(), format, &names).rules(&table)),
         Request::Restore => return restore(program, &director, &names),
-        change => director.change(&change).map(|()| String::new()),
+        change => director.change(&change),
     };
     match done {
-        Ok(text) => {
-            // That nobody reads on is no reason to complain.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(Complaint(text)) => {
             eprintln!("{text}");
             ExitCode::from(REFUSED)
@@ -89,27 +91,50 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
     }
 }
 
-fn show(director: &Director, list: List, format: Format, names: &System) -> Result<String, Complaint> {
-    // As in the listing, of two kinds of numbers the first counts.
-    let columns = Columns { traffic: format.stats, rate: format.rate && !format.stats };
-    Ok(match list {
-        List::All => Page::new(format, names).all(&director.table(None, columns)?),
+fn show(director: &Director, list: List, format: Format, names: &System) -> Result<(), Complaint> {
+    let columns = Columns { traffic: format.stats, rate: format.rate, latency: false };
+    let mut output = Output::new();
+    let page = Page::new(&mut output, format, names);
+    match list {
+        List::All => page.all(&director.table(None, columns)?),
         List::Service(key) => match &director.table(Some(key), columns)?.services[..] {
-            [service, ..] => Page::new(format, names).one(service),
+            [service, ..] => page.one(service),
             [] => return Err(Complaint("No such service".to_owned())),
         },
         List::Connections => {
             let mut connections = Vec::new();
             director.connections(|connection| connections.push(connection))?;
-            Page::new(format, names).connections(connections)
+            page.connections(connections);
         }
         List::Timeouts => {
             let [tcp, tcp_fin, udp] = director.timeouts()?;
-            listing::timeouts(tcp, tcp_fin, udp)
+            output.put(&listing::timeouts(tcp, tcp_fin, udp));
         }
         // There is none yet.
-        List::Daemons => listing::daemons(&Vec::new()),
-    })
+        List::Daemons => output.put(&listing::daemons(&Vec::new())),
+    }
+    Ok(())
+}
+
+/// Standard output, for many lines.
+struct Output(BufWriter<StdoutLock<'static>>);
+
+impl Output {
+    fn new() -> Output {
+        Output(BufWriter::with_capacity(64 << 10, io::stdout().lock()))
+    }
+
+    fn put(&mut self, text: &str) {
+        // That nobody reads on is no reason to complain.
+        let _ = self.0.write_all(text.as_bytes());
+    }
+}
+
+impl fmt::Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text);
+        Ok(())
+    }
 }
 
 fn restore(program: &str, director: &Director, names: &System) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use super::grammar::Names;
 use super::listing::Labels;
-use super::request::Protocol;
+use crate::net::Proto;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,8 +14,8 @@ const SERVICES: &str = "/etc/services";
 #[derive(Debug)]
 pub(super) struct System {
     hosts: RefCell<HashMap<IpAddr, Option<String>>>,
-    by_name: HashMap<(String, Protocol), u16>,
-    by_port: HashMap<(u16, Protocol), String>,
+    by_name: HashMap<(String, Proto), u16>,
+    by_port: HashMap<(u16, Proto), String>,
 }
 
 impl System {
@@ -32,12 +32,7 @@ impl System {
             let (Some(name), Some(at)) = (words.next(), words.next()) else { continue };
             let Some((port, protocol)) = at.split_once('/') else { continue };
             let Ok(port) = port.parse::<u16>() else { continue };
-            let protocol = match protocol {
-                "tcp" => Protocol::Tcp,
-                "udp" => Protocol::Udp,
-                "sctp" => Protocol::Sctp,
-                _ => continue,
-            };
+            let Ok(protocol) = protocol.parse::<Proto>() else { continue };
             by_port.entry((port, protocol)).or_insert_with(|| name.to_owned());
             for name in std::iter::once(name).chain(words) {
                 by_name.entry((name.to_owned(), protocol)).or_insert(port);
@@ -55,7 +50,7 @@ impl Names for System {
         })
     }
 
-    fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
+    fn port(&self, name: &str, protocol: Proto) -> Option<u16> {
         self.by_name.get(&(name.to_owned(), protocol)).copied()
     }
 }
@@ -66,7 +61,7 @@ impl Labels for System {
         hosts.entry(address).or_insert_with(|| dns_lookup::lookup_addr(&address).ok()).clone()
     }
 
-    fn of_port(&self, port: u16, protocol: Protocol) -> Option<String> {
+    fn of_port(&self, port: u16, protocol: Proto) -> Option<String> {
         self.by_port.get(&(port, protocol)).cloned()
     }
 }
@@ -80,10 +75,10 @@ mod tests {
         let system = System::with_services(
             "# a comment\nhttp\t\t80/tcp\twww\t# WorldWideWeb\nwww-too 80/tcp\ndomain 53/udp\nm2ua 2904/sctp\nbad\nworse x/tcp\n",
         );
-        assert_eq!(system.port("www", Protocol::Tcp), Some(80));
-        assert_eq!(system.port("http", Protocol::Udp), None);
-        assert_eq!(system.of_port(80, Protocol::Tcp).as_deref(), Some("http"));
-        assert_eq!(system.of_port(2904, Protocol::Sctp).as_deref(), Some("m2ua"));
-        assert_eq!(system.of_port(81, Protocol::Tcp), None);
+        assert_eq!(system.port("www", Proto::Tcp), Some(80));
+        assert_eq!(system.port("http", Proto::Udp), None);
+        assert_eq!(system.of_port(80, Proto::Tcp).as_deref(), Some("http"));
+        assert_eq!(system.of_port(2904, Proto::Sctp).as_deref(), Some("m2ua"));
+        assert_eq!(system.of_port(81, Proto::Tcp), None);
     }
 }

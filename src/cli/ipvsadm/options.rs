@@ -1,7 +1,8 @@
 //! ipvsadm's commands and options: how they are written, what they are called in messages, and which go together.
 
-use super::request::{Forward, Protocol};
+use super::request::Forward;
 use super::words::{Spelling, Takes};
+use crate::net::Proto;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
@@ -189,7 +190,7 @@ impl Optional {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     Command(Command),
-    Service(Protocol),
+    Service(Proto),
     Fwmark,
     Ipv6,
     Forward(Forward),
@@ -231,9 +232,9 @@ pub(super) const SPELLINGS: &[Spelling<Meaning>] = {
         spelling("save", Some('S'), Nothing, M::Command(Command::Save)),
         spelling("start-daemon", None, Argument, M::Command(Command::StartDaemon)),
         spelling("stop-daemon", None, Argument, M::Command(Command::StopDaemon)),
-        spelling("tcp-service", Some('t'), Argument, M::Service(Protocol::Tcp)),
-        spelling("udp-service", Some('u'), Argument, M::Service(Protocol::Udp)),
-        spelling("sctp-service", None, Argument, M::Service(Protocol::Sctp)),
+        spelling("tcp-service", Some('t'), Argument, M::Service(Proto::Tcp)),
+        spelling("udp-service", Some('u'), Argument, M::Service(Proto::Udp)),
+        spelling("sctp-service", None, Argument, M::Service(Proto::Sctp)),
         spelling("fwmark-service", Some('f'), Argument, M::Fwmark),
         spelling("scheduler", Some('s'), Argument, M::Option(O::Scheduler)),
         spelling("persistent", Some('p'), Perhaps, M::Option(O::Persistent)),

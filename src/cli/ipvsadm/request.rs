@@ -1,40 +1,12 @@
 //! What a command line asks for, and the nouns that it is made of.
 
+use crate::net::Proto;
 use std::net::{IpAddr, Ipv4Addr};
-
-/// A transport protocol, in the order ipvsadm sorts by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub(super) enum Protocol {
-    Tcp = 6,
-    Udp = 17,
-    Sctp = 132,
-}
-
-impl Protocol {
-    /// As listings have it.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-            Protocol::Sctp => "SCTP",
-        }
-    }
-
-    /// As the system's table of services and saved rules have it.
-    pub(super) const fn option(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "-t",
-            Protocol::Udp => "-u",
-            Protocol::Sctp => "--sctp-service",
-        }
-    }
-}
 
 /// What names a virtual service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ServiceKey {
-    Address { protocol: Protocol, address: IpAddr, port: u16 },
+    Address { protocol: Proto, address: IpAddr, port: u16 },
     Fwmark { mark: u32, is_v6: bool },
 }
 

@@ -1,23 +1,18 @@
 //! What a listing shows: the director's services and servers as IPVS would have them.
 
 use super::request::{Daemon, ServerSpec, ServiceSpec};
+use crate::control::report::Traffic;
+use crate::control::view::ServiceLines;
+use serde::Deserialize;
 use std::net::IpAddr;
 
-/// Packets, bytes and connections; or so many of them a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Traffic {
-    pub connections: u64,
-    pub in_packets: u64,
-    pub out_packets: u64,
-    pub in_bytes: u64,
-    pub out_bytes: u64,
-}
-
 /// A virtual service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ServiceLines")]
 pub(super) struct Service {
     pub spec: ServiceSpec,
     pub total: Traffic,
+    /// By the second.
     pub rate: Traffic,
     /// In the order of IPVS's list.
     pub servers: Vec<Server>,

@@ -9,7 +9,9 @@ use super::listing::Page;
 use super::names::System;
 use super::request::*;
 use super::restore::{self, Rules};
-use super::table::{Connection, Server, Service, Table, Traffic};
+use super::table::{Connection, Server, Service, Table};
+use crate::control::report::Traffic;
+use crate::net::Proto;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -378,18 +380,23 @@ fn traffic() -> impl Strategy<Value = Traffic> {
 
 /// ipvsadm 1.31 reads 32 bits of a server's counts (of a service's, all 64), and of its rates; we show what there is.
 fn as_the_real_one_reads(traffic: Traffic) -> Traffic {
-    let cut = |count: u64| u64::from(count as u32);
     Traffic {
-        connections: cut(traffic.connections),
-        in_packets: cut(traffic.in_packets),
-        out_packets: cut(traffic.out_packets),
-        ..traffic
+        in_bytes: traffic.in_bytes,
+        out_bytes: traffic.out_bytes,
+        ..as_the_real_one_reads_rates(traffic)
     }
 }
 
 fn as_the_real_one_reads_rates(rate: Traffic) -> Traffic {
-    let cut = |count: u64| u64::from(count as u32);
-    Traffic { in_bytes: cut(rate.in_bytes), out_bytes: cut(rate.out_bytes), ..as_the_real_one_reads(rate) }
+    let low = |count: u64| u64::from(count as u32);
+    let Traffic { connections, in_packets, out_packets, in_bytes, out_bytes } = rate;
+    Traffic {
+        connections: low(connections),
+        in_packets: low(in_packets),
+        out_packets: low(out_packets),
+        in_bytes: low(in_bytes),
+        out_bytes: low(out_bytes),
+    }
 }
 
 fn server(is_v6: bool) -> impl Strategy<Value = Server> {
@@ -424,7 +431,7 @@ fn server(is_v6: bool) -> impl Strategy<Value = Server> {
 
 fn service() -> impl Strategy<Value = Service> {
     any::<bool>().prop_flat_map(|is_v6| {
-        let protocol = select(vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
+        let protocol = select(&Proto::ALL[..]);
         let key = prop_oneof![
             3 => (protocol, address(is_v6), any::<u16>()).prop_map(|(protocol, address, port)| ServiceKey::Address { protocol, address, port }),
             1 => (1..u32::MAX / 2).prop_map(move |mark| ServiceKey::Fwmark { mark, is_v6 }),
@@ -498,14 +505,17 @@ const FORMATS: &[&[&str]] = &[
 
 fn printed(words: &[&str], table: &Table, connections: &[Connection]) -> String {
     let names = System::new();
-    match grammar::parse(&owned(words), &names).unwrap() {
-        Request::List(List::All, format) => Page::new(format, &names).all(table),
-        Request::List(List::Connections, format) => {
-            Page::new(format, &names).connections(connections.iter().cloned())
-        }
-        Request::Save(format) => Page::new(format, &names).rules(table),
+    let request = grammar::parse(&owned(words), &names).unwrap();
+    let (Request::List(_, format) | Request::Save(format)) = request else { panic!("{request:?}") };
+    let mut text = String::new();
+    let page = Page::new(&mut text, format, &names);
+    match request {
+        Request::List(List::All, _) => page.all(table),
+        Request::List(List::Connections, _) => page.connections(connections.iter().cloned()),
+        Request::Save(_) => page.rules(table),
         other => panic!("{other:?}"),
     }
+    text
 }
 
 proptest! {
@@ -557,10 +567,10 @@ fn names_are_those_of_the_machine() {
     let table = Table {
         size: 4096,
         services: vec![
-            service(Protocol::Tcp, "127.0.0.1", 80),
-            service(Protocol::Udp, "127.0.0.1", 53),
-            service(Protocol::Tcp, "127.0.0.1", 54321),
-            service(Protocol::Sctp, "127.0.0.1", 2904),
+            service(Proto::Tcp, "127.0.0.1", 80),
+            service(Proto::Udp, "127.0.0.1", 53),
+            service(Proto::Tcp, "127.0.0.1", 54321),
+            service(Proto::Sctp, "127.0.0.1", 2904),
         ],
     };
     let real = Real::before(&table, &[]);

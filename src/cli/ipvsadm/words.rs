@@ -10,6 +10,12 @@
 
 use std::fmt;
 
+/// As much of a text as there is room for: `most` bytes, and no half characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    &text[..end]
+}
+
 /// Whether an option has an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {

@@ -15,7 +15,7 @@ use crate::dataplane::pipeline::Pipeline;
 use crate::dataplane::port::pcap::PcapPort;
 use crate::dataplane::port::{Frame, Port};
 use crate::dataplane::snapshot::Published;
-use crate::net::Tick;
+use crate::net::Moment;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,12 +78,12 @@ impl Director {
         let mut taken = Duration::ZERO;
         while let Some(time) = port.next_time() {
             let time = since_start + time;
-            let now = Tick::from_duration(time);
+            let now = Moment::from_duration(time);
             let several = self.workers.len() > 1;
             let worker = &mut self.workers[self.turn];
             let slot = time.as_millis() / SWEEP_MILLIS;
             if self.swept.replace(slot) != Some(slot) {
-                worker.sweep_all(now);
+                worker.sweep_all(now.tick());
             }
             let mut road = |frames: &mut [Frame<'_>]| {
                 let start = Instant::now();

@@ -2,11 +2,12 @@
 
 use super::findings::FirstSeen;
 use super::section::Section;
-use super::services::{PROTOCOLS, not_a_hosts, protocol};
+use super::services::not_a_hosts;
 use super::value::{address_and_port, address_and_ports, integer, one_of};
 use crate::net::{Endpoint, Proto};
 use crate::service::{ALL_PORTS, Group, Match};
 use ::toml::Spanned;
+use ::toml::de::DeValue;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -77,9 +78,9 @@ fn single(section: &mut Section<'_>, taken: &mut Taken) -> Option<Addressed> {
         error.is_none().then(|| Endpoint::new(addr, port.unwrap_or(0)))
     });
     if let (false, Some(endpoint)) = (section.has("name"), endpoint) {
-        section.entitle(&format!("virtual service {}", shown(endpoint)));
+        section.entitle(&format!("virtual service {}", endpoint.brief()));
     }
-    let proto = section.optional("protocol", one_of(&PROTOCOLS)).map_or(Proto::Tcp, Spanned::into_inner);
+    let proto = section.optional("protocol", protocol).map_or(Proto::Tcp, Spanned::into_inner);
     for key in ["match", "fwmark"] {
         if section.has(key) {
             section
@@ -101,7 +102,7 @@ fn group(section: &mut Section<'_>, taken: &mut Taken) -> Option<Addressed> {
         section.entitle(&format!("virtual service fwmark {}", fwmark.get_ref()));
     }
     let _ = section.optional("address", address_and_port);
-    if let Some(proto) = section.optional("protocol", one_of(&PROTOCOLS)) {
+    if let Some(proto) = section.optional("protocol", protocol) {
         section
             .error(proto.span().start, "protocol is for a single address (allowed: protocol in each match)");
     }
@@ -109,7 +110,7 @@ fn group(section: &mut Section<'_>, taken: &mut Taken) -> Option<Addressed> {
     let mut is_wrong = false;
     for mut inner in section.tables("match", "match", MAX_MATCHES) {
         let written = inner.required("address", address_and_ports);
-        let proto = inner.optional("protocol", one_of(&PROTOCOLS)).map_or(Proto::Tcp, Spanned::into_inner);
+        let proto = inner.optional("protocol", protocol).map_or(Proto::Tcp, Spanned::into_inner);
         let to = written.and_then(|written| {
             let (at, (addr, ports)) = (written.span().start, written.into_inner());
             let of_another_family =
@@ -152,7 +153,7 @@ impl Addressed {
             Some(group) if self.endpoint.addr.is_ipv4() => format!("fwmark {}", group.fwmark),
             Some(group) => format!("fwmark {} IPv6", group.fwmark),
             None => {
-                format!("{} {}", protocol(self.proto), shown(self.endpoint))
+                format!("{} {}", self.proto.word(), self.endpoint.brief())
             }
         }
     }
@@ -169,9 +170,9 @@ impl Addressed {
     }
 }
 
-/// An endpoint, without its port if it stands for all of them.
-pub(super) fn shown(endpoint: Endpoint) -> String {
-    if endpoint.port == 0 { endpoint.addr.to_string() } else { endpoint.to_string() }
+/// `protocol`.
+fn protocol(value: &DeValue<'_>) -> Result<Proto, String> {
+    one_of(&Proto::ALL.map(|proto| (proto.word(), proto)))(value)
 }
 
 /// Which port FTP's control connections come to, by `helper`: without it, TCP port 21, as with IPVS's ip_vs_ftp.

@@ -54,9 +54,6 @@ pub(super) const REMOVED: [(&str, Removed); 2] =
 /// From what every host takes (RFC 9293, 3.7.1) to what a segment holds at most.
 const MSS: RangeInclusive<u16> = 536..=65_495;
 
-pub(super) const PROTOCOLS: [(&str, Proto); 3] =
-    [("tcp", Proto::Tcp), ("udp", Proto::Udp), ("sctp", Proto::Sctp)];
-
 /// Reads every `[[virtual_service]]`.
 pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
     let mut reader = Reader { names: FirstSeen::none(), taken: Taken::none(), reals: 0 };
@@ -200,7 +197,7 @@ fn policy(section: &mut Section<'_>, addressed: Option<&Addressed>) -> Policy {
         }
     }
     if let Some(written) = no_server.filter(|_| proto != Proto::Tcp && policy.no_server == NoServer::Reset) {
-        let error = format!("no_server \"reset\" is not for {} (allowed: icmp, drop)", protocol(proto));
+        let error = format!("no_server \"reset\" is not for {} (allowed: icmp, drop)", proto.word());
         section.error(written.span().start, &error);
         policy.no_server = NoServer::default();
     }
@@ -211,7 +208,7 @@ fn policy(section: &mut Section<'_>, addressed: Option<&Addressed>) -> Policy {
 fn switch_of(section: &mut Section<'_>, key: &'static str, of: Proto, proto: Proto) -> Option<Spanned<bool>> {
     let written = section.optional(key, boolean)?;
     if proto != of {
-        let (proto, of) = (protocol(proto), protocol(of));
+        let (proto, of) = (proto.word(), of.word());
         let error = format!("{key} is not for {proto} (allowed: with protocol = \"{of}\")");
         section.error(written.span().start, &error);
     }
@@ -267,19 +264,11 @@ pub(super) fn not_a_hosts(addr: IpAddr) -> Option<String> {
     })
 }
 
-/// The word for a protocol.
-pub(super) fn protocol(proto: Proto) -> &'static str {
-    PROTOCOLS.iter().find(|&&(_, meaning)| meaning == proto).map_or("", |&(word, _)| word)
-}
-
 fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {
     let address = section.required("address", address_and_port);
     if let Some(address) = &address {
-        let title = match *address.get_ref() {
-            (addr, Some(port)) => Endpoint::new(addr, port).to_string(),
-            (addr, None) => addr.to_string(),
-        };
-        section.entitle(&format!("real server {title}"));
+        let (addr, port) = *address.get_ref();
+        section.entitle(&format!("real server {}", Endpoint::new(addr, port.unwrap_or(0)).brief()));
     }
     let weight = section.optional("weight", integer(0..=u16::MAX)).map_or(1, Spanned::into_inner);
     let method = section.optional("forward", one_of(&METHODS)).map_or(outer.method, Spanned::into_inner);

@@ -2,7 +2,7 @@
 
 use super::super::{Expiry, Seed, Touched};
 use super::*;
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Tick};
 use crate::service::{Conduct, Timeouts};
 use hashbrown::HashMap;
 use std::time::Duration;

@@ -1,8 +1,10 @@
 //! What requests and answers look like.
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Written};
 use crate::control::desired::{Edit, EditErrors, Plan};
 use crate::control::desk::Refusal;
+use crate::control::report::Report;
+use crate::control::view::ServiceSum;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +24,9 @@ pub struct Status {
     pub file: String,
     /// Workers, one per core and queue.
     pub workers: usize,
+    /// The share of its time that packets took each worker lately, 0 to 1.
+    #[serde(default)]
+    pub loads: Vec<f64>,
     /// Virtual services.
     pub services: usize,
     /// Their real servers.
@@ -39,6 +44,17 @@ pub struct Status {
     /// How long the last change yet waits for its confirmation, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_seconds: Option<u64>,
+}
+
+/// All of it at one moment, in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Overview<T = Written> {
+    /// How the director is.
+    pub status: Status,
+    /// What the report has of all services together: its `services` are empty.
+    pub totals: Report,
+    /// The services that are asked for, in the operator's order.
+    pub services: Vec<ServiceSum<T>>,
 }
 
 /// How long silence may last.

@@ -1,6 +1,6 @@
 //! What can be asked for, and what is answered. The document at `/openapi.json` is made of the same list.
 
-use super::answer::{Changed, Ended, Fault, Problem, Status, Timeouts, Transaction};
+use super::answer::{Changed, Ended, Fault, Overview, Problem, Status, Timeouts, Transaction};
 use super::{Link, MAX_REQUEST_BYTES, PATIENCE};
 use crate::config::{self, Config, MAX_FILE_BYTES, Written};
 use crate::control::connections::{Filter, Page};
@@ -8,7 +8,7 @@ use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::desk::{Desk, How, whereabouts};
 use crate::control::history::Version;
 use crate::control::report::Report;
-use crate::control::view::{Columns, ServiceRow, View};
+use crate::control::view::{Columns, Listing, ServiceRow, View, Wanted};
 use crate::service::State as Phase;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -42,8 +42,10 @@ struct Document;
 fn paths() -> OpenApiRouter<Link> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status))
+        .routes(routes!(overview))
         .routes(routes!(report))
         .routes(routes!(services))
+        .routes(routes!(listing))
         .routes(routes!(timeouts, set_timeouts))
         .routes(routes!(configuration))
         .routes(routes!(versions))
@@ -153,23 +155,53 @@ const JSON: &str = "application/json";
     (status = "default", body = Problem),
 ))]
 async fn status(State(link): State<Link>) -> Result<Json<Status>, Fault> {
-    let (view, file) = link.ask(|desk| (desk.view(), desk.file().display().to_string())).await?;
-    let report = view.report(&link.shared.table);
-    Ok(Json(Status {
+    let view = link.ask(|desk| desk.view()).await?;
+    Ok(Json(status_of(&view, &view.totals(&link.shared.table))))
+}
+
+fn status_of(view: &View, totals: &Report) -> Status {
+    Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_seconds: view.uptime().as_secs(),
-        file,
-        workers: link.shared.counters.len(),
+        file: view.file.display().to_string(),
+        workers: totals.workers.len(),
+        loads: totals.workers.iter().map(|worker| worker.load).collect(),
         services: view.services().len(),
         servers: view.desired.servers(),
-        connections: report.connections.current,
-        max_connections: report.connections.limit,
-        forwarded: report.forwarded,
-        to_host: report.to_host,
-        dropped: report.dropped,
+        connections: totals.connections.current,
+        max_connections: totals.connections.limit,
+        forwarded: totals.forwarded,
+        to_host: totals.to_host,
+        dropped: totals.dropped,
         confirm_within_seconds: view.confirm_within.map(|left| left.as_secs()),
-    }))
+    }
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Glance {
+    /// Only services with this in their key or name, upper and lower case alike, and of others those servers that have it
+    /// in their address.
+    filter: String,
+    /// The servers of these services, too: their keys, with commas between them, or `all`. What is not there is left out.
+    open: String,
+}
+
+/// All of it at one moment, for who looks again and again: a line for each service, and the servers of some.
+#[utoipa::path(get, path = "/v1/overview", params(Glance), responses(
+    (status = 200, body = Overview),
+    (status = "default", body = Problem),
+))]
+async fn overview(State(link): State<Link>, Asked(glance): Asked<Glance>) -> Result<Response, Fault> {
+    let table = link.shared.table.clone();
+    let wanted = Wanted::new(&glance.filter, &glance.open);
+    let make = move |view: View| {
+        let totals = view.totals(&table);
+        to_json(&Overview { status: status_of(&view, &totals), services: view.sums(&wanted), totals })
+    };
+    large(&link, JSON, make).await
 }
 
 /// Everything counted: what `lvx run --report` writes.
@@ -185,7 +217,7 @@ async fn report(State(link): State<Link>) -> Result<Response, Fault> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Listing {
+struct Columned {
     /// Only this service, by its key or name.
     #[param(value_type = Option<String>)]
     service: Option<ServiceRef>,
@@ -193,20 +225,40 @@ struct Listing {
     traffic: bool,
     /// With packets and bytes by the second, as IPVS estimates them.
     rate: bool,
+    /// With how long servers took to answer.
+    latency: bool,
 }
 
 /// The virtual services and their servers, with what `ipvsadm -L` shows of them.
-#[utoipa::path(get, path = "/v1/services", params(Listing), responses(
+#[utoipa::path(get, path = "/v1/services", params(Columned), responses(
     (status = 200, body = Vec<ServiceRow>),
     (status = "default", body = Problem),
 ))]
-async fn services(State(link): State<Link>, Asked(listing): Asked<Listing>) -> Result<Response, Fault> {
-    let only = match listing.service {
-        None => None,
-        Some(service) => Some(link.ask(move |desk| key_of(desk, &service)).await??),
-    };
-    let columns = Columns { traffic: listing.traffic, rate: listing.rate };
+async fn services(State(link): State<Link>, Asked(asked): Asked<Columned>) -> Result<Response, Fault> {
+    let (only, columns) = asked.meant(&link).await?;
     large(&link, JSON, move |view| to_json(&view.rows(only, columns))).await
+}
+
+/// The same in short, an array for each server: for who lists a hundred thousand of them.
+#[utoipa::path(get, path = "/v1/listing", params(Columned), responses(
+    (status = 200, body = Listing),
+    (status = "default", body = Problem),
+))]
+async fn listing(State(link): State<Link>, Asked(asked): Asked<Columned>) -> Result<Response, Fault> {
+    let (only, columns) = asked.meant(&link).await?;
+    let max_connections = u64::from(link.shared.table.capacity());
+    let make = move |view: View| to_json(&Listing { max_connections, services: view.lines(only, columns) });
+    large(&link, JSON, make).await
+}
+
+impl Columned {
+    async fn meant(self, link: &Link) -> Result<(Option<Key>, Columns), Fault> {
+        let only = match self.service {
+            None => None,
+            Some(service) => Some(link.ask(move |desk| key_of(desk, &service)).await??),
+        };
+        Ok((only, Columns { traffic: self.traffic, rate: self.rate, latency: self.latency }))
+    }
 }
 
 fn key_of(desk: &Desk, service: &ServiceRef) -> Result<Key, Fault> {
@@ -261,13 +313,13 @@ async fn versions(State(link): State<Link>) -> Result<Json<Vec<Version>>, Fault>
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// CIP, or CIP:cport.
+    /// CIP, CIP:cport, or a network such as 203.0.113.0/24.
     client: Option<String>,
-    /// RIP, or RIP:rport.
+    /// RIP, RIP:rport, or a network.
     server: Option<String>,
-    /// VIP, or VIP:vport.
+    /// VIP, VIP:vport, or a network.
     service: Option<String>,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     protocol: Option<String>,
     /// As `ipvsadm -Lc` prints it.
     state: Option<String>,

@@ -115,12 +115,6 @@ fn director(desired: &Desired) -> Written {
     written
 }
 
-fn own_keys(service: &Service) -> Written {
-    let mut written = Written::from(&Service { reals: Vec::new(), ..service.clone() });
-    written.0.remove("real_server");
-    written
-}
-
 fn removed(old: &Desired, service: &Service, live: &impl PlanFor) -> ServicePlan {
     let servers: Vec<ServerPlan> =
         service.reals.iter().map(|real| removed_server(old, service, real, live)).collect();
@@ -149,7 +143,7 @@ fn added(service: &Service) -> ServicePlan {
         service: Key::of(service).to_string(),
         name: service.name.clone(),
         act: Act::Added,
-        changes: changes(&Written::default(), &own_keys(service)),
+        changes: changes(&Written::default(), &service.own_table()),
         servers: service.reals.iter().map(added_server).collect(),
         connections: 0,
     }
@@ -187,7 +181,7 @@ fn changed(old: &Desired, before: &Service, after: &Service, live: &impl PlanFor
         }
     }
     let endpoints = |service: &Service| service.reals.iter().map(|real| real.endpoint).collect::<Vec<_>>();
-    let mut own = changes(&own_keys(before), &own_keys(after));
+    let mut own = changes(&before.own_table(), &after.own_table());
     own.extend(reordered(&endpoints(before), &endpoints(after)));
     ServicePlan {
         service: Key::of(after).to_string(),

@@ -1,7 +1,7 @@
 //! Ids of real servers: who has one, and from where its counts are counted.
 
 use crate::control::report::Traffic;
-use crate::dataplane::counters::Counters;
+use crate::dataplane::counters::{Counters, Latency};
 use crate::service::{Live, RealId};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -9,7 +9,11 @@ use std::sync::Arc;
 
 /// What the counters of an id stood at when its server got it, or was counted from zero again.
 #[derive(Debug, Clone, Default)]
-pub struct Baselines(Arc<HashMap<RealId, Traffic>>);
+pub struct Baselines {
+    traffic: Arc<HashMap<RealId, Traffic>>,
+    /// Of those who had any.
+    latency: Arc<HashMap<RealId, Latency>>,
+}
 
 impl Baselines {
     /// What an id's present server has counted since, all workers together.
@@ -17,13 +21,30 @@ impl Baselines {
         Traffic::of(id, counters).since(self.of(id))
     }
 
-    pub(super) fn of(&self, id: RealId) -> Traffic {
-        self.0.get(&id).copied().unwrap_or_default()
+    /// How long an id's present server has taken to answer since; `None` if it never did.
+    pub fn latency_since(&self, id: RealId, counters: &[Arc<Counters>]) -> Option<Latency> {
+        let all = latency(id, counters);
+        let since = self.latency.get(&id).map_or(all, |before| all.since(before));
+        (since.count() > 0).then_some(since)
     }
 
-    pub(super) fn set(&mut self, id: RealId, to: Traffic) {
-        Arc::make_mut(&mut self.0).insert(id, to);
+    pub(super) fn of(&self, id: RealId) -> Traffic {
+        self.traffic.get(&id).copied().unwrap_or_default()
     }
+
+    /// Counts an id from here on.
+    fn begin(&mut self, id: RealId, counters: &[Arc<Counters>]) {
+        Arc::make_mut(&mut self.traffic).insert(id, Traffic::of(id, counters));
+        let before = latency(id, counters);
+        if before.count() > 0 {
+            Arc::make_mut(&mut self.latency).insert(id, before);
+        }
+    }
+}
+
+/// How long an id's servers have taken to answer, all workers together.
+fn latency(id: RealId, counters: &[Arc<Counters>]) -> Latency {
+    counters.iter().fold(Latency::default(), |sum, counters| sum.plus(&counters.latency(id)))
 }
 
 /// Ids never used, and those given back, the longest ago first.
@@ -51,7 +72,7 @@ impl Ids {
             RealId(self.unused - 1)
         } else {
             let id = self.free.pop_front().expect("the caller has seen that an id is available");
-            self.baselines.set(id, Traffic::of(id, &self.counters));
+            self.baselines.begin(id, &self.counters);
             id
         };
         (id, Arc::default())
@@ -64,7 +85,7 @@ impl Ids {
 
     /// Counts an id's traffic from 0.
     pub(super) fn zero(&mut self, id: RealId) {
-        self.baselines.set(id, Traffic::of(id, &self.counters));
+        self.baselines.begin(id, &self.counters);
     }
 
     pub(super) fn give(&mut self, id: RealId) {

@@ -1,6 +1,6 @@
 //! Direct routing: the frame goes to the server's MAC, the packet stays what it was but for its TTL.
 
-use super::{admit, without_padding};
+use super::admit;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
@@ -10,8 +10,7 @@ use crate::wire::rewrite;
 /// Hands the packet to the server over their common link.
 #[inline(always)]
 pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     rewrite::route(frame.data_mut(), &hop.macs);
     Ok(())
 }

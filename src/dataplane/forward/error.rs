@@ -1,7 +1,7 @@
 //! ICMP errors about a connection's packets, on the connection's ways: translated by NAT, and as any other packet by
 //! DR and TUN.
 
-use super::{admit, many, without_padding};
+use super::{admit, many};
 use crate::dataplane::decision::{Decision, How, Six, v4_end, v6_end};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
@@ -89,8 +89,7 @@ fn translate(
     new: V4End,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     translate_v4(&mut frame.data_mut()[ETHERNET..], quoted, end, new);
     rewrite::route(frame.data_mut(), &hop.macs);
     Ok(())
@@ -104,8 +103,7 @@ fn translate6(
     new: V6End,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     translate_v6(&mut frame.data_mut()[ETHERNET..], quoted, end, new);
     rewrite6::route(frame.data_mut(), &hop.macs);
     Ok(())

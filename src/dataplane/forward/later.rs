@@ -1,7 +1,7 @@
 //! Fragments after the first: they have addresses and no ports. NAT replaces the address alone; the transport's checksum,
 //! which covers it, stands in the first fragment and was mended there. DR and TUN treat them as any packet.
 
-use super::{admit, many, without_padding};
+use super::{admit, many};
 use crate::dataplane::decision::{Decision, How, Six, v4_end, v6_end};
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
@@ -83,8 +83,7 @@ fn translate(
     to: &Translation,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     rewrite::translate_address(frame.data_mut(), &hop.macs, end, to);
     Ok(())
 }
@@ -96,8 +95,7 @@ fn translate6(
     to: &Translation6,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     rewrite6::translate_address(frame.data_mut(), &hop.macs, end, to);
     Ok(())
 }

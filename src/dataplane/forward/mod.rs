@@ -65,20 +65,16 @@ pub fn to_client(
     }
 }
 
-/// Whether a packet may go this way, with `outer` bytes of headers to be added.
-#[inline]
-fn admit(packet: &Packet, hop: &Hop, outer: usize) -> Result<(), DropReason> {
+/// Whether a packet may go this way with `outer` bytes of headers before it; if so, what its Ethernet frame was padded
+/// with is cut off.
+#[inline(always)]
+fn admit(frame: &mut Frame<'_>, packet: &Packet, hop: &Hop, outer: usize) -> Result<(), DropReason> {
     if packet.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
     if packet.ip_len as usize + outer > hop.mtu_bytes as usize {
         return Err(DropReason::TooBig);
     }
-    Ok(())
-}
-
-/// Cuts off what the Ethernet frame was padded with.
-#[inline]
-fn without_padding(frame: &mut Frame<'_>, packet: &Packet) {
     frame.truncate(ETHERNET + packet.ip_len as usize);
+    Ok(())
 }

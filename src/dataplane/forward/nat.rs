@@ -1,6 +1,6 @@
 //! Masquerading: addresses and ports rewritten, in both directions.
 
-use super::{admit, without_padding};
+use super::admit;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
@@ -37,8 +37,7 @@ fn translate(
     to: &Translation,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     rewrite::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The three methods with IPv6 inside or outside: as for IPv4, but for the headers. And SCTP masqueraded, in both
 //! families.
 
-use super::{admit, many, without_padding};
+use super::{admit, many};
 use crate::dataplane::decision::Six;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
@@ -19,8 +19,7 @@ pub fn to_server(frame: &mut Frame<'_>, packet: &Packet, how: &Six, hop: &Hop) -
         Six::Nat { there, .. } => to_masqueraded(frame, packet, there, hop),
         &Six::NatMany { rip, ports } => many::to_server(frame, packet, rip, ports, hop),
         Six::Dr => {
-            admit(packet, hop, 0)?;
-            without_padding(frame, packet);
+            admit(frame, packet, hop, 0)?;
             rewrite6::route(frame.data_mut(), &hop.macs);
             Ok(())
         }
@@ -63,8 +62,7 @@ pub fn sctp(
     if new.port != old.port && wire::fragment::is_piece(frame.data()) {
         return Err(DropReason::SctpFragment);
     }
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     wire::sctp::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, end, new);
     Ok(())
 }
@@ -76,15 +74,13 @@ fn translate(
     to: &Translation6,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, 0)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, 0)?;
     rewrite6::translate(frame.data_mut(), &hop.macs, packet.l4 as usize, packet.key.tcp_or_udp(), end, to);
     Ok(())
 }
 
 fn in_four(frame: &mut Frame<'_>, packet: &Packet, envelope: &Envelope, hop: &Hop) -> Result<(), DropReason> {
-    admit(packet, hop, IPV4)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, IPV4)?;
     rewrite6::decrement_hop_limit(frame.data_mut());
     if !frame.grow_front(IPV4) {
         return Err(DropReason::NoHeadroom);
@@ -100,8 +96,7 @@ fn in_six(
     server: u128,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, IPV6)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, IPV6)?;
     let (cip, cport) = if packet.key.is_v4() {
         rewrite::decrement_ttl(frame.data_mut());
         let (cip, cport) = packet.key.src_v4();

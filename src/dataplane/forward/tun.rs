@@ -1,6 +1,6 @@
 //! Tunnelling: an IPv4 packet travels to the server inside another.
 
-use super::{admit, without_padding};
+use super::admit;
 use crate::dataplane::nexthop::Hop;
 use crate::dataplane::port::Frame;
 use crate::dataplane::verdict::DropReason;
@@ -16,8 +16,7 @@ pub fn to_server(
     envelope: &Envelope,
     hop: &Hop,
 ) -> Result<(), DropReason> {
-    admit(packet, hop, IPV4)?;
-    without_padding(frame, packet);
+    admit(frame, packet, hop, IPV4)?;
     rewrite::decrement_ttl(frame.data_mut());
     if !frame.grow_front(IPV4) {
         return Err(DropReason::NoHeadroom);

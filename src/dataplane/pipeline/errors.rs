@@ -60,31 +60,18 @@ impl Road {
         found: Found,
         view: View<'_>,
     ) {
-        let (real, snapshot) = (found.real(), view.snapshot);
-        let (sent, hop) = match found.direction() {
-            Direction::Original => {
-                let Some((decision, hop)) = snapshot.towards(real) else {
-                    return self.lack(frame, real, snapshot);
-                };
-                let sent = forward::error::to_server(frame, packet, quoted, decision, hop);
-                (sent, *hop)
-            }
+        let (real, direction) = (found.real(), found.direction());
+        let Some((decision, hop)) = self.way(frame, packet, (real, direction), view.snapshot) else { return };
+        let sent = match direction {
+            Direction::Original => forward::error::to_server(frame, packet, quoted, decision, &hop),
             Direction::Reply => {
-                let Some(decision) = snapshot.decision(real) else {
-                    return self.lack(frame, real, snapshot);
-                };
-                let hop = match self.way_back(packet, found, snapshot) {
-                    Ok(hop) => hop,
-                    Err(missing) => return self.miss_out(frame, missing),
-                };
                 let asked = self.tracker.table().asked(found);
-                let sent = forward::error::to_client(frame, packet, quoted, decision, &hop, asked);
-                (sent, hop)
+                forward::error::to_client(frame, packet, quoted, decision, &hop, asked)
             }
         };
         match sent {
             Ok(()) => {
-                self.counters.real(real).passed(found.direction(), packet.ip_len);
+                self.counters.real(real).passed(direction, packet.ip_len);
                 self.counters.related.add(1);
                 self.send(frame, &hop);
             }

@@ -96,9 +96,9 @@ impl Road {
             let template = closely.template;
             Some(Chosen { real, replies_pass, hop: hop.0, template, is_watched, listens: false })
         };
-        let mut opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+        let mut opened = self.tracker.open(key, *hash, packet.flags, view.moment(), &mut choose);
         if matches!(opened, Err(Refused::Full)) && self.make_room(key, view) {
-            opened = self.tracker.open(key, *hash, packet.flags, view.now, &mut choose);
+            opened = self.tracker.open(key, *hash, packet.flags, view.moment(), &mut choose);
         }
         let is_new = matches!(opened, Ok(Opened::New(_)));
         match opened {

@@ -122,24 +122,13 @@ impl Road {
         direction: Direction,
         view: View<'_>,
     ) {
-        let snapshot = view.snapshot;
-        let (sent, hop) = match direction {
-            Direction::Original => {
-                let Some((decision, hop)) = snapshot.towards(real) else {
-                    return self.lack(frame, real, snapshot);
-                };
-                (forward::later::to_server(frame, packet, decision, hop), *hop)
-            }
+        let way = self.way(frame, packet, (real, direction), view.snapshot);
+        let Some((decision, hop)) = way else { return };
+        let sent = match direction {
+            Direction::Original => forward::later::to_server(frame, packet, decision, &hop),
             Direction::Reply => {
-                let Some(decision) = snapshot.decision(real) else {
-                    return self.lack(frame, real, snapshot);
-                };
-                let hop = match snapshot.hops.find(packet.key.dst().addr) {
-                    Ok(way) => way.hop,
-                    Err(missing) => return self.miss_out(frame, missing),
-                };
                 let asked = self.look_up(&packet.key).and_then(|found| self.tracker.table().asked(found));
-                (forward::later::to_client(frame, packet, decision, &hop, asked), hop)
+                forward::later::to_client(frame, packet, decision, &hop, asked)
             }
         };
         match sent {
@@ -167,16 +156,8 @@ impl Road {
         is_later: bool,
         view: View<'_>,
     ) {
-        let snapshot = view.snapshot;
-        let Some(decision) = snapshot.decision(real) else { return self.lack(frame, real, snapshot) };
-        let hop = match direction {
-            Direction::Original => decision.way,
-            Direction::Reply => snapshot.hops.find(packet.key.dst().addr).map(|way| way.hop),
-        };
-        let hop = match hop {
-            Ok(hop) => hop,
-            Err(missing) => return self.miss_out(frame, missing),
-        };
+        let way = self.way(frame, packet, (real, direction), view.snapshot);
+        let Some((decision, hop)) = way else { return };
         let anything = Hop { mtu_bytes: u16::MAX, ..hop };
         let asked = self.look_up(&packet.key).and_then(|found| self.tracker.table().asked(found));
         let sent = match (direction, is_later) {

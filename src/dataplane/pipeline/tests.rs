@@ -122,7 +122,12 @@ impl World {
 }
 
 /// Sends one packet through; gives the verdict and the packet as it came out.
-fn send_at(worker: &mut Pipeline, ingress: InterfaceId, packet: &[u8], now: Tick) -> (Verdict, Vec<u8>) {
+fn send_at(
+    worker: &mut Pipeline,
+    ingress: InterfaceId,
+    packet: &[u8],
+    now: impl Into<Moment>,
+) -> (Verdict, Vec<u8>) {
     let mut buffer = vec![0xa5; 64 + packet.len()];
     buffer[64..].copy_from_slice(packet);
     let mut frames = [Frame::new(&mut buffer, 64, packet.len(), ingress)];
@@ -388,6 +393,7 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 }
 
 mod errors;
+mod latency;
 mod persist;
 mod sctp;
 mod tags;

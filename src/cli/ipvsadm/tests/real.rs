@@ -1,7 +1,9 @@
 //! The real ipvsadm, before a kernel that these tests play.
 
 use crate::cli::ipvsadm::request::*;
-use crate::cli::ipvsadm::table::{Connection, Table, Traffic};
+use crate::cli::ipvsadm::table::{Connection, Table};
+use crate::control::report::Traffic;
+use crate::net::Proto;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -287,11 +289,7 @@ fn key(service: &[u8]) -> ServiceKey {
     if value(service, 5).is_some() {
         return ServiceKey::Fwmark { mark: word(service, 5), is_v6: family == 10 };
     }
-    let protocol = match short(service, 2) {
-        17 => Protocol::Udp,
-        132 => Protocol::Sctp,
-        _ => Protocol::Tcp,
-    };
+    let protocol = Proto::from_number(short(service, 2) as u8).unwrap_or(Proto::Tcp);
     let port = u16::from_be(short(service, 4));
     ServiceKey::Address { protocol, address: address(family, value(service, 3).unwrap()), port }
 }
