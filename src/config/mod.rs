@@ -16,9 +16,11 @@ pub use written::{Written, written_service};
 
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
+use crate::service::check::Check;
 use crate::service::{Conduct, Group, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use serde::Serialize;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -190,6 +192,9 @@ pub struct Service {
     /// `removed_server`; `None` means as the director has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed_server: Option<Removed>,
+    /// `check`: what its servers must answer, all of it, to be well.
+    #[serde(rename = "check", skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<NamedCheck>,
     /// `[[virtual_service.real_server]]`, in the file's order.
     #[serde(rename = "real_server", skip_serializing_if = "Vec::is_empty")]
     pub reals: Vec<Real>,
@@ -209,4 +214,23 @@ pub struct Real {
     /// `forward`: nat, dr or tun; default: the service's `forward`, and without that, dr as with ipvsadm.
     #[serde(rename = "forward")]
     pub method: Method,
+    /// `check`, in the place of the service's; `None` means as the service has it.
+    #[serde(rename = "check", skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<NamedCheck>>,
+}
+
+impl Service {
+    /// What a server of this service must answer to be well.
+    pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a [NamedCheck] {
+        real.checks.as_ref().unwrap_or(&self.checks)
+    }
+}
+
+/// `check`, or `[[check]]` for those that several services share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedCheck {
+    /// `name`: the operator's name for it; default: the type.
+    pub name: String,
+    /// What it is.
+    pub check: Arc<Check>,
 }

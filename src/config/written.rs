@@ -1,6 +1,8 @@
 //! The configuration written again, under the file's keys: to be kept, to be shown, and to be read back by the one
 //! reader there is.
 
+mod check;
+
 use super::{Config, Interface, Service};
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, Mac, Prefix, Proto};

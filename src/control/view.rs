@@ -250,7 +250,7 @@ impl View {
         let current = current.map(move |(table, real)| row(table.clone(), real, false));
         let departed = self.departed_from(Key::of(service)).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
-            row(Real { endpoint, weight: 0, method, thresholds }, real, true)
+            row(Real { endpoint, weight: 0, method, thresholds, checks: None }, real, true)
         });
         current.chain(departed)
     }

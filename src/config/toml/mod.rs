@@ -2,6 +2,7 @@
 //! all of them at once.
 
 mod addresses;
+mod checks;
 mod control;
 mod director;
 mod findings;
@@ -14,6 +15,8 @@ mod services;
 mod tests;
 mod timeouts;
 mod value;
+
+pub(super) use value::shortest;
 
 pub use piece::{read_server, read_service, read_timeouts};
 

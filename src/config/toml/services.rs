@@ -1,6 +1,7 @@
 //! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
 
 use super::addresses::{self, Addressed, Taken, helper};
+use super::checks::{Asked, Checks};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
 use super::section::Section;
@@ -56,7 +57,8 @@ const MSS: RangeInclusive<u16> = 536..=65_495;
 
 /// Reads every `[[virtual_service]]`.
 pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
-    let mut reader = Reader { names: FirstSeen::none(), taken: Taken::none(), reals: 0 };
+    let checks = Checks::shared(root);
+    let mut reader = Reader { names: FirstSeen::none(), taken: Taken::none(), reals: 0, checks };
     let mut services = Vec::new();
     for mut section in root.tables("virtual_service", "virtual service", MAX_SERVICES) {
         services.extend(reader.service(&mut section));
@@ -71,12 +73,14 @@ struct Reader {
     taken: Taken,
     /// How many real servers all services have together.
     reals: usize,
+    checks: Checks,
 }
 
 /// What a real server takes from its service. Things that were wrong are `None`.
 struct Outer<'a> {
     addressed: Option<&'a Addressed>,
     method: Method,
+    checks: &'a Asked,
 }
 
 impl Reader {
@@ -110,7 +114,8 @@ impl Reader {
         let mut policy = policy(section, addressed.as_ref());
         policy.ftp = helper(section, addressed.as_ref());
         let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
-        let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method });
+        let checks = self.checks.of(section).unwrap_or_default();
+        let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method, checks: &checks });
         too_many_for_the_table(section, scheduler, &options, reals.len());
         let Addressed { proto, endpoint, group, at, .. } = addressed?;
         if endpoint.port == 0 && group.is_none() && policy.persistence.is_none() {
@@ -120,7 +125,18 @@ impl Reader {
             section.error(at, error);
         }
         let name = service_name;
-        Some(Service { name, proto, endpoint, group, scheduler, options, policy, removed_server, reals })
+        Some(Service {
+            name,
+            proto,
+            endpoint,
+            group,
+            scheduler,
+            options,
+            policy,
+            removed_server,
+            checks: checks.into_checks(),
+            reals,
+        })
     }
 
     fn reals(&mut self, service: &mut Section<'_>, outer: &Outer<'_>) -> Vec<Real> {
@@ -136,7 +152,7 @@ impl Reader {
                 );
                 section.error(section.at(), &error);
             }
-            reals.extend(real(&mut section, outer, &mut endpoints));
+            reals.extend(real(&mut section, outer, &mut endpoints, &self.checks));
             section.finish();
         }
         reals
@@ -264,7 +280,12 @@ pub(super) fn not_a_hosts(addr: IpAddr) -> Option<String> {
     })
 }
 
-fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {
+fn real(
+    section: &mut Section<'_>,
+    outer: &Outer<'_>,
+    endpoints: &mut FirstSeen<Endpoint>,
+    checks: &Checks,
+) -> Option<Real> {
     let address = section.required("address", address_and_port);
     if let Some(address) = &address {
         let (addr, port) = *address.get_ref();
@@ -273,6 +294,7 @@ fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<
     let weight = section.optional("weight", integer(0..=u16::MAX)).map_or(1, Spanned::into_inner);
     let method = section.optional("forward", one_of(&METHODS)).map_or(outer.method, Spanned::into_inner);
     let thresholds = thresholds(section);
+    let own = checks.of(section);
 
     let (address, service) = (address?, outer.addressed?);
     let at = address.span().start;
@@ -285,7 +307,8 @@ fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<
     if let Some(first) = endpoints.before(endpoint, at) {
         section.error_again(at, first, "address", "each server once in a service");
     }
-    Some(Real { endpoint, weight, method, thresholds })
+    own.as_ref().unwrap_or(outer.checks).can_ask(endpoint, section, at);
+    Some(Real { endpoint, weight, method, thresholds, checks: own.map(Asked::into_checks) })
 }
 
 /// Why packets to `service` cannot be forwarded to `real` with `method`.

@@ -54,6 +54,11 @@ impl Kind {
             Kind::Grpc(_) => "grpc",
         }
     }
+
+    /// Whether a port is asked, not only a host.
+    pub const fn needs_port(&self) -> bool {
+        !matches!(self, Kind::Ping)
+    }
 }
 
 /// gRPC's health service (`grpc.health.v1`), by HTTP/2.
@@ -84,15 +89,22 @@ pub struct Pace {
     pub jitter_percent: u8,
 }
 
-impl Default for Pace {
-    fn default() -> Pace {
+impl Pace {
+    /// Every `interval`, and otherwise as is usual.
+    pub fn every(interval: Duration) -> Pace {
         Pace {
-            interval: Duration::from_secs(2),
-            retry: Duration::from_millis(500),
-            timeout: Duration::from_secs(1),
+            interval,
+            retry: interval.min(Duration::from_millis(500)),
+            timeout: interval.min(Duration::from_secs(1)),
             rise: 2,
             fall: 3,
             jitter_percent: 10,
         }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace::every(Duration::from_secs(2))
     }
 }

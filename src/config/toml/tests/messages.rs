@@ -385,7 +385,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, match, fwmark, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
-                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, real_server)",
+                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, check, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
@@ -563,7 +563,7 @@ fn what_is_wrong_with_a_real_server_is_said() {
             (
                 "address = \"10.0.0.11\"\nwieght = 2",
                 "virtual service \"web\": real server 10.0.0.11: key \"wieght\" is unknown; did you mean \
-                 \"weight\"? (allowed: address, weight, forward, upper_threshold, lower_threshold)",
+                 \"weight\"? (allowed: address, weight, forward, upper_threshold, lower_threshold, check)",
             ),
         ],
     );

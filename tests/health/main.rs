@@ -1,0 +1,8 @@
+//! Health checks of real servers: nginx, haproxy, a gRPC server; and of servers that refuse, hang, or are not there.
+#![cfg(all(target_os = "linux", feature = "health"))]
+
+mod bed;
+mod faults;
+mod grpc;
+mod http;
+mod tls;
