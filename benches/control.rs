@@ -4,6 +4,7 @@
 use lvx::config::{self, Control};
 use lvx::conntrack::{Seed, Table};
 use lvx::control::api::{Api, Link};
+use lvx::control::client::Client;
 use lvx::control::desired::{Desired, Edit};
 use lvx::control::desk::{Desk, Job, Shared};
 use lvx::control::history::History;
@@ -12,6 +13,7 @@ use lvx::control::rates::Rates;
 use lvx::control::report::Port;
 use lvx::control::view::{Columns, View};
 use lvx::dataplane::snapshot::Published;
+use lvx::net::Tick;
 use std::fmt::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -64,7 +66,7 @@ fn main() {
     let mut publisher = Publisher::new(table.clone(), published.clone(), counters.clone(), vec![true]);
     publisher.set_rib(&rib);
     let mut desired = timed("desired state", || Desired::from(config.clone()));
-    timed("compile and publish all", || publisher.set_desired(&desired))
+    timed("compile and publish all", || publisher.set_desired(&desired, Tick(0)))
         .unwrap_or_else(|error| panic!("{error}"));
     timed("neighbours needed", || published.current().neighbours_needed().len());
 
@@ -83,10 +85,11 @@ fn main() {
             let edit = edit.replace("WEIGHT", &(100 + number).to_string());
             let edit: Edit = serde_json::from_str(&edit).unwrap_or_else(|error| panic!("{error}"));
             let begun = Instant::now();
-            let next = desired.apply(&[edit]).unwrap_or_else(|errors| panic!("{errors}")).desired;
+            let next =
+                desired.apply(&[edit], Duration::ZERO).unwrap_or_else(|errors| panic!("{errors}")).desired;
             applied.push(begun.elapsed());
             let begun = Instant::now();
-            publisher.set_desired(&next).unwrap_or_else(|error| panic!("{error}"));
+            publisher.set_desired(&next, Tick(0)).unwrap_or_else(|error| panic!("{error}"));
             published_in.push(begun.elapsed());
             desired = next;
         }
@@ -98,10 +101,11 @@ fn main() {
             ms(published_in)
         );
     }
-    let same =
-        timed("the same file again: apply", || desired.apply(&[Edit::Replace(Arc::new(config.clone()))]));
+    let same = timed("the same file again: apply", || {
+        desired.apply(&[Edit::Replace(Arc::new(config.clone()))], Duration::ZERO)
+    });
     let same = same.unwrap_or_else(|errors| panic!("{errors}")).desired;
-    timed("the same file again: publish", || publisher.set_desired(&same))
+    timed("the same file again: publish", || publisher.set_desired(&same, Tick(0)))
         .unwrap_or_else(|error| panic!("{error}"));
     let view = timed("view", || View::new(&publisher, &counters, Instant::now()));
     let mut rates = Rates::default();
@@ -142,6 +146,16 @@ fn asked(desired: Desired, publisher: Publisher, shared: Shared) {
         });
         let ms = median(times.collect()).as_secs_f64() * 1e3;
         println!("{:<58} {ms:>9.2} ms", format!("lvx {}, {lines} lines (median of 11)", words.join(" ")));
+    }
+    let client = Client::new(&control.socket);
+    for (what, open) in [("no service open", ""), ("one of them", "tcp 192.1.2.7:80"), ("all", "all")] {
+        let looks = (0..11).map(|_| {
+            let begun = Instant::now();
+            client.overview("", open).unwrap_or_else(|error| panic!("{error}"));
+            begun.elapsed()
+        });
+        let ms = median(looks.collect()).as_secs_f64() * 1e3;
+        println!("{:<58} {ms:>9.2} ms", format!("a look of lvx top, {what} (median of 11)"));
     }
     drop(api);
     at_work.join().unwrap_or_else(|_| panic!("the desk"));

@@ -24,8 +24,10 @@ fn servers(n: u32) -> Vec<RealServer> {
             id: RealId(i),
             endpoint: Endpoint::v4((0x0a01_0001 + i).into(), 80),
             weight,
+            is_shut: false,
             method: Method::Dr,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::default(),
         };
         (0..weight * 10).for_each(|_| real.live.opened(Standing::Active));

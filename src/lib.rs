@@ -21,7 +21,7 @@ pub mod config;
 pub mod conntrack;
 pub mod control;
 pub mod dataplane;
-#[cfg(feature = "health")]
+#[cfg(all(feature = "health", target_os = "linux"))]
 pub mod health;
 #[cfg(target_os = "linux")]
 pub mod lab;

@@ -55,6 +55,10 @@ const PURE: &[&str] = &[
     "health::rise_fall",
     "control::desired",
     "control::rates",
+    "cli::top::list",
+    "cli::top::model",
+    "cli::top::moment",
+    "cli::top::view",
 ];
 
 /// Sockets, files, threads, clocks and logs.

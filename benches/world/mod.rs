@@ -320,7 +320,16 @@ pub fn publish(table: &Table, published: &Published, method: Method, servers: u3
         let endpoint = Endpoint::v4(rip(i).into(), if method == Method::Nat { 8080 } else { 80 });
         table.set_endpoint(RealId(i), endpoint);
         let (thresholds, live) = Default::default();
-        RealServer { id: RealId(i), endpoint, weight: 1, method, thresholds, live }
+        RealServer {
+            id: RealId(i),
+            endpoint,
+            weight: 1,
+            is_shut: false,
+            method,
+            thresholds,
+            ramp: None,
+            live,
+        }
     };
     let service = VirtualService {
         name: "bench".into(),

@@ -83,7 +83,7 @@ pub(super) fn listed(rows: &[Row], is_cut: bool, room: usize) -> String {
         Column::number("age", 2),
     ];
     let cells = rows.iter().map(|row| {
-        let seconds = |seconds: u32| Cell::new(format!("{}:{:02}", seconds / 60, seconds % 60));
+        let seconds = |seconds: u32| Cell::new(super::status::clock(seconds.into()));
         let [protocol, client, service, server] =
             [&row.protocol, &row.client, &row.service, &row.server].map(|text| Cell::new(text.as_str()));
         let state = match row.template {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_shows_who_is_connected_to_whom_before_all_else() {
-        assert_eq!(shown(50).lines().nth(1), Some("203.0.113.1:4000  10.0.0.1:80  ESTABLISHED"));
+        assert_eq!(shown(50).lines().nth(1), Some("tcp  203.0.113.1:4000  10.0.0.1:80  ESTABLISHED"));
     }
 
     #[test]

@@ -4,22 +4,28 @@ use super::connections::{self, Which};
 use super::status::Found;
 use super::table::room;
 use crate::config;
-use crate::control::client::{Client, ClientError};
-use clap::{Args, Subcommand};
+use crate::control::client::{Address, Client, ClientError, Keys, Token};
+use clap::{Args, FromArgMatches, Subcommand};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Where the director listens, if the command line does not say it.
-pub(super) const SOCKET_VARIABLE: &str = "LVX_SOCKET";
+/// The token itself, for whom a file is too much.
+const TOKEN_VARIABLE: &str = "LVX_TOKEN";
 
 /// Where the director listens.
 #[derive(Debug, Args)]
 pub struct Socket {
-    /// The director's control socket
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = config::SOCKET)]
-    socket: PathBuf,
+    /// The director's control socket: a path, or https://HOST:PORT where it listens over TCP
+    #[arg(long, value_name = "PATH|URL", env = "LVX_SOCKET", default_value = config::SOCKET)]
+    socket: Address,
+    /// The file whose first line is the token that the director at a URL wants; else, LVX_TOKEN has it
+    #[arg(long, value_name = "FILE", env = "LVX_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// The certificates that vouch for the director's at a URL, PEM; without, those that this machine trusts
+    #[arg(long, value_name = "FILE", env = "LVX_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -28,7 +34,18 @@ pub struct Socket {
 impl Socket {
     /// To the director that listens there.
     pub(super) fn client(&self) -> Client {
-        Client::new(&self.socket)
+        let word = || std::env::var(TOKEN_VARIABLE).ok().map(Token::Word);
+        let token = self.token_file.clone().map(Token::File).or_else(word);
+        Client::at(self.socket.clone(), Keys { token, ca_file: self.ca_file.clone() })
+    }
+
+    /// As the environment has it.
+    ///
+    /// # Errors
+    /// A variable is wrong.
+    pub(super) fn of_environment() -> Result<Socket, clap::Error> {
+        let no_words = Socket::augment_args(clap::Command::new("lvx").no_binary_name(true));
+        Socket::from_arg_matches(&no_words.try_get_matches_from([""; 0])?)
     }
 }
 

@@ -39,13 +39,14 @@ impl Found {
 fn columns() -> Vec<Column> {
     vec![
         Column::text("service / server", 0),
-        Column::text("", 4),
-        Column::number("weight", 3),
+        Column::text("", 5),
+        Column::number("weight", 4),
         Column::number("active", 1),
-        Column::number("inactive", 5),
-        Column::number("conn/s", 2),
-        Column::number("packets/s in", 6),
-        Column::number("out", 7),
+        Column::number("inactive", 6),
+        Column::number("conn/s", 3),
+        Column::number("packets/s in", 7),
+        Column::number("out", 8),
+        Column::text("state", 2),
     ]
 }
 
@@ -73,6 +74,11 @@ pub(super) fn uptime(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// `4:05`: minutes and seconds.
+pub(super) fn clock(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
 /// What a service is called: its key, and the operator's name if it has one.
 pub(super) fn title(service: &ServiceRow) -> String {
     let name = service.table.0.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -94,6 +100,7 @@ fn service_cells(service: &ServiceRow) -> Vec<Cell> {
         connections,
         in_packets,
         out_packets,
+        Cell::default(),
     ]
 }
 
@@ -102,15 +109,26 @@ fn server_cells(server: &ServerRow) -> Vec<Cell> {
         let value = server.table.0.get(key);
         value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
     };
-    let weight = match (server.departed, key("weight")) {
-        (true, _) => Cell::new("removed").with(Tone::Quiet),
-        (false, weight) if weight == "0" => Cell::new(weight).with(Tone::Warning),
-        (false, weight) => Cell::new(weight),
+    let holds = server.weight.to_string();
+    let weight = match key("weight") {
+        written if server.departed || written == holds => Cell::new(holds),
+        written => Cell::new(format!("{holds} ({written})")),
     };
+    let weight = if server.weight == 0 && !server.departed { weight.with(Tone::Warning) } else { weight };
     let [active, inactive, connections, in_packets, out_packets] =
         counts(server.active, server.inactive, server.rate);
     let name = Cell::new(format!("  {}", key("address")));
-    vec![name, Cell::new(key("forward")), weight, active, inactive, connections, in_packets, out_packets]
+    let forward = Cell::new(key("forward"));
+    vec![name, forward, weight, active, inactive, connections, in_packets, out_packets, state(server)]
+}
+
+/// How a server is, and how far its drain.
+fn state(server: &ServerRow) -> Cell {
+    let Some(state) = server.state else { return Cell::new("removed").with(Tone::Quiet) };
+    let Some(drain) = server.drain else { return Cell::new(state.to_string()) };
+    let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
+    let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
+    Cell::new(format!("{state} for {since}{deadline}")).with(Tone::Warning)
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {
@@ -143,8 +161,12 @@ mod tests {
         let services = json!([{
             "service": "tcp 192.0.2.1:80", "table": { "name": "web", "scheduler": "wlc" },
             "servers": [
-                { "table": { "address": "10.0.0.1:80", "forward": "nat", "weight": 2 }, "active": 1, "inactive": 2, "persistent": 0 },
-                { "table": { "address": "10.0.0.2:80", "forward": "dr", "weight": 0 }, "active": 0, "inactive": 0,
+                { "table": { "address": "10.0.0.1:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "up",
+                  "active": 1, "inactive": 2, "persistent": 0 },
+                { "table": { "address": "10.0.0.3:80", "forward": "nat", "weight": 4 }, "weight": 0, "state": "draining",
+                  "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset" },
+                  "active": 0, "inactive": 0, "persistent": 0 },
+                { "table": { "address": "10.0.0.2:80", "forward": "dr", "weight": 0 }, "weight": 0, "active": 0, "inactive": 0,
                   "persistent": 0, "departed": true, "rate": { "connections": 4, "in_packets": 5, "in_bytes": 0, "out_packets": 6, "out_bytes": 0 } }
             ]
         }]);
@@ -162,10 +184,11 @@ mod tests {
             "lvx 0.1.0, process 7, 1 worker (50 %), up 1:02:05, /etc/lvx/director.toml\n\
              3 of 10 connections; 5 packets forwarded, 1 to the host, 0 dropped\n\
              the last change is undone in 59 seconds without `lvx confirm`\n\
-             service / server              weight  active  inactive  conn/s  packets/s in  out\n\
-             tcp 192.0.2.1:80 (web)  wlc                1         2       0             0    0\n  \
-               10.0.0.1:80           nat        2       1         2       0             0    0\n  \
-               10.0.0.2:80           dr   removed       0         0       4             5    6"
+             service / server             weight  active  inactive  conn/s  packets/s in  out  state\n\
+             tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0\n  \
+               10.0.0.1:80           nat       2       1         2       0             0    0  up\n  \
+               10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, deadline in 8:45\n  \
+               10.0.0.2:80           dr        0       0         0       4             5    6  removed"
         );
     }
 
@@ -178,6 +201,6 @@ mod tests {
     fn the_same_is_told_in_json() {
         let json = serde_json::to_value(found()).unwrap();
         assert_eq!(json["director"]["uptime_seconds"], 3725);
-        assert_eq!(json["services"][0]["servers"][1]["departed"], true);
+        assert_eq!(json["services"][0]["servers"][2]["departed"], true);
     }
 }

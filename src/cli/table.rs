@@ -60,7 +60,7 @@ pub struct Column {
     pub title: String,
     /// Numbers stand at the right.
     pub is_number: bool,
-    /// Where there is no room, columns of the highest rank go first, and those of rank 0 never.
+    /// Where room is short, columns of low rank have it first, and those of rank 0 in any case.
     pub rank: u8,
     /// It is as wide as this, even if nothing in it is.
     pub width: usize,
@@ -97,19 +97,20 @@ impl Table {
             let cells = self.rows.iter().map(|row| row[at].text.width()).max().unwrap_or_default();
             cells.max(column.title.width()).max(column.width)
         };
-        let mut widths: Vec<usize> = self.columns.iter().enumerate().map(widest).collect();
-        while self.whole(&widths) > room {
-            let shown = (0..widths.len()).filter(|&at| widths[at] > 0);
-            let rank = |at: &usize| self.columns[*at].rank;
-            if let Some(last) = shown.clone().filter(|at| rank(at) > 0).max_by_key(rank) {
-                widths[last] = 0;
-            } else if let Some(widest) =
-                shown.filter(|&at| widths[at] > MIN_WIDTH).max_by_key(|&at| widths[at])
-            {
-                widths[widest] -= 1;
-            } else {
-                break;
+        let wanted: Vec<usize> = self.columns.iter().enumerate().map(widest).collect();
+        let mut widths = vec![0; wanted.len()];
+        let mut by_rank: Vec<usize> = (0..wanted.len()).collect();
+        by_rank.sort_by_key(|&at| self.columns[at].rank);
+        for at in by_rank {
+            widths[at] = wanted[at];
+            if self.columns[at].rank > 0 && self.whole(&widths) > room {
+                widths[at] = 0;
             }
+        }
+        while self.whole(&widths) > room {
+            let wide = (0..widths.len()).filter(|&at| widths[at] > MIN_WIDTH);
+            let Some(widest) = wide.max_by_key(|&at| widths[at]) else { break };
+            widths[widest] -= 1;
         }
         widths
     }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn where_room_is_short_columns_go_by_rank_and_then_the_widest_is_cut() {
+    fn where_room_is_short_columns_have_it_by_rank_and_then_the_widest_is_cut() {
         let shown = table(vec![row("a longer name", "1000000", "3")]);
         assert_eq!(plain(&shown.text(27)), "name           rate\na longer name     3");
         assert_eq!(plain(&shown.text(18)), "name\na longer name");

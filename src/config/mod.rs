@@ -6,11 +6,13 @@
 mod control;
 mod errors;
 mod rib;
+mod slow_start;
 mod toml;
 mod written;
 
 pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
+pub use slow_start::SlowStartKeys;
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
 pub use written::{Written, written_service};
 
@@ -61,6 +63,9 @@ pub struct Director {
     pub frames: u32,
     /// `removed_server`, where a service does not say.
     pub removed_server: Removed,
+    /// `slow_start` and `slow_start_curve`, where a service does not say.
+    #[serde(flatten)]
+    pub slow_start: SlowStartKeys,
     /// `[director.timeouts]`, `sloppy_tcp`, `sloppy_sctp`, `when_full`, `conn_reuse_mode` and
     /// `expire_quiescent_template` (default true).
     #[serde(flatten)]
@@ -111,6 +116,7 @@ impl Default for Director {
             busy_poll: false,
             frames: 8192,
             removed_server: Removed::Keep,
+            slow_start: SlowStartKeys::default(),
             conduct: Conduct::default(),
         }
     }
@@ -192,6 +198,9 @@ pub struct Service {
     /// `removed_server`; `None` means as the director has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed_server: Option<Removed>,
+    /// `slow_start` and `slow_start_curve`, as far as it says them.
+    #[serde(flatten)]
+    pub slow_start: SlowStartKeys,
     /// `check`: what its servers must answer, all of it, to be well.
     #[serde(rename = "check", skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<NamedCheck>,

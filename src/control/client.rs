@@ -1,5 +1,9 @@
 //! The other end of the control socket, for the command line: one request at a time, and the answer typed.
 
+mod way;
+
+pub use way::{Address, Keys, Token};
+
 use super::api::{Changed, Ended, Overview, Problem, Status, Timeouts, Transaction};
 use super::connections::Page;
 use super::history::Version;
@@ -9,6 +13,7 @@ use crate::config::Written;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -20,17 +25,20 @@ use std::{fmt, io};
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A way to a director.
+/// Who speaks with a director.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    address: Address,
+    keys: Keys,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ClientError {
     /// Nobody is heard there.
-    Unreachable(PathBuf, io::Error),
+    Unreachable(Address, io::Error),
+    /// What is to be shown there cannot be read.
+    Unreadable(PathBuf, io::Error),
     /// What was said is no answer.
     Garbled(String),
     /// The director refuses; the status is HTTP's.
@@ -40,9 +48,10 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Unreachable(socket, error) => {
-                write!(f, "no director is heard at {}: {error}", socket.display())
+            ClientError::Unreachable(address, error) => {
+                write!(f, "no director is heard at {address}: {error}")
             }
+            ClientError::Unreadable(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             ClientError::Garbled(error) => write!(f, "the director's answer is not understood: {error}"),
             ClientError::Refused(_, problem) => f.write_str(&problem.error),
         }
@@ -65,7 +74,12 @@ pub enum Load {
 impl Client {
     /// To the director that listens at this socket.
     pub fn new(socket: &Path) -> Client {
-        Client { socket: socket.to_owned() }
+        Client::at(Address::Socket(socket.to_owned()), Keys::default())
+    }
+
+    /// To the director at this address, with what opens the way.
+    pub fn at(address: Address, keys: Keys) -> Client {
+        Client { address, keys }
     }
 
     /// How the director is.
@@ -241,11 +255,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn send(&self, method: Method, path: &str, load: Load) -> Result<Bytes, ClientError> {
-        let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
+        let unreachable = |error| ClientError::Unreachable(self.address.clone(), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
         let exchange = async {
-            let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+            let authorization = self.address.authorization(&self.keys)?;
+            let stream = self.address.connect(&self.keys).await?;
             let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
             let (mut sender, connection) =
                 http1::handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
@@ -255,9 +270,12 @@ impl Client {
                 Load::Json(body) => (Some("application/json"), body),
                 Load::Toml(body) => (Some("application/toml"), body),
             };
-            let mut request = Request::builder().method(method).uri(path).header("host", "lvx");
+            let mut request = Request::builder().method(method).uri(path).header(HOST, self.address.host());
+            if let Some(authorization) = authorization {
+                request = request.header(AUTHORIZATION, authorization);
+            }
             if let Some(kind) = kind {
-                request = request.header("content-type", kind);
+                request = request.header(CONTENT_TYPE, kind);
             }
             let request = request.body(Full::new(Bytes::from(body))).map_err(|error| garbled(&error))?;
             let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;

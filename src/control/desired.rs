@@ -4,15 +4,17 @@
 //! Pure: no socket, no file, no clock. Services are shared between one state and the next, so that a state costs
 //! little, and so that what did not change is known to be the same.
 
+mod conditions;
 mod edit;
 mod plan;
 
+pub use conditions::{Condition, Conditions, Drain, Effect, Rest, ServerState};
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
-pub use plan::{Act, Change, Plan, PlanFor, ServerPlan, ServicePlan, plan};
+pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
-use crate::config::{Config, Director, Removed, Service};
+use crate::config::{Config, Director, Removed, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
-use crate::service::{Conduct, Group, Timeouts, VirtualService};
+use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -99,25 +101,26 @@ pub struct Desired {
     rest: Arc<Config>,
     services: Vec<Arc<Service>>,
     places: Arc<HashMap<Key, usize>>,
+    conditions: Conditions,
 }
 
 impl PartialEq for Desired {
     fn eq(&self, other: &Desired) -> bool {
-        (&self.rest, &self.services) == (&other.rest, &other.services)
+        (&self.rest, &self.services, &self.conditions) == (&other.rest, &other.services, &other.conditions)
     }
 }
 
 impl From<Config> for Desired {
     fn from(mut config: Config) -> Desired {
         let services = std::mem::take(&mut config.services).into_iter().map(Arc::new).collect();
-        Desired::new(Arc::new(config), services)
+        Desired::new(Arc::new(config), services, Conditions::default())
     }
 }
 
 impl Desired {
-    fn new(rest: Arc<Config>, services: Vec<Arc<Service>>) -> Desired {
+    fn new(rest: Arc<Config>, services: Vec<Arc<Service>>, conditions: Conditions) -> Desired {
         let places = services.iter().enumerate().map(|(place, service)| (Key::of(service), place)).collect();
-        Desired { rest, services, places: Arc::new(places) }
+        Desired { rest, services, places: Arc::new(places), conditions }
     }
 
     /// The services, in the operator's order.
@@ -161,6 +164,11 @@ impl Desired {
         service.removed_server.unwrap_or(self.rest.director.removed_server)
     }
 
+    /// How a service's server starts that comes new, or back; `None` if at once.
+    pub fn slow_start(&self, service: &Service) -> Option<SlowStart> {
+        service.slow_start.or(&self.rest.director.slow_start)
+    }
+
     /// How many real servers there are.
     pub fn servers(&self) -> usize {
         self.services.iter().map(|service| service.reals.len()).sum()
@@ -190,6 +198,7 @@ impl Desired {
         let fixed = |director: &Director| Director {
             conduct: Conduct::default(),
             removed_server: Removed::default(),
+            slow_start: SlowStartKeys::default(),
             ..director.clone()
         };
         if fixed(&ours.director) != fixed(&theirs.director) {

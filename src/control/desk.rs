@@ -12,6 +12,7 @@ use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::snapshot::Published;
+use crate::net::Tick;
 use crate::service::RealId;
 use hashbrown::HashSet;
 use std::fmt;
@@ -124,7 +125,7 @@ impl Desk {
         file: PathBuf,
         port: Box<dyn Fn() -> Port + Send>,
     ) -> Result<Desk, TooManyServers> {
-        publisher.set_desired(&desired)?;
+        publisher.set_desired(&desired, tick_at(shared.start, Instant::now()))?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
         let (rates, estimated) = (Arc::default(), Instant::now());
         Ok(Desk {
@@ -169,15 +170,16 @@ impl Desk {
         self.history.versions()
     }
 
-    /// Applies a transaction, or tells what it would do.
+    /// Applies a transaction, or tells what it would do. While another change waits for its confirmation, one that is
+    /// of conditions alone may be made, and holds whatever becomes of the other.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
-        if !how.only_plan {
+        if !how.only_plan && !edits.iter().all(Edit::is_of_condition) {
             self.refuse_while_waiting()?;
         }
-        let applied = self.desired.apply(edits).map_err(Refusal::Edits)?;
+        let applied = self.desired.apply(edits, self.shared.start.elapsed()).map_err(Refusal::Edits)?;
         let plan = self.plan(&applied.desired);
         if how.only_plan {
             return Ok(plan);
@@ -186,10 +188,11 @@ impl Desk {
         if !plan.is_empty() || applied.desired != before {
             self.take_up(applied.desired)?;
         }
-        if edits.iter().any(|edit| matches!(edit, Edit::Replace(_))) && !plan.is_empty() {
+        let is_as_written = plan.leaves_configuration();
+        if edits.iter().any(|edit| matches!(edit, Edit::Replace(_))) && !is_as_written {
             self.history.keep(&before);
         }
-        if let (Some(within), false) = (how.confirm_within, plan.is_empty()) {
+        if let (Some(within), false) = (how.confirm_within, is_as_written) {
             self.pending = Some(Pending { before, deadline: Instant::now() + within });
         }
         let zeroed = match applied.zeroed {
@@ -252,7 +255,7 @@ impl Desk {
     /// [`Refusal`]; then everything is as it was.
     pub fn roll_back(&mut self, steps: usize) -> Result<Plan, Refusal> {
         if let (Some(pending), 1) = (&self.pending, steps) {
-            let before = pending.before.clone();
+            let before = pending.before.under_conditions_of(&self.desired);
             let plan = self.plan(&before);
             self.take_up(before)?;
             self.pending = None;
@@ -280,6 +283,7 @@ impl Desk {
             view.estimate(Arc::make_mut(&mut self.rates));
         }
         self.forget();
+        self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)
     }
 
@@ -305,7 +309,8 @@ impl Desk {
     }
 
     fn take_up(&mut self, desired: Desired) -> Result<(), Refusal> {
-        self.publisher.set_desired(&desired).map_err(Refusal::Servers)?;
+        let now = tick_at(self.shared.start, Instant::now());
+        self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
         self.desired = desired;
         self.forget();
         Ok(())
@@ -343,6 +348,10 @@ impl fmt::Debug for Desk {
 /// Where all servers are that connections may name.
 pub fn whereabouts(view: &View) -> Whereabouts {
     Whereabouts::of(view.servers().map(|real| (real.id, real.endpoint)))
+}
+
+fn tick_at(start: Instant, now: Instant) -> Tick {
+    Tick::from_duration(now.saturating_duration_since(start))
 }
 
 fn left_until(deadline: Instant) -> Duration {

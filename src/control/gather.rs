@@ -89,6 +89,8 @@ fn services(view: &View) -> Vec<Service> {
         address: real.endpoint.to_string(),
         forward: real.method.to_string(),
         weight,
+        state: None,
+        drain: None,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
         persistent: real.live.templates() as u64,
@@ -98,8 +100,13 @@ fn services(view: &View) -> Vec<Service> {
     view.services()
         .iter()
         .map(|service| {
-            let departed = view.departed_from(Key::from(&**service));
-            let current = service.reals.iter().map(|real| row(real, real.weight));
+            let key = Key::from(&**service);
+            let departed = view.departed_from(key);
+            let current = service.reals.iter().map(|real| RealServer {
+                state: Some(view.state(key, real.endpoint)),
+                drain: view.draining(key, real.endpoint),
+                ..row(real, real.weight)
+            });
             Service {
                 name: service.name.to_string(),
                 protocol: service.proto.word().to_owned(),

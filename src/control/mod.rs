@@ -9,6 +9,7 @@ pub mod connections;
 pub mod daemon;
 pub mod desired;
 pub mod desk;
+pub mod drains;
 pub mod gather;
 pub mod history;
 #[cfg(target_os = "linux")]

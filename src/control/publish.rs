@@ -4,20 +4,24 @@
 //! departs, its connections go on, and it comes back under the same id if it is put in again before they end.
 
 mod ids;
+mod ramps;
 
 pub use ids::Baselines;
 
-use super::desired::{Desired, Key};
+use super::desired::{Conditions, Desired, Effect, Key};
 use super::report::Traffic;
 use crate::config::{Config, Real, Removed, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
 use crate::dataplane::snapshot::{self, Published, Services, Snapshot};
-use crate::net::Endpoint;
-use crate::service::{Conduct, Method, PortMap, RealId, RealServer, ServiceTable, Timeouts, VirtualService};
+use crate::net::{Endpoint, Tick};
+use crate::service::{
+    Conduct, Method, PortMap, RealId, RealServer, ServiceTable, SlowStart, Timeouts, VirtualService,
+};
 use hashbrown::HashMap;
 use ids::Ids;
+use ramps::CatchingUp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +47,9 @@ pub struct Publisher {
     retired: HashMap<Key, Traffic>,
     conduct: Conduct,
     partial_checksums: Vec<bool>,
+    /// Whether some servers ramp.
+    any_ramps: bool,
+    catching_up: CatchingUp,
     /// Whether services or servers came or went since somebody asked.
     has_moved: bool,
     /// Snapshots that workers may just be leaving: freed here, not on the packet path.
@@ -95,30 +102,33 @@ impl Publisher {
             retired: HashMap::new(),
             conduct: Conduct::default(),
             partial_checksums,
+            any_ramps: false,
+            catching_up: CatchingUp::default(),
             has_moved: false,
             left: Vec::new(),
         }
     }
 
-    /// Makes the services of a configuration the desired ones, and publishes them.
+    /// Makes the services of a configuration the desired ones at tick 0, and publishes them.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
     pub fn set_services(&mut self, config: &Config) -> Result<(), TooManyServers> {
-        self.set_desired(&Desired::from(config.clone()))
+        self.set_desired(&Desired::from(config.clone()), Tick(0))
     }
 
-    /// Makes this state the one that workers decide by. Only services that are not the very same as before are compiled.
+    /// Makes this state the one that workers decide by from now on. Only services that are not the very same as before, or
+    /// whose servers' conditions have another effect, are compiled.
     ///
     /// # Errors
     /// [`TooManyServers`]; then everything stays as it was.
-    pub fn set_desired(&mut self, desired: &Desired) -> Result<(), TooManyServers> {
+    pub fn set_desired(&mut self, desired: &Desired, now: Tick) -> Result<(), TooManyServers> {
         let mut known = self.loosened_by(desired);
         let is_known = |key: &Key, identity: &Identity| {
             let departed = || self.departed.get(key).is_some_and(|of| of.contains_key(identity));
             known.get(key).is_some_and(|of| of.contains_key(identity)) || departed()
         };
-        let changed = desired.services().iter().filter(|service| !self.has(service));
+        let changed = desired.services().iter().filter(|service| !self.has(service, desired));
         let fresh = changed.flat_map(|service| {
             let ports = noun(service).port_map();
             service.reals.iter().map(move |real| (Key::of(service), identity(real, ports)))
@@ -126,9 +136,12 @@ impl Publisher {
         if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
         }
-        let services = desired.services().iter().map(|service| match self.compiled(service) {
+        let services = desired.services().iter().map(|service| match self.compiled(service, desired) {
             Some(same) => same,
-            None => Arc::new(self.compile(service, &mut known)),
+            None => {
+                let slow_start = desired.slow_start(service);
+                Arc::new(self.compile(service, desired.conditions(), &mut known, slow_start, now))
+            }
         });
         let services: Vec<Arc<VirtualService>> = services.collect();
         let timeouts_before = |key: Key| {
@@ -136,7 +149,7 @@ impl Publisher {
             before.map(|service| service.policy.timeouts).unwrap_or_default()
         };
         let timeouts: HashMap<Key, Timeouts> = known.keys().map(|&key| (key, timeouts_before(key))).collect();
-        self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+        self.set_compiled(services);
         let before = self.desired.as_ref();
         self.has_moved |= before.is_none_or(|before| {
             before.services().len() != desired.services().len()
@@ -165,21 +178,43 @@ impl Publisher {
         Ok(())
     }
 
+    fn set_compiled(&mut self, services: Vec<Arc<VirtualService>>) {
+        let ramps = |service: &Arc<VirtualService>| service.reals.iter().any(|real| real.ramp.is_some());
+        self.any_ramps = services.iter().any(ramps);
+        self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
+    }
+
+    /// Ends the ramps of servers that have started. Call it now and then.
+    pub fn settle(&mut self, now: Tick) {
+        if !self.any_ramps {
+            return;
+        }
+        let ended = self.catching_up.ended(&self.services, &self.ids, now);
+        if !ended.is_empty() {
+            let mut services = self.services.table().services().to_vec();
+            ended.into_iter().for_each(|(place, service)| services[place] = service);
+            self.set_compiled(services);
+            self.publish();
+        }
+    }
+
     /// Whether services or servers came or went since this was asked last: then other packets are to be steered here, and
     /// other neighbours to be known.
     pub fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.has_moved)
     }
 
-    /// Whether this very service was asked for before.
-    fn has(&self, service: &Arc<Service>) -> bool {
-        let before = self.desired.as_ref().and_then(|desired| desired.find(Key::of(service)));
-        before.is_some_and(|before| Arc::ptr_eq(before, service))
+    /// Whether this very service was asked for before, and its servers were to be as in `desired`.
+    fn has(&self, service: &Arc<Service>, desired: &Desired) -> bool {
+        self.desired.as_ref().is_some_and(|before| {
+            before.find(Key::of(service)).is_some_and(|before| Arc::ptr_eq(before, service))
+                && before.conditions().same_effect(desired.conditions(), service)
+        })
     }
 
     /// What was made of this very service before.
-    fn compiled(&self, service: &Arc<Service>) -> Option<Arc<VirtualService>> {
-        let at = self.desired.as_ref().filter(|_| self.has(service))?.place(Key::of(service))?;
+    fn compiled(&self, service: &Arc<Service>, desired: &Desired) -> Option<Arc<VirtualService>> {
+        let at = self.desired.as_ref().filter(|_| self.has(service, desired))?.place(Key::of(service))?;
         self.services.table().services().get(at).cloned()
     }
 
@@ -189,7 +224,7 @@ impl Publisher {
         let current = self.services.table().services();
         for (before, compiled) in self.desired.iter().flat_map(Desired::services).zip(current) {
             let key = Key::of(before);
-            if !desired.find(key).is_some_and(|after| Arc::ptr_eq(before, after)) {
+            if !desired.find(key).is_some_and(|after| self.has(after, desired)) {
                 let ports = compiled.port_map();
                 let reals =
                     compiled.reals.iter().map(|real| ((real.endpoint, real.method, ports), real.clone()));
@@ -202,13 +237,17 @@ impl Publisher {
     fn compile(
         &mut self,
         service: &Service,
+        conditions: &Conditions,
         known: &mut HashMap<Key, HashMap<Identity, RealServer>>,
+        slow_start: Option<SlowStart>,
+        now: Tick,
     ) -> VirtualService {
         let (key, noun) = (Key::of(service), noun(service));
         let ports = noun.port_map();
         let mut known = known.get_mut(&key);
         let mut departed = self.departed.get_mut(&key);
         let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
+        let mut took = Vec::with_capacity(service.reals.len());
         let mut compile = |real: &Real| {
             let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
             let back = || {
@@ -218,18 +257,25 @@ impl Publisher {
                     .map(|departed| departed.real)
             };
             *has_moved |= known.is_none();
+            took.push(known.as_ref().is_some_and(|real| real.weight > 0));
+            let ramp = known.as_ref().and_then(|real| real.ramp);
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
             table.set_endpoint_of(id, real.endpoint, ports);
+            let Effect { weight, is_shut } = conditions.effect(key, real);
             RealServer {
                 id,
                 endpoint: real.endpoint,
-                weight: real.weight,
+                weight,
+                is_shut,
                 method: real.method,
                 thresholds: real.thresholds,
+                ramp,
                 live,
             }
         };
-        VirtualService { reals: service.reals.iter().map(&mut compile).collect(), ..noun }
+        let mut reals: Vec<RealServer> = service.reals.iter().map(&mut compile).collect();
+        ramps::begin(&mut reals, &took, slow_start, now);
+        VirtualService { reals, ..noun }
     }
 
     /// Takes up what is known of the network now, and publishes it.
@@ -475,16 +521,16 @@ mod tests {
     fn one_edit_compiles_one_service_and_leaves_the_others_what_they_were() {
         let (mut publisher, _) = publisher();
         let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
-        publisher.set_desired(&before).unwrap();
+        publisher.set_desired(&before, Tick(0)).unwrap();
         let compiled = |publisher: &Publisher| publisher.services().table().services().to_vec();
         let (old, weight) = (
             compiled(&publisher),
             r#"{"edit": "set_weight", "service": "tcp 10.0.0.2:80",
             "server": "10.0.0.11:8080", "weight": 7}"#,
         );
-        let after = before.apply(&[serde_json::from_str(weight).unwrap()]).unwrap().desired;
+        let after = before.apply(&[serde_json::from_str(weight).unwrap()], Duration::ZERO).unwrap().desired;
         assert!(publisher.take_moved());
-        publisher.set_desired(&after).unwrap();
+        publisher.set_desired(&after, Tick(0)).unwrap();
         assert!(!publisher.take_moved(), "a weight moves nobody");
         let new = compiled(&publisher);
         assert_eq!((Arc::ptr_eq(&old[0], &new[0]), Arc::ptr_eq(&old[1], &new[1])), (true, false));
@@ -496,6 +542,34 @@ mod tests {
                 .is_some_and(|d| Arc::ptr_eq(&d.live, &old[id.index()].reals[0].live))
         };
         assert!(decided(RealId(0)) && decided(RealId(1)));
+    }
+
+    #[test]
+    fn a_drained_server_has_weight_0_and_its_old_one_afterwards_and_only_its_service_is_compiled() {
+        let (mut publisher, _) = publisher();
+        let before = Desired::from(services(&["10.0.0.1:80", "10.0.0.2:80"], &[SERVER]));
+        let after = |state: &Desired, edit: &str| {
+            state.apply(&[serde_json::from_str(edit).unwrap()], Duration::ZERO).unwrap().desired
+        };
+        let drained = after(
+            &before,
+            r#"{"edit": "drain", "service": "tcp 10.0.0.2:80", "server": "10.0.0.11", "deadline_seconds": 9}"#,
+        );
+        let longer =
+            after(&drained, r#"{"edit": "drain", "service": "tcp 10.0.0.2:80", "server": "10.0.0.11"}"#);
+        let back = after(&longer, r#"{"edit": "undrain", "server": "10.0.0.11"}"#);
+        let published = [&before, &drained, &longer, &back].map(|state| {
+            publisher.set_desired(state, Tick(0)).unwrap();
+            publisher.services().table().services().to_vec()
+        });
+        let real = |place: usize| {
+            let real = &published[place][1].reals[0];
+            (real.id, real.weight, real.is_shut)
+        };
+        let id = real(0).0;
+        assert_eq!([1, 2, 3].map(real), [(id, 0, true), (id, 0, true), (id, 1, false)]);
+        let same = |a: usize, b: usize| [0, 1].map(|at| Arc::ptr_eq(&published[a][at], &published[b][at]));
+        assert_eq!([same(0, 1), same(1, 2), same(2, 3)], [[true, false], [true, true], [true, false]]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod work;
 
 pub use work::{Latency, Worker};
 
+use super::desired::ServerState;
+use super::drains::Draining;
 use crate::dataplane::counters::Counters;
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
@@ -141,8 +143,14 @@ pub struct RealServer {
     pub address: String,
     /// `nat`, `dr` or `tun`.
     pub forward: String,
-    /// 0 is quiesced.
+    /// 0 is quiesced, or drained.
     pub weight: u16,
+    /// How it is, if it was not removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ServerState>,
+    /// If it is drained, how far that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Draining>,
     /// Active connections now, as IPVS counts them.
     pub active: u64,
     /// Inactive connections now.

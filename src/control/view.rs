@@ -7,7 +7,8 @@ mod sums;
 pub use lines::{Counts, Listing, ServerLine, ServiceLines};
 pub use sums::{ServiceSum, Wanted};
 
-use super::desired::{Desired, Key};
+use super::desired::{Condition, Desired, Key, ServerState};
+use super::drains::Draining;
 use super::gather;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
@@ -16,7 +17,7 @@ use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::snapshot::Services;
-use crate::net::Tick;
+use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,14 @@ pub struct ServerRow<T = Written> {
     /// `[[virtual_service.real_server]]`.
     #[cfg_attr(feature = "control", schema(value_type = Object))]
     pub table: T,
+    /// The weight that holds: another than the table's while the server is drained.
+    pub weight: u16,
+    /// How it is, if it was not removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ServerState>,
+    /// If it is drained, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Draining>,
     /// Active connections, as IPVS counts them.
     pub active: u64,
     /// Inactive connections.
@@ -155,6 +164,17 @@ impl View {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
     }
 
+    /// How a service's server is.
+    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
+        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    }
+
+    /// How far the drain of a service's server is, if it is drained.
+    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, server)?.drain?;
+        Some(Draining::of(&drain, self.uptime()))
+    }
+
     /// What a server has counted.
     pub fn traffic(&self, id: RealId) -> Traffic {
         self.baselines.since(id, &self.counters)
@@ -236,7 +256,11 @@ impl View {
         compiled: &VirtualService,
         columns: Columns,
     ) -> impl Iterator<Item = ServerRow<Real>> {
-        let row = move |table: Real, real: &RealServer, departed| ServerRow {
+        let key = Key::of(service);
+        let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
+            weight: if departed { table.weight } else { real.weight },
+            state: (!departed).then(|| self.state(key, table.endpoint)),
+            drain: self.draining(key, table.endpoint).filter(|_| !departed),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
@@ -248,7 +272,7 @@ impl View {
         };
         let current = service.reals.iter().zip(&compiled.reals);
         let current = current.map(move |(table, real)| row(table.clone(), real, false));
-        let departed = self.departed_from(Key::of(service)).iter().map(move |real| {
+        let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds, checks: None }, real, true)
         });

@@ -13,6 +13,7 @@ use crate::service::{
 };
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
+use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
@@ -28,7 +29,7 @@ pub struct Services {
 
 impl Services {
     /// Builds a scheduler for every service, and tells servers their thresholds. A service whose scheduler and servers
-    /// (with order and weights) are as they were in `before` keeps its scheduler, and with it its place in the round;
+    /// (with order, weights and ramps) are as they were in `before` keeps its scheduler, and with it its place in the round;
     /// one whose servers changed inherits what its scheduler remembers.
     pub fn new(table: ServiceTable, before: Option<&Services>) -> Services {
         let is_same = |service: &Arc<VirtualService>| before.is_some_and(|b| b.has_same(service));
@@ -75,7 +76,7 @@ impl Services {
         if !same_name || (old.scheduler, old.options) != (service.scheduler, service.options) {
             return None;
         }
-        let same = |(a, b): (&RealServer, &RealServer)| a.id == b.id && a.weight == b.weight;
+        let same = |(a, b): (&RealServer, &RealServer)| (a.id, a.weight, a.ramp) == (b.id, b.weight, b.ramp);
         let as_it_was =
             old.reals.len() == service.reals.len() && old.reals.iter().zip(&service.reals).all(same);
         match as_it_was {
@@ -110,6 +111,13 @@ impl Services {
     pub fn is_available(&self, key: &FlowKey) -> bool {
         let service = self.table.addressed_by(key).and_then(|at| self.table.services().get(at));
         service.is_some_and(|service| service.reals.iter().any(RealServer::is_available))
+    }
+
+    /// Whether this server of the service at this place, which ramps, has less load for its weight than all that do not,
+    /// and the scheduler would send it whatever comes.
+    pub fn would_flood(&self, service: usize, real: &RealServer) -> bool {
+        let compared = self.schedulers.get(service).and_then(|scheduler| scheduler.compare(real));
+        compared == Some(Ordering::Less)
     }
 
     /// The server for a new connection, which a packet of this key opens, to the service at this place of the table.
@@ -411,8 +419,10 @@ mod tests {
             id: RealId(0),
             endpoint: rip.parse().unwrap(),
             weight: 1,
+            is_shut: false,
             method,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::default(),
         };
         let service = VirtualService {
@@ -470,8 +480,10 @@ mod tests {
                 id: RealId(i as u32),
                 endpoint: Endpoint::v4([10, 0, 0, i as u8].into(), 80),
                 weight: weights[i],
+                is_shut: false,
                 method: Method::Dr,
                 thresholds: Thresholds { upper, lower: 0 },
+                ramp: None,
                 live: lives[i].clone(),
             };
             let service = VirtualService {

@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// How many events may wait to be heard. Who has one more waits with it, and asks no more until then.
 const MAX_EVENTS: usize = 1 << 16;
 
+/// How many threads at most wait for file systems, where scripts and files are.
+const MAX_BLOCKING: usize = 16;
+
 /// How often a target tries to get rid of an event that nobody makes room for.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -88,7 +91,8 @@ impl Driver {
     /// # Errors
     /// What the system says.
     pub fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<Driver> {
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let runtime =
+            Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
         let handle = runtime.handle().clone();
         let stop: Arc<Notify> = Arc::default();
         let stopped = stop.clone();
@@ -268,5 +272,6 @@ fn verdict(outcome: &Result<Healthy, Failure>) -> Verdict {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -36,8 +36,20 @@ impl Failure {
     }
 }
 
+/// What a server said, to be quoted in a cause: on one line, and not all of a long text.
+pub(super) fn said(bytes: &[u8]) -> String {
+    const MAX_CHARS: usize = 100;
+    let text = String::from_utf8_lossy(bytes);
+    let cut: String = text.chars().take(MAX_CHARS).collect();
+    let dots = if cut.len() < text.len() { "..." } else { "" };
+    format!("\"{}{dots}\"", cut.escape_debug())
+}
+
 /// What the error says, without its number.
 fn in_words(error: &io::Error) -> String {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        return "the connection was closed".to_owned();
+    }
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

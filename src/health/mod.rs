@@ -4,20 +4,30 @@
 //! decided elsewhere. A probe answers [`Healthy`] or [`Failure`]; [`RiseFall`] makes a [`Health`] of many. Servers that
 //! are silent delay nobody else's probe: each target has a task of its own, and one probe under way at most.
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod bed;
 mod connect;
+mod datagram;
+mod dialogue;
+mod dns;
 mod driver;
 mod exchange;
 mod failure;
+mod file;
+mod ftp;
 mod grpc;
 mod http;
 mod pattern;
 mod ping;
 mod probe;
+mod reply;
 mod rise_fall;
+mod script;
+mod smtp;
 mod tcp;
 mod tls;
+mod udp;
 
 pub use driver::{Driver, Event, Status, What};
 pub use failure::Failure;

@@ -5,6 +5,7 @@ use crate::service::check::{Pattern, Sought};
 use md5::Md5;
 use regex::bytes::{Regex, RegexBuilder};
 use sha2::{Digest, Sha256};
+use std::fmt;
 
 /// How much of an answer is looked at for a text or a regular expression.
 const MAX_TEXT_BYTES: usize = 128 << 10;
@@ -23,9 +24,16 @@ pub(super) struct Matcher {
 
 #[derive(Debug)]
 enum Test {
-    Regex(Regex),
+    Needle(Needle),
     Sha256([u8; 32]),
     Md5([u8; 16]),
+}
+
+/// What may be found in a part of what is looked through: a text, bytes, or an expression. Shown in words.
+#[derive(Debug)]
+pub(super) struct Needle {
+    regex: Regex,
+    words: String,
 }
 
 /// An answer that is looked at as it arrives.
@@ -39,22 +47,21 @@ pub(super) struct Look<'a> {
 
 #[derive(Debug)]
 enum Seen<'a> {
-    Text(&'a Regex, Vec<u8>),
+    Text(&'a Needle, Vec<u8>),
     Sha256(&'a [u8; 32], Sha256),
     Md5(&'a [u8; 16], Md5),
 }
 
 impl Matcher {
     pub(super) fn of(pattern: &Pattern) -> Result<Matcher, Failure> {
-        let regex = |source: &str| {
-            let regex = RegexBuilder::new(source).size_limit(Sought::MAX_REGEX_BYTES).build();
-            regex.map(Test::Regex).map_err(|error| Failure::own(error.to_string()))
-        };
         let (test, words) = match &pattern.sought {
-            Sought::Text(text) => (regex(&regex::escape(text))?, format!("{text:?}")),
-            Sought::Regex(source) => (regex(source)?, format!("a match of {source:?}")),
             Sought::Sha256(digest) => (Test::Sha256(*digest), "the SHA-256 digest wanted".to_owned()),
             Sought::Md5(digest) => (Test::Md5(*digest), "the MD5 digest wanted".to_owned()),
+            part => {
+                let needle = Needle::of(part)?;
+                let words = needle.to_string();
+                (Test::Needle(needle), words)
+            }
         };
         Ok(Matcher { test, is_not: pattern.is_not, words })
     }
@@ -62,7 +69,7 @@ impl Matcher {
     /// Begins to look at an answer.
     pub(super) fn look(&self) -> Look<'_> {
         let (seen, left) = match &self.test {
-            Test::Regex(regex) => (Seen::Text(regex, Vec::new()), MAX_TEXT_BYTES),
+            Test::Needle(needle) => (Seen::Text(needle, Vec::new()), MAX_TEXT_BYTES),
             Test::Sha256(wanted) => (Seen::Sha256(wanted, Sha256::new()), MAX_DIGEST_BYTES),
             Test::Md5(wanted) => (Seen::Md5(wanted, Md5::new()), MAX_DIGEST_BYTES),
         };
@@ -74,6 +81,37 @@ impl Matcher {
         let mut look = self.look();
         look.take(bytes);
         look.end(what)
+    }
+}
+
+impl Needle {
+    pub(super) fn of(sought: &Sought) -> Result<Needle, Failure> {
+        let (source, words) = match sought {
+            Sought::Text(text) => (regex::escape(text), format!("{text:?}")),
+            Sought::Bytes(bytes) => {
+                let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                let source: String = digits.iter().map(|digits| format!("\\x{digits}")).collect();
+                (format!("(?-u:{source})"), format!("the bytes {}", digits.concat()))
+            }
+            Sought::Regex(source) => (source.clone(), format!("a match of {source:?}")),
+            Sought::Sha256(_) | Sought::Md5(_) => {
+                return Err(Failure::own("a digest is of a whole answer, and not found in it"));
+            }
+        };
+        let regex = RegexBuilder::new(&source).size_limit(Sought::MAX_REGEX_BYTES).build();
+        let regex = regex.map_err(|error| Failure::own(error.to_string()))?;
+        Ok(Needle { regex, words })
+    }
+
+    /// Where the first of it in `bytes` ends.
+    pub(super) fn end_in(&self, bytes: &[u8]) -> Option<usize> {
+        self.regex.find(bytes).map(|found| found.end())
+    }
+}
+
+impl fmt::Display for Needle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
     }
 }
 
@@ -94,7 +132,7 @@ impl Look<'_> {
     pub(super) fn end(self, what: &str) -> Result<(), Failure> {
         let Matcher { is_not, words, .. } = self.matcher;
         let is_there = match self.seen {
-            Seen::Text(regex, seen) => regex.is_match(&seen),
+            Seen::Text(needle, seen) => needle.end_in(&seen).is_some(),
             Seen::Sha256(wanted, digest) => digest.finalize()[..] == wanted[..],
             Seen::Md5(wanted, digest) => digest.finalize()[..] == wanted[..],
         };
@@ -127,6 +165,9 @@ mod tests {
         assert_eq!(says(regex("^ok [0-9]+$"), false, b"ok 42"), Ok(()));
         assert_eq!(says(regex("(?-u:\\xff)"), false, b"\xff"), Ok(()), "bytes that are no text");
         assert_eq!(says(regex("down"), true, b"up"), Ok(()));
+        let bytes = || Sought::Bytes(b"\0\xff.".to_vec());
+        assert_eq!(says(bytes(), false, b"a\0\xff.\xfe"), Ok(()));
+        assert_eq!(says(bytes(), false, b"a\0\xffx"), Err("body has not the bytes 00ff2e".to_owned()));
 
         // sha256sum and md5sum of "lvx\n".
         let sha256 = hex("0ebddb6a973aff35d6078515d1ff5b7a8ecd14c7e77f5a202de96b8f9302a5d8");

@@ -182,7 +182,8 @@ fn filter(is_v4: bool, id: u16) -> [socket2::SockFilter; 8] {
     ]
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::health::bed::{check, probe, probe_once, target};

@@ -1,7 +1,11 @@
 //! One probe: the protocols, behind one door.
 
-use super::{Failure, Healthy, Target, grpc, http, lock, ping, tcp, tls};
-use crate::service::check::{Check, Kind};
+use super::{
+    Failure, Healthy, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls, udp,
+};
+use crate::service::check::{Check, Ftp, Kind};
+use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use std::time::Duration;
 pub(super) struct Shared {
     pub(super) tls: tls::Configs,
     pub(super) ping: ping::Sockets,
+    pub(super) scripts: script::Turns,
 }
 
 /// What a target's probes need, made ready once: patterns, requests, certificates.
@@ -20,25 +25,43 @@ pub(super) enum Prober {
     Tls(tls::Connector),
     Http(Box<http::Prober>),
     Grpc(grpc::Prober),
+    Dns(Box<dns::Prober>),
+    Ftp(Ftp),
+    Smtp(Box<smtp::Prober>),
+    Udp(Box<udp::Prober>),
+    Dialogue(dialogue::Prober),
+    Script(script::Prober),
+    File(file::Prober),
 }
 
 /// A probe under way.
 #[derive(Debug)]
 pub(super) struct Ask<'a> {
     pub(super) target: &'a Target,
-    step: Mutex<&'static str>,
+    /// How far it has come, and whether that is the director's own doing.
+    step: Mutex<(Cow<'static, str>, bool)>,
 }
 
 impl Ask<'_> {
     /// Notes how far the probe has come, in words for who hears that it went no further: `connecting`.
-    pub(super) fn is(&self, step: &'static str) {
-        *lock(&self.step) = step;
+    pub(super) fn is(&self, step: impl Into<Cow<'static, str>>) {
+        *lock(&self.step) = (step.into(), false);
+    }
+
+    /// As [`Ask::is`], for what is no server's doing, however long it takes.
+    pub(super) fn is_busy(&self, step: &'static str) {
+        *lock(&self.step) = (step.into(), true);
     }
 
     fn timed_out(&self, after: Duration) -> Failure {
-        let step = *lock(&self.step);
-        Failure::of_server(format!("timed out after {after:?} {step}"))
+        let (step, is_own) = &*lock(&self.step);
+        Failure { cause: format!("timed out after {after:?} {step}"), is_own: *is_own }
     }
+}
+
+/// What the operator wrote, with who is asked in the place of `{address}` and `{port}`.
+pub(super) fn filled(text: &str, peer: SocketAddr) -> String {
+    text.replace("{address}", &peer.ip().to_string()).replace("{port}", &peer.port().to_string())
 }
 
 impl Prober {
@@ -50,12 +73,23 @@ impl Prober {
             Kind::Tls(options) => Prober::Tls(tls::Connector::of(options, &[], &shared.tls)?),
             Kind::Http(options) => Prober::Http(Box::new(http::Prober::of(options, &shared.tls)?)),
             Kind::Grpc(options) => Prober::Grpc(grpc::Prober::of(options, &shared.tls)?),
+            Kind::Dns(dns) => Prober::Dns(Box::new(dns::Prober::of(dns)?)),
+            Kind::Ftp(ftp) => Prober::Ftp(ftp.clone()),
+            Kind::Smtp(smtp) => Prober::Smtp(Box::new(smtp::Prober::of(smtp, &shared.tls)?)),
+            Kind::Udp(udp) => Prober::Udp(Box::new(udp::Prober::of(udp)?)),
+            Kind::Dialogue(options) => Prober::Dialogue(dialogue::Prober::of(options, &shared.tls)?),
+            Kind::Script(script) => Prober::Script(script::Prober::of(script, &shared.scripts)),
+            Kind::File(file) => Prober::File(file::Prober::of(file)),
         })
     }
 
-    /// Asks once, within the check's timeout.
+    /// Asks once, within the check's timeout. What has to wait in a line does so before.
     pub(super) async fn probe(&self, target: &Target) -> Result<Healthy, Failure> {
-        let ask = Ask { target, step: Mutex::new("") };
+        let turn = match self {
+            Prober::Script(script) => Some(script.turn().await?),
+            _ => None,
+        };
+        let ask = Ask { target, step: Mutex::default() };
         let timeout = target.check.pace.timeout;
         // The larger ones are boxed, to take their room only while they are under way.
         let probe = async {
@@ -65,6 +99,13 @@ impl Prober {
                 Prober::Tls(connector) => Box::pin(tls::probe(&ask, connector)).await,
                 Prober::Http(http) => Box::pin(http.probe(&ask)).await,
                 Prober::Grpc(grpc) => Box::pin(grpc.probe(&ask)).await,
+                Prober::Dns(dns) => Box::pin(dns.probe(&ask)).await,
+                Prober::Ftp(ftp) => Box::pin(ftp::probe(&ask, ftp)).await,
+                Prober::Smtp(smtp) => Box::pin(smtp.probe(&ask)).await,
+                Prober::Udp(udp) => Box::pin(udp.probe(&ask)).await,
+                Prober::Dialogue(dialogue) => Box::pin(dialogue.probe(&ask)).await,
+                Prober::Script(script) => script.probe(&ask, turn).await,
+                Prober::File(file) => file.probe(&ask).await,
             }
         };
         tokio::time::timeout(timeout, probe).await.unwrap_or_else(|_| Err(ask.timed_out(timeout)))

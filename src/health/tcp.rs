@@ -8,7 +8,8 @@ pub(super) async fn probe(ask: &Ask<'_>) -> Result<Healthy, Failure> {
     connect(ask, Ack::Later).await.map(|_| Healthy::default())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use crate::health::Failure;
     use crate::health::bed::{listener, loopback, probe};

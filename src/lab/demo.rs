@@ -214,8 +214,10 @@ pub fn sequences(picks: usize) -> Vec<(SchedulerName, String)> {
             id: RealId(id),
             endpoint: Endpoint::v4(Ipv4Addr::from_bits(id), 80),
             weight,
+            is_shut: false,
             method: Method::Nat,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::new(Live::default()),
         };
         let reals: Vec<RealServer> = (0..).zip(WEIGHTS).map(server).collect();

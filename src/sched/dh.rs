@@ -15,7 +15,14 @@ pub struct Dh(Vec<u32>);
 impl Dh {
     /// For these servers.
     pub fn new(reals: &[RealServer]) -> Dh {
-        Dh((0..reals.len() as u32).cycle().take(PLACES).collect())
+        Dh::among(reals, |_| true)
+    }
+
+    /// For those of these servers that are meant.
+    pub fn among(reals: &[RealServer], is_meant: impl Fn(&RealServer) -> bool) -> Dh {
+        let meant = (0..).zip(reals).filter(|(_, real)| is_meant(real));
+        let servers: Vec<u32> = meant.map(|(i, _)| i).collect();
+        Dh(servers.iter().copied().cycle().take(PLACES).collect())
     }
 }
 

@@ -4,13 +4,18 @@
 //! The server of a new address is chosen as by `wlc`. It is given up for another one when it takes no new connection,
 //! or when it has more active connections than its weight while some server has fewer than half of its own. Unlike
 //! IPVS, a server at its upper threshold is given up too.
+//!
+//! A server that ramps gets new addresses, and some of one that has too much, as its turn comes; an address that it has
+//! is its own.
 
 use super::Scheduler;
 use super::least::{Least, enter};
 use super::locality::Locality;
+use super::ramp::{CATCHING_UP, Newcomers, settled};
 use crate::net::{FlowKey, Tick};
-use crate::service::{Live, RealId, RealServer};
+use crate::service::{Live, RealId, RealServer, SchedulerName};
 use hashbrown::HashMap;
+use std::cmp::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// The servers, and what is remembered of addresses.
@@ -26,20 +31,24 @@ type Load = fn(&Live, f64) -> Option<u64>;
 /// What lblc and lblcr know of a service's servers.
 #[derive(Debug)]
 pub(super) struct Servers {
-    /// By all connections, as wlc compares.
+    /// Those that do not ramp by all connections, as wlc compares.
     all: Least<Load>,
-    /// By active ones.
+    /// The same by active ones.
     active: Least<Load>,
+    newcomers: Option<Newcomers>,
     places: HashMap<RealId, u32>,
 }
 
 impl Servers {
-    pub(super) fn new(reals: &[RealServer]) -> Servers {
+    pub(super) fn new(reals: &[RealServer], before: Option<&Servers>) -> Servers {
         let overhead: Load = |live, _| Some(live.overhead());
         let active: Load = |live, _| Some(live.active().into());
+        let before = before.and_then(|before| before.newcomers.as_ref());
+        let settled = settled(reals);
         Servers {
-            all: Least::new(reals, overhead, |real| real.weight.into()),
-            active: Least::second(reals, active, |real| real.weight.into()),
+            all: Least::new(&settled, overhead, |real| real.weight.into()),
+            active: Least::second(&settled, active, |real| real.weight.into()),
+            newcomers: Newcomers::of(SchedulerName::Lblc, reals, CATCHING_UP, before),
             places: reals.iter().map(|real| real.id).zip(0..).collect(),
         }
     }
@@ -54,23 +63,40 @@ impl Servers {
         self.place(id).filter(|&place| reals[place].is_available())
     }
 
-    /// The least loaded of all.
-    pub(super) fn least(&self) -> Option<usize> {
-        self.all.find()
+    /// The server that ramps whose turn it is, if it has no more for its weight than others.
+    pub(super) fn turn(&self, reals: &[RealServer], now: Tick) -> Option<usize> {
+        let turn = self.newcomers.as_ref()?.turn(reals, now)?;
+        (self.compare(&reals[turn]) != Some(Ordering::Greater)).then_some(turn)
     }
 
-    /// Whether a server has too much, and another one little.
-    pub(super) fn should_relieve(&self, reals: &[RealServer], server: usize) -> bool {
+    /// The server whose turn it is, or else the least loaded.
+    pub(super) fn least(&self, reals: &[RealServer], turn: Option<usize>, now: Tick) -> Option<usize> {
+        let newcomer = || self.newcomers.as_ref()?.instead(reals, now);
+        turn.or_else(|| self.all.find()).or_else(newcomer)
+    }
+
+    /// Another server for what this one would get, if this one has too much, and another one little: the one whose turn
+    /// it is, or else the least loaded.
+    pub(super) fn relief(&self, reals: &[RealServer], server: usize, turn: Option<usize>) -> Option<usize> {
         let has_too_much = |real: &RealServer| real.live.active() > u32::from(real.weight);
-        let has_little = |real: &RealServer| u64::from(real.live.active()) * 2 < u64::from(real.weight);
-        has_too_much(&reals[server]) && self.active.find().is_some_and(|least| has_little(&reals[least]))
+        let has_little = |&at: &usize| u64::from(reals[at].live.active()) * 2 < u64::from(reals[at].weight);
+        if !has_too_much(&reals[server]) {
+            return None;
+        }
+        turn.filter(has_little)
+            .or_else(|| self.active.find().filter(has_little).and_then(|_| self.all.find()))
+    }
+
+    /// As [`Scheduler::compare`].
+    pub(super) fn compare(&self, real: &RealServer) -> Option<Ordering> {
+        self.all.compare(real)
     }
 }
 
 impl Lblc {
     /// For these servers, remembering nothing yet.
     pub fn new(reals: &[RealServer]) -> Lblc {
-        Lblc { servers: Servers::new(reals), locality: Arc::new(Mutex::new(Locality::new())) }
+        Lblc { servers: Servers::new(reals, None), locality: Arc::new(Mutex::new(Locality::new())) }
     }
 }
 
@@ -78,18 +104,28 @@ impl Scheduler for Lblc {
     /// If other workers are at it for too long, the least loaded of all: the address may then have two servers.
     fn pick(&self, reals: &[RealServer], key: &FlowKey, now: Tick) -> Option<usize> {
         let address = key.dst().addr;
-        let Some(mut locality) = enter(&self.locality) else { return self.servers.least() };
+        let turn = self.servers.turn(reals, now);
+        let least = || self.servers.least(reals, turn, now);
+        let Some(mut locality) = enter(&self.locality) else { return least() };
         let known = locality.ask(address, now).and_then(|id| self.servers.available(reals, *id));
-        if let Some(server) = known.filter(|&server| !self.servers.should_relieve(reals, server)) {
-            return Some(server);
-        }
-        let server = self.servers.least()?;
+        let server = match known {
+            Some(server) => match self.servers.relief(reals, server, turn) {
+                Some(relief) => relief,
+                None => return Some(server),
+            },
+            None => least()?,
+        };
         locality.remember(address, now, reals[server].id);
         Some(server)
     }
 
     fn for_changed(&self, reals: &[RealServer]) -> Option<Box<dyn Scheduler>> {
-        Some(Box::new(Lblc { servers: Servers::new(reals), locality: self.locality.clone() }))
+        let servers = Servers::new(reals, Some(&self.servers));
+        Some(Box::new(Lblc { servers, locality: self.locality.clone() }))
+    }
+
+    fn compare(&self, real: &RealServer) -> Option<Ordering> {
+        self.servers.compare(real)
     }
 }
 

@@ -11,6 +11,7 @@ use super::least::enter;
 use super::locality::{LONG, Locality};
 use crate::net::{FlowKey, Tick};
 use crate::service::{RealId, RealServer};
+use std::cmp::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// How many servers an address may have.
@@ -33,10 +34,12 @@ struct Set {
 }
 
 impl Set {
-    /// The least loaded that takes new connections.
-    fn least(&self, servers: &Servers, reals: &[RealServer]) -> Option<usize> {
-        let places = self.ids.iter().filter_map(|&id| servers.available(reals, id));
-        places.reduce(|best, next| if is_less(&reals[next], &reals[best]) { next } else { best })
+    /// The least loaded that takes new connections; one that ramps, only if it is its turn, or it has no other beside it.
+    fn least(&self, servers: &Servers, reals: &[RealServer], turn: Option<usize>) -> Option<usize> {
+        let places = || self.ids.iter().filter_map(|&id| servers.available(reals, id));
+        let may = |&place: &usize| reals[place].ramp.is_none() || turn == Some(place);
+        let lesser = |best, next| if is_less(&reals[next], &reals[best]) { next } else { best };
+        places().filter(may).reduce(lesser).or_else(|| places().reduce(lesser))
     }
 
     /// Takes out the most loaded one.
@@ -72,7 +75,7 @@ fn is_less(one: &RealServer, other: &RealServer) -> bool {
 impl Lblcr {
     /// For these servers, remembering nothing yet.
     pub fn new(reals: &[RealServer]) -> Lblcr {
-        Lblcr { servers: Servers::new(reals), locality: Arc::new(Mutex::new(Locality::new())) }
+        Lblcr { servers: Servers::new(reals, None), locality: Arc::new(Mutex::new(Locality::new())) }
     }
 }
 
@@ -80,26 +83,36 @@ impl Scheduler for Lblcr {
     /// If other workers are at it for too long, the least loaded of all, which is then not remembered.
     fn pick(&self, reals: &[RealServer], key: &FlowKey, now: Tick) -> Option<usize> {
         let (servers, address) = (&self.servers, key.dst().addr);
-        let Some(mut locality) = enter(&self.locality) else { return servers.least() };
+        let turn = servers.turn(reals, now);
+        let least = || servers.least(reals, turn, now);
+        let Some(mut locality) = enter(&self.locality) else { return least() };
         let Some(set) = locality.ask(address, now) else {
-            let server = servers.least()?;
+            let server = least()?;
             locality.remember(address, now, Set { ids: vec![reals[server].id], changed: now });
             return Some(server);
         };
-        let known = set.least(servers, reals);
+        let known = set.least(servers, reals, turn);
         if set.ids.len() > 1 && now.since(set.changed) > LONG {
             set.shrink(servers, reals, now);
         }
-        if let Some(server) = known.filter(|&server| !servers.should_relieve(reals, server)) {
-            return Some(server);
-        }
-        let server = servers.least()?;
+        let server = match known {
+            Some(server) => match servers.relief(reals, server, turn) {
+                Some(relief) => relief,
+                None => return Some(server),
+            },
+            None => least()?,
+        };
         set.add(reals[server].id, servers, reals, now);
         Some(server)
     }
 
     fn for_changed(&self, reals: &[RealServer]) -> Option<Box<dyn Scheduler>> {
-        Some(Box::new(Lblcr { servers: Servers::new(reals), locality: self.locality.clone() }))
+        let servers = Servers::new(reals, Some(&self.servers));
+        Some(Box::new(Lblcr { servers, locality: self.locality.clone() }))
+    }
+
+    fn compare(&self, real: &RealServer) -> Option<Ordering> {
+        self.servers.compare(real)
     }
 }
 

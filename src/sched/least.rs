@@ -18,6 +18,7 @@ use super::Scheduler;
 use crate::net::{FlowKey, Tick};
 use crate::service::{Live, RealServer, Watch};
 use arrayvec::ArrayVec;
+use std::cmp::Ordering;
 use std::fmt;
 use std::hint::{select_unpredictable, spin_loop};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -34,6 +35,8 @@ pub struct Least<L> {
     /// What is compared, of a server of this weight; with `None` it is left out. The load must not fall while
     /// connections open or become active, and not come back from `None`.
     load: L,
+    /// What a server can bear; with 0 it is left out.
+    weight: fn(&RealServer) -> u32,
     seat: usize,
     /// For many servers.
     tournament: Option<(Watch, Mutex<Tournament>)>,
@@ -47,18 +50,19 @@ struct Server {
 
 impl<L: Fn(&Live, f64) -> Option<u64>> Least<L> {
     /// Compares the loads of these servers by what `weight` says they can bear; 0 leaves a server out.
-    pub fn new(reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
+    pub fn new(reals: &[RealServer], load: L, weight: fn(&RealServer) -> u32) -> Least<L> {
         Least::in_seat(0, reals, load, weight)
     }
 
     /// The same, beside another order of the same servers.
-    pub fn second(reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
+    pub fn second(reals: &[RealServer], load: L, weight: fn(&RealServer) -> u32) -> Least<L> {
         Least::in_seat(1, reals, load, weight)
     }
 
-    fn in_seat(seat: usize, reals: &[RealServer], load: L, weight: impl Fn(&RealServer) -> u32) -> Least<L> {
+    fn in_seat(seat: usize, reals: &[RealServer], load: L, weight: fn(&RealServer) -> u32) -> Least<L> {
         let server = |real: &RealServer| Server { live: real.live.clone(), weight: weight(real).into() };
-        let mut least = Least { servers: reals.iter().map(server).collect(), load, seat, tournament: None };
+        let servers = reals.iter().map(server).collect();
+        let mut least = Least { servers, load, weight, seat, tournament: None };
         if reals.len() > FEW {
             least.tournament = Watch::new(reals.len()).map(|watch| {
                 // Watch first, read then: what changes in between is read, or told.
@@ -125,6 +129,14 @@ impl<L: Fn(&Live, f64) -> Option<u64> + Send + Sync> Scheduler for Least<L> {
     fn pick(&self, _reals: &[RealServer], _key: &FlowKey, _now: Tick) -> Option<usize> {
         self.find()
     }
+
+    fn compare(&self, real: &RealServer) -> Option<Ordering> {
+        let least = self.rank(self.find()?);
+        let weight = (self.weight)(real).into();
+        let load = (self.load)(&real.live, weight);
+        let rank = load.map_or(NOBODY, |load| rank(load, weight, 0));
+        Some(quotient(rank).cmp(&quotient(least)))
+    }
 }
 
 impl<L> Drop for Least<L> {
@@ -169,6 +181,11 @@ const NOBODY: Rank = Rank::MAX;
 fn rank(load: u64, weight: f64, place: usize) -> Rank {
     let quotient = load as i64 as f64 / weight;
     (quotient.to_bits() as Rank) << 32 | place as Rank
+}
+
+/// The load for the weight, without the place.
+fn quotient(rank: Rank) -> u128 {
+    rank >> 32
 }
 
 fn place_of(rank: Rank) -> Option<usize> {

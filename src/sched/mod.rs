@@ -18,6 +18,7 @@ mod locality;
 mod mh;
 mod nq;
 mod ovf;
+mod ramp;
 mod rr;
 mod sed;
 mod sh;
@@ -27,6 +28,8 @@ mod wrr;
 
 use crate::net::{FlowKey, Tick};
 use crate::service::{RealServer, SchedulerName, SchedulerOptions};
+use ramp::{Gated, Paced};
+use std::cmp::Ordering;
 
 /// Chooses a server for a new connection.
 pub trait Scheduler: Send + Sync + std::fmt::Debug {
@@ -39,10 +42,27 @@ pub trait Scheduler: Send + Sync + std::fmt::Debug {
     fn for_changed(&self, _reals: &[RealServer]) -> Option<Box<dyn Scheduler>> {
         None
     }
+
+    /// How the load of a server that ramps compares with the least of those that do not, each for its weight. `None`
+    /// if there are none, or if load does not decide.
+    fn compare(&self, _real: &RealServer) -> Option<Ordering> {
+        None
+    }
 }
 
-/// The scheduler of this name for a service with these servers.
+/// The scheduler of this name for a service with these servers, some of which may ramp.
 pub fn build(name: SchedulerName, options: &SchedulerOptions, reals: &[RealServer]) -> Box<dyn Scheduler> {
+    if let Some(gated) = Gated::new(name, options, reals, None) {
+        return Box::new(gated);
+    }
+    match Paced::new(name, options, reals, None) {
+        Some(paced) => Box::new(paced),
+        None => plain(name, options, reals),
+    }
+}
+
+/// The scheduler of this name, for which servers that ramp are like any others; `lblc` and `lblcr` know them.
+fn plain(name: SchedulerName, options: &SchedulerOptions, reals: &[RealServer]) -> Box<dyn Scheduler> {
     match name {
         SchedulerName::Rr => Box::new(rr::Rr::new(reals)),
         SchedulerName::Wrr => Box::new(wrr::Wrr::new(reals)),
@@ -76,8 +96,10 @@ mod tests {
             id: RealId(i as u32),
             endpoint: Endpoint::v4([10, 0, (i >> 8) as u8, i as u8].into(), 80),
             weight,
+            is_shut: false,
             method: Method::Nat,
             thresholds: Thresholds::default(),
+            ramp: None,
             live: Arc::new(Live::default()),
         };
         weights.iter().enumerate().map(server).collect()

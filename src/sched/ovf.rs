@@ -7,8 +7,16 @@ use crate::service::{Live, RealServer};
 
 /// Of servers with the same load, the heaviest has the least for its weight.
 pub fn ovf(reals: &[RealServer]) -> impl Scheduler + use<> {
-    let if_room = |live: &Live, weight| (f64::from(live.active()) <= weight).then_some(1);
     Least::new(reals, if_room, |real| real.weight.into())
+}
+
+/// The same, beside another one for the same servers.
+pub fn beside(reals: &[RealServer]) -> impl Scheduler + use<> {
+    Least::second(reals, if_room, |real| real.weight.into())
+}
+
+fn if_room(live: &Live, weight: f64) -> Option<u64> {
+    (f64::from(live.active()) <= weight).then_some(1)
 }
 
 #[cfg(test)]

@@ -19,9 +19,19 @@ pub struct Sh {
 impl Sh {
     /// For these servers.
     pub fn new(options: &SchedulerOptions, reals: &[RealServer]) -> Sh {
+        Sh::among(options, reals, |_| true)
+    }
+
+    /// For those of these servers that are meant.
+    pub fn among(
+        options: &SchedulerOptions,
+        reals: &[RealServer],
+        is_meant: impl Fn(&RealServer) -> bool,
+    ) -> Sh {
+        let meant = (0..).zip(reals).filter(|(_, real)| is_meant(real));
         let turn = |(i, real): (u32, &RealServer)| std::iter::repeat_n(i, usize::from(real.weight.max(1)));
         // 256 servers suffice: more than that would have no place.
-        let round: Vec<u32> = (0..).zip(reals).take(PLACES).flat_map(turn).take(PLACES).collect();
+        let round: Vec<u32> = meant.take(PLACES).flat_map(turn).take(PLACES).collect();
         Sh { places: round.iter().copied().cycle().take(PLACES).collect(), options: *options }
     }
 }

@@ -7,6 +7,7 @@ mod conduct;
 mod group;
 mod live;
 mod persistence;
+mod ramp;
 mod state;
 mod table;
 mod timeouts;
@@ -16,6 +17,7 @@ pub use conduct::{Conduct, Reuse, WhenFull};
 pub use group::{ALL_PORTS, FTP_DATA, Group, Match, PortMap};
 pub use live::{Live, SEATS, Standing, Thresholds};
 pub use persistence::Persistence;
+pub use ramp::{Curve, Ramp, SlowStart};
 pub use state::State;
 pub use table::ServiceTable;
 pub use timeouts::Timeouts;
@@ -114,6 +116,14 @@ impl SchedulerName {
         SchedulerName::Twos,
     ];
 
+    /// A server's weight as this scheduler takes it: to some, all that have one are alike.
+    pub const fn weight(self, real: &RealServer) -> u16 {
+        match self {
+            SchedulerName::Rr | SchedulerName::Lc | SchedulerName::Dh if real.weight > 0 => 1,
+            _ => real.weight,
+        }
+    }
+
     /// The name as ipvsadm spells it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -184,10 +194,14 @@ pub struct RealServer {
     pub endpoint: Endpoint,
     /// 0..=65535; 0 is quiesced: no new connections, those that exist go on (ipvsadm(8), `-w`).
     pub weight: u16,
+    /// Whether not even a persistence template leads to it, whatever is said of templates to quiesced servers.
+    pub is_shut: bool,
     /// How packets reach it.
     pub method: Method,
     /// When it has too many connections to get more.
     pub thresholds: Thresholds,
+    /// If it came a short while ago, its way up to its share.
+    pub ramp: Option<Ramp>,
     /// Its connections, counted as IPVS counts them.
     pub live: Arc<Live>,
 }

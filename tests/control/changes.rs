@@ -3,6 +3,7 @@
 use crate::office::{Office, SERVICES, eventually};
 use lvx::control::api::{Changed, Transaction};
 use lvx::control::client::ClientError;
+use lvx::control::desired::{Rest, ServerState};
 use lvx::control::view::Columns;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -100,6 +101,62 @@ fn a_change_that_nobody_confirms_is_undone_and_one_that_is_confirmed_stays() {
     office.client.confirm().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(weights(&office)[1].1, 5);
+}
+
+/// Published weights and states of the service "web".
+fn states(office: &Office) -> Vec<(u16, ServerState)> {
+    let rows = office.client.services(Some("web"), Columns::default()).unwrap();
+    rows[0].servers.iter().filter_map(|server| Some((server.weight, server.state?))).collect()
+}
+
+const UP: ServerState = ServerState::Up;
+const DRAINING: ServerState = ServerState::Draining;
+
+#[test]
+fn a_drained_server_has_weight_0_and_is_written_as_before() {
+    let office = Office::new();
+    office.connect("192.0.2.1:80", "10.0.0.1:8080", 3);
+    let before = office.client.configuration().unwrap();
+    let drain =
+        json!([{ "edit": "drain", "server": "10.0.0.1", "deadline_seconds": 600, "at_deadline": "keep" }]);
+    let changed = edit(&office, drain).unwrap();
+    assert_eq!(changed.words, "~ tcp 192.0.2.1:80: 10.0.0.1:8080 is draining; 3 connections go on");
+    assert_eq!(states(&office), [(0, DRAINING), (2, UP)]);
+    assert_eq!((weights(&office), office.client.configuration().unwrap()), (pairs(&BOTH), before));
+    let drain = office.client.services(Some("web"), Columns::default()).unwrap()[0].servers[0].drain.unwrap();
+    assert!((595..=600).contains(&drain.deadline_seconds.unwrap()), "{drain:?}");
+    assert_eq!((drain.at_deadline, drain.since_seconds < 5), (Rest::Keep, true));
+    let report = office.client.report().unwrap();
+    let server = &report.services[0].real_servers[0];
+    assert_eq!((server.weight, server.state, server.drain.is_some()), (0, Some(DRAINING), true));
+    assert!(office.client.versions().unwrap().is_empty(), "it is no configuration");
+
+    office.client.reload().unwrap();
+    assert_eq!(states(&office), [(0, DRAINING), (2, UP)]);
+    edit(&office, json!([{ "edit": "undrain", "server": "10.0.0.1:8080" }])).unwrap();
+    assert_eq!(states(&office), [(1, UP), (2, UP)]);
+}
+
+#[test]
+fn a_server_may_be_drained_while_a_change_waits_and_stays_so_whatever_becomes_of_the_change() {
+    let office = Office::new();
+    let edit = |edits: Value| edit(&office, edits);
+    let five = with_head(&office, &SERVICES.replace("weight = 2", "weight = 5"));
+    let drain = |server: &str| json!({ "edit": "drain", "server": server });
+    let weight = json!({ "edit": "set_weight", "service": "web", "server": "10.0.0.1:8080", "weight": 9 });
+
+    office.client.apply("f", five.clone(), Some(Duration::from_secs(600))).unwrap();
+    edit(json!([drain("10.0.0.1")])).unwrap();
+    let refused = edit(json!([drain("10.0.0.2"), weight])).unwrap_err().to_string();
+    assert!(refused.starts_with("the last change waits for its confirmation"), "{refused}");
+    assert_eq!((states(&office), weights(&office)[1].1), (vec![(0, DRAINING), (5, UP)], 5));
+    office.client.roll_back(1).unwrap();
+    assert_eq!((states(&office), weights(&office)), (vec![(0, DRAINING), (2, UP)], pairs(&BOTH)));
+
+    office.client.apply("f", five, Some(Duration::from_secs(600))).unwrap();
+    edit(json!([{ "edit": "undrain", "server": "10.0.0.1" }, drain("10.0.0.2")])).unwrap();
+    office.client.confirm().unwrap();
+    assert_eq!(states(&office), [(1, UP), (0, DRAINING)]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line of ipvsadm before a running director.
 
 use crate::office::Office;
+use lvx::control::api::Transaction;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -49,6 +50,19 @@ fn refused(office: &Office, words: &str, says: &str) {
         (Some(255), &format!("{says}\n")[..], ""),
         "ipvsadm {words}"
     );
+}
+
+#[test]
+fn a_drained_server_is_listed_with_weight_0_and_saved_as_it_was_written() {
+    let office = Office::new();
+    let saved = good(&office, "-S -n");
+    let drain = r#"[{ "edit": "drain", "server": "10.0.0.2" }]"#;
+    let edits = serde_json::from_str(drain).unwrap();
+    office.client.edit(&Transaction { edits, ..Transaction::default() }).unwrap();
+    let listed = good(&office, "-Ln");
+    assert!(listed.contains("-> 10.0.0.2:8080                Masq    0 "), "{listed}");
+    assert!(listed.contains("-> 10.0.0.1:8080                Masq    1 "), "{listed}");
+    assert_eq!(good(&office, "-S -n"), saved);
 }
 
 #[test]

@@ -8,4 +8,8 @@ mod changes;
 mod document;
 mod ipvsadm;
 mod office;
+mod overview;
 mod remote;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod top;

@@ -20,4 +20,7 @@ mod reload;
 mod sctp;
 mod sessions;
 mod start;
+#[path = "../terminal/mod.rs"]
+mod terminal;
+mod top;
 mod untouched;

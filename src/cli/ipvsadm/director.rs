@@ -330,7 +330,7 @@ fn service(lines: ServiceLines) -> Option<Service> {
 }
 
 fn server(line: ServerLine) -> Server {
-    let ServerLine(at, method, weight, thresholds, [active, inactive, persistent], counts) = line;
+    let ServerLine(at, method, [weight, holds], thresholds, [active, inactive, persistent], counts) = line;
     let Endpoint { addr: address, port } = at;
     let [upper_threshold, lower_threshold] = thresholds;
     let forward = match method {
@@ -348,7 +348,7 @@ fn server(line: ServerLine) -> Server {
         lower_threshold,
     };
     let counts = told(counts);
-    Server { spec, active, inactive, persistent, total: counts, rate: counts }
+    Server { spec, weight: holds, active, inactive, persistent, total: counts, rate: counts }
 }
 
 /// What was asked for, all told or by the second.

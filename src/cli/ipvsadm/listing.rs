@@ -175,7 +175,7 @@ impl<'l> Page<'l> {
     }
 
     fn server(&mut self, server: &Server, protocol: Option<Proto>) {
-        let Server { spec, active, inactive, persistent, total, rate } = server;
+        let Server { spec, weight, active, inactive, persistent, total, rate } = server;
         let name = self.label(spec.address, spec.port, protocol);
         let name = cut(&name, if spec.address.is_ipv4() { SERVER_WIDTH } else { name.len() });
         let forward = spec.forward.name();
@@ -193,17 +193,11 @@ impl<'l> Page<'l> {
             let ServerSpec { upper_threshold, lower_threshold, .. } = spec;
             self.cells([(upper_threshold, 10), (lower_threshold, 10), (active, 10), (inactive, 10)]);
         } else if self.format.persistent_conn {
-            self.cells([(&spec.weight, 9), (persistent, 11), (active, 10), (inactive, 10)]);
+            self.cells([(weight, 9), (persistent, 11), (active, 10), (inactive, 10)]);
         } else if self.format.tunnel_info {
-            self.cells([
-                (&forward, 7),
-                (&tunnel_info(spec), 13),
-                (&spec.weight, 6),
-                (active, 10),
-                (inactive, 10),
-            ]);
+            self.cells([(&forward, 7), (&tunnel_info(spec), 13), (weight, 6), (active, 10), (inactive, 10)]);
         } else {
-            self.cells([(&forward, 7), (&spec.weight, 6), (active, 10), (inactive, 10)]);
+            self.cells([(&forward, 7), (weight, 6), (active, 10), (inactive, 10)]);
         }
         self.put("\n");
     }

@@ -14,9 +14,8 @@ mod table;
 mod tests;
 mod words;
 
-use crate::cli::control::SOCKET_VARIABLE;
+use crate::cli::control::Socket;
 use crate::config::SOCKET;
-use crate::control::client::Client;
 use crate::control::view::Columns;
 use director::{Complaint, Director};
 use listing::Page;
@@ -24,7 +23,7 @@ use names::System;
 use request::{Format, List, Request};
 use std::fmt;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What ipvsadm exits with when the kernel refuses.
@@ -52,8 +51,14 @@ pub fn is_called(program: &str) -> bool {
 
 /// Does what the words behind the program's name say, which is called so in messages.
 pub fn run(program: &str, words: &[String]) -> ExitCode {
-    let socket = std::env::var_os(SOCKET_VARIABLE).map_or_else(|| SOCKET.into(), PathBuf::from);
-    let (names, director) = (System::new(), Director::new(Client::new(&socket)));
+    let at = match Socket::of_environment() {
+        Ok(at) => at,
+        Err(error) => {
+            eprintln!("{}", error.to_string().trim_end());
+            return ExitCode::from(REFUSED);
+        }
+    };
+    let (names, director) = (System::new(), Director::new(at.client()));
     let request = match words {
         [] => Request::List(List::All, Format::default()),
         words => match grammar::parse(words, &names) {
@@ -67,7 +72,8 @@ pub fn run(program: &str, words: &[String]) -> ExitCode {
     let done = match request {
         Request::Help => {
             say!(
-                "{HELP} The director is the one that listens at\n{SOCKET}, or where {SOCKET_VARIABLE} says."
+                "{HELP}\nThe director is the one that listens at {SOCKET}, or where LVX_SOCKET says: a path, or \
+                 https://HOST:PORT,\nto which the token in LVX_TOKEN_FILE or LVX_TOKEN is shown."
             );
             Ok(())
         }

@@ -21,7 +21,10 @@ pub(super) struct Service {
 /// A real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Server {
+    /// As it was written.
     pub spec: ServerSpec,
+    /// The weight that holds.
+    pub weight: u16,
     pub active: u32,
     pub inactive: u32,
     pub persistent: u32,

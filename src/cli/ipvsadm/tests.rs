@@ -420,6 +420,7 @@ fn server(is_v6: bool) -> impl Strategy<Value = Server> {
                 upper_threshold: upper,
                 lower_threshold: lower,
             },
+            weight,
             active,
             inactive,
             persistent,

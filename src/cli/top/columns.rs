@@ -4,6 +4,7 @@ use super::figures::{count, short, time};
 use super::list::Line;
 use super::moment::{Counts, Flow, Quantiles};
 use crate::cli::table::{self, Cell, Tone};
+use crate::control::desired::ServerState;
 use clap::ValueEnum;
 use std::cmp::Ordering;
 
@@ -114,7 +115,8 @@ impl Column {
         let rate = |of: fn(&Flow) -> f64| counts.rate.as_ref().map(of);
         let latency = |of: fn(&Quantiles) -> f64| counts.latency.as_ref().map(of);
         match self {
-            Name | Weight => None,
+            Name => None,
+            Weight => counts.weight.map(f64::from),
             Active => Some(counts.active as f64),
             Inactive => Some(counts.inactive as f64),
             Connections => rate(|flow| flow.connections),
@@ -151,14 +153,13 @@ fn name(line: &Line<'_>) -> Cell {
     }
 }
 
+/// The weight, or what keeps it from holding.
 fn weight(line: &Line<'_>) -> Cell {
-    match line {
-        Line::Service(..) | Line::Unknown(_) => Cell::default(),
-        Line::Server(_, server) => match &server.state[..] {
-            "up" if server.weight == 0 => Cell::new("0").with(Tone::Warning),
-            "up" => Cell::new(server.weight.to_string()),
-            "removed" => Cell::new("removed").with(Tone::Quiet),
-            state => Cell::new(state).with(Tone::Warning),
-        },
+    let Line::Server(_, server) = line else { return Cell::default() };
+    match (server.state, server.counts.weight) {
+        (None, _) => Cell::new("removed").with(Tone::Quiet),
+        (Some(ServerState::Up), Some(0)) => Cell::new("0").with(Tone::Warning),
+        (Some(ServerState::Up), weight) => Cell::new(weight.unwrap_or_default().to_string()),
+        (Some(state), _) => Cell::new(state.to_string()).with(Tone::Warning),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The chosen one is meant by its name, not by its place: it stays chosen wherever new numbers put it.
 
-use super::columns::{Column, Sort};
+use super::columns::Sort;
 use super::moment::{Counts, ServerNow, ServiceNow};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::ops::Range;
 pub struct Who {
     /// The service's key.
     pub service: String,
-    /// The server's address.
+    /// The server's identity.
     pub server: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl Line<'_> {
     pub fn who(&self) -> Option<Who> {
         let server = match self {
             Line::Service(..) => None,
-            Line::Server(_, server) => Some(server.address.clone()),
+            Line::Server(_, server) => Some(server.identity.clone()),
             Line::Unknown(_) => return None,
         };
         Some(Who { service: self.service().service.clone(), server })
@@ -239,7 +239,7 @@ impl List {
                 return Some(at);
             };
             let Some(servers) = &service.servers else { return Some(at) };
-            return servers.iter().position(|of| of.address == *server).map(|place| at + 1 + place);
+            return servers.iter().position(|of| of.identity == *server).map(|place| at + 1 + place);
         }
         None
     }
@@ -261,17 +261,19 @@ impl List {
     fn settle(&mut self) {
         let len = self.len();
         self.first = self.first.min(len.saturating_sub(self.height));
-        let at = match &self.choice {
+        let (at, who) = match &self.choice {
             Choice::Nothing => return,
-            Choice::Place(at) => *at,
-            Choice::Somebody(who, at) => self.place_of(who).unwrap_or(*at),
+            Choice::Place(at) => (*at, None),
+            Choice::Somebody(who, at) => match self.place_of(who) {
+                Some(at) => (at, Some(who.clone())),
+                None => (*at, None),
+            },
         };
         let at = at.min(len.saturating_sub(1));
-        let who = self.line(at).map(|line| line.who());
-        self.choice = match who {
+        self.choice = match who.or_else(|| self.line(at)?.who()) {
+            Some(who) => Choice::Somebody(who, at),
+            None if len > 0 => Choice::Place(at),
             None => Choice::Nothing,
-            Some(None) => Choice::Place(at),
-            Some(Some(who)) => Choice::Somebody(who, at),
         };
         self.first = self.first.clamp((at + 1).saturating_sub(self.height.max(1)), at);
     }
@@ -280,13 +282,7 @@ impl List {
         let sort = self.sort;
         self.services.sort_by(|a, b| sort.order((&a.counts, a.place), (&b.counts, b.place)));
         for servers in self.services.iter_mut().filter_map(|service| service.servers.as_mut()) {
-            match sort.by {
-                Column::Weight => servers.sort_by(|a, b| {
-                    let order = (b.weight, a.place).cmp(&(a.weight, b.place));
-                    if sort.is_reversed { order.reverse() } else { order }
-                }),
-                _ => servers.sort_by(|a, b| sort.order((&a.counts, a.place), (&b.counts, b.place))),
-            }
+            servers.sort_by(|a, b| sort.order((&a.counts, a.place), (&b.counts, b.place)));
         }
         self.settle();
     }

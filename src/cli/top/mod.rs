@@ -38,6 +38,9 @@ use std::time::{Duration, Instant};
 /// A director that has not answered for so long is said to be silent.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// From one look to the next at least, whatever has come into sight meanwhile.
+const REST: Duration = Duration::from_millis(50);
+
 /// Watch what the running director does; ? shows the keys
 #[derive(Debug, Args)]
 pub struct TopArgs {
@@ -109,7 +112,7 @@ fn watch(at: &Socket, model: Model) -> io::Result<ExitCode> {
     let screen = Screen::open()?;
     thread::spawn(move || hear_keys(&keys));
     thread::spawn(move || hear_signals(signals, &signalled));
-    Watch { screen, model, asks, due: begun, asked: None }.until_end(&events)
+    Watch { screen, model, asks, due: begun, asked: begun, is_waiting: false }.until_end(&events)
 }
 
 fn hear_keys(tell: &Sender<Event>) {
@@ -142,8 +145,9 @@ struct Watch {
     asks: Sender<Ask>,
     /// When the next look is due.
     due: Instant,
-    /// When the look was asked for that is not answered yet.
-    asked: Option<Instant>,
+    /// When the last look was asked for, and whether it is not answered yet.
+    asked: Instant,
+    is_waiting: bool,
 }
 
 /// What ends it.
@@ -181,30 +185,44 @@ impl Watch {
     /// Asks for a look that is due, or wanted in between.
     fn ask(&mut self) {
         let now = Instant::now();
-        if let Some(asked) = self.asked {
-            let silence = now.duration_since(asked);
+        if self.is_waiting {
+            let silence = now.duration_since(self.asked);
             if silence >= SILENCE {
                 self.model.fail(format!("the director has not answered for {} s", silence.as_secs()));
             }
             return;
         }
-        let is_in_its_time = now >= self.due && (!self.model.is_paused || self.model.moment.is_none());
-        let is_wanted = self.model.lacks_some() && self.model.trouble.is_none();
-        if (is_in_its_time || is_wanted)
-            && self.asks.send(Ask::Look(self.model.wanted(), is_in_its_time)).is_ok()
-        {
-            self.asked = Some(now);
+        let is_in_its_time = self.is_in_time() && now >= self.due;
+        let is_wanted = self.is_wanted() && now >= self.asked + REST;
+        if is_in_its_time || is_wanted {
+            // A thread that is gone has ended all of this.
+            let _ = self.asks.send(Ask::Look(self.model.wanted(), is_in_its_time));
+            self.is_waiting = true;
+            self.asked = now;
             self.due = now + self.model.interval;
         }
     }
 
+    /// Whether looks are taken in their time.
+    fn is_in_time(&self) -> bool {
+        !self.model.is_paused || self.model.moment.is_none()
+    }
+
+    /// Whether one is wanted before.
+    fn is_wanted(&self) -> bool {
+        self.model.lacks_some() && self.model.trouble.is_none()
+    }
+
     /// How long to wait for something to happen.
     fn patience(&self) -> Duration {
-        match (self.asked, self.model.is_paused) {
-            (Some(_), _) => Duration::from_secs(1),
-            (None, true) => Duration::from_secs(3600),
-            (None, false) => self.due.saturating_duration_since(Instant::now()),
+        const LONG: Duration = Duration::from_secs(3600);
+        let until = |then: Instant| then.saturating_duration_since(Instant::now());
+        if self.is_waiting {
+            // The time that it has been silent is told.
+            return Duration::from_secs(1);
         }
+        let due = if self.is_in_time() { until(self.due) } else { LONG };
+        if self.is_wanted() { due.min(until(self.asked + REST)) } else { due }
     }
 
     fn take(&mut self, event: Event) -> io::Result<Option<End>> {
@@ -220,15 +238,15 @@ impl Watch {
             },
             Event::Resized => {}
             Event::Signal(SIGTSTP) => self.screen.suspend()?,
-            Event::Signal(SIGCONT) => self.screen.clear()?,
+            Event::Signal(SIGCONT) => self.screen.again()?,
             Event::Signal(signal) => return Ok(Some(End::Signal(signal))),
             Event::Lost => return Ok(Some(End::Signal(SIGHUP))),
             Event::Told(Told::Answer(answer, wanted, is_in_its_time)) => {
-                self.asked = None;
+                self.is_waiting = false;
                 self.model.take(*answer, wanted, is_in_its_time);
             }
             Event::Told(Told::Trouble(why)) => {
-                self.asked = None;
+                self.is_waiting = false;
                 self.model.fail(why);
             }
             Event::Told(Told::Done(words)) => {

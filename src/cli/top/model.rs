@@ -4,8 +4,8 @@ use super::columns::Sort;
 use super::keys::{Command, command};
 use super::list::{Line, List};
 use super::moment::{Answer, Moment};
-use crate::control::desired::{Edit, ServiceRef};
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use crate::control::desired::{Edit, Rest, ServerState, ServiceRef};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::time::Duration;
 
 /// How often the director may be asked, in milliseconds.
@@ -152,7 +152,10 @@ impl Model {
                 None
             }
             Mode::Filter => {
-                self.write_filter(key.code);
+                match key.modifiers.contains(KeyModifiers::CONTROL) {
+                    true => self.mode = Mode::Filter,
+                    false => self.write_filter(key.code),
+                }
                 None
             }
         }
@@ -200,9 +203,9 @@ impl Model {
         const PAGE: usize = 10;
         self.scrolled = match command {
             Command::Up => self.scrolled.saturating_sub(1),
-            Command::Down => self.scrolled + 1,
+            Command::Down => self.scrolled.saturating_add(1),
             Command::PageUp => self.scrolled.saturating_sub(PAGE),
-            Command::PageDown => self.scrolled + PAGE,
+            Command::PageDown => self.scrolled.saturating_add(PAGE),
             Command::Last => usize::MAX,
             Command::First | Command::Back => 0,
             _ => self.scrolled,
@@ -227,12 +230,8 @@ impl Model {
             Command::SortRight => self.sort_beside(1),
             Command::Reverse => self.list.sort_by(Sort { is_reversed: !sort.is_reversed, ..sort }),
             Command::Filter => self.mode = Mode::Filter,
-            Command::Drain => {
-                self.ask("drain", "gets nothing new, and its connections go on", |service, server| {
-                    Edit::SetWeight { service, server, weight: 0 }
-                })
-            }
-            Command::Undrain => {}
+            Command::Drain => self.ask_about_drain(true),
+            Command::Undrain => self.ask_about_drain(false),
             Command::Back if !self.filter.is_empty() => self.filter.clear(),
             Command::Back => self.list.leave(),
             _ => {}
@@ -245,16 +244,38 @@ impl Model {
         }
     }
 
-    /// Asks once whether an edit of the chosen server is to be made.
-    fn ask(&mut self, what: &str, then: &str, edit: impl FnOnce(ServiceRef, String) -> Edit) {
+    /// Asks once whether the chosen server is to be drained, or not any more.
+    fn ask_about_drain(&mut self, begin: bool) {
         let Some(Line::Server(service, server)) = self.list.chosen() else {
-            self.notice =
-                Some(format!("choose the server to {what} first (↑ ↓, → shows a service's servers)"));
+            self.notice = Some("choose a server first: ↑ ↓, and → shows those of a service".to_owned());
             return;
         };
-        let question = format!("{what} {} of {}? It {then}. y/n", server.address, service.service);
-        let edit = edit(ServiceRef(service.service.clone()), server.address.clone());
-        self.mode = Mode::Asked(edit, question);
+        let address = server.address.clone();
+        match (begin, server.state) {
+            (_, None) => self.notice = Some(format!("{address} was removed: its last connections go on")),
+            (true, Some(ServerState::Draining)) => {
+                self.notice = Some(format!("{address} is being drained; u takes that back"));
+            }
+            (false, Some(state)) if state != ServerState::Draining => {
+                self.notice = Some(format!("{address} is not being drained"));
+            }
+            _ => {
+                let of = format!("{address} of {}", service.service);
+                let service = Some(ServiceRef(service.service.clone()));
+                let (server, connections) = (address, server.counts.active + server.counts.inactive);
+                self.mode = if begin {
+                    let question =
+                        format!("drain {of}? Nothing new for it; {connections} connections go on. y/n");
+                    let at_deadline = Rest::default();
+                    Mode::Asked(
+                        Edit::Drain { service, server, deadline_seconds: None, at_deadline },
+                        question,
+                    )
+                } else {
+                    Mode::Asked(Edit::Undrain { service, server }, format!("undrain {of}? y/n"))
+                };
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a director does at a moment, from two of its answers: rates, quantiles and shares of what passed between them.
 
 use crate::control::api::{Overview, Status};
+use crate::control::desired::ServerState;
 use crate::control::rates::Rate;
 use crate::control::report::{Connections, Latency, Report, Traffic, Worker};
 use crate::control::view::{ServerRow, ServiceSum};
@@ -128,9 +129,12 @@ pub struct Quantiles {
     pub p99_seconds: f64,
 }
 
-/// What is counted of a service and of a server alike.
+/// What stands in the columns of a service and of a server alike.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Counts {
+    /// A server's weight that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
     /// Active connections.
     pub active: u64,
     /// Inactive connections.
@@ -174,15 +178,17 @@ pub struct ServerNow {
     pub address: String,
     /// `nat`, `dr` or `tun`.
     pub forward: String,
-    /// As written.
-    pub weight: u64,
-    /// How it is.
-    pub state: String,
+    /// How it is; nothing if it was removed, and only its connections go on.
+    pub state: Option<ServerState>,
+    /// Its numbers.
     #[serde(flatten)]
     pub counts: Counts,
     /// Its place among all in the operator's order.
     #[serde(skip)]
     pub place: usize,
+    /// What no other server of its service has, not even one that was removed and is at its address.
+    #[serde(skip)]
+    pub identity: String,
 }
 
 impl Moment {
@@ -285,6 +291,7 @@ impl Since<'_> {
                 scheduler: now.scheduler.clone(),
                 server_count: now.server_count,
                 counts: Counts {
+                    weight: None,
                     active: now.active,
                     inactive: now.inactive,
                     persistent: now.persistent,
@@ -302,17 +309,17 @@ impl Since<'_> {
     }
 
     fn servers(&self, before: &[ServerRow], servers: &[ServerRow]) -> Vec<ServerNow> {
-        let before: HashMap<(String, bool), &ServerRow> =
-            before.iter().map(|row| ((address(row), row.departed), row)).collect();
+        let before: HashMap<String, &ServerRow> = before.iter().map(|row| (identity(row), row)).collect();
         let now = |(place, now): (usize, &ServerRow)| {
-            let before = before.get(&(address(now), now.departed));
+            let identity = identity(now);
+            let before = before.get(&identity);
             let traffic = before.and_then(|before| before.traffic);
             ServerNow {
-                address: address(now),
-                forward: word(now, "forward"),
-                weight: now.table.0.get("weight").and_then(Value::as_u64).unwrap_or_default(),
-                state: if now.departed { "removed" } else { "up" }.to_owned(),
+                address: word(now, "address").to_owned(),
+                forward: word(now, "forward").to_owned(),
+                state: now.state,
                 counts: Counts {
+                    weight: Some(now.weight),
                     active: now.active,
                     inactive: now.inactive,
                     persistent: now.persistent,
@@ -321,6 +328,7 @@ impl Since<'_> {
                         .and_then(|before| quantiles(before.latency.as_ref(), now.latency.as_ref())),
                 },
                 place,
+                identity,
             }
         };
         servers.iter().enumerate().map(now).collect()
@@ -363,10 +371,11 @@ fn quantiles(before: Option<&Latency>, now: Option<&Latency>) -> Option<Quantile
     (answered > 0).then_some(Quantiles { answered, p50_seconds, p99_seconds })
 }
 
-fn address(server: &ServerRow) -> String {
-    word(server, "address")
+fn identity(server: &ServerRow) -> String {
+    let gone = if server.departed { " removed" } else { "" };
+    format!("{} {}{gone}", word(server, "address"), word(server, "forward"))
 }
 
-fn word(server: &ServerRow, key: &str) -> String {
-    server.table.0.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+fn word<'a>(server: &'a ServerRow, key: &str) -> &'a str {
+    server.table.0.get(key).and_then(Value::as_str).unwrap_or_default()
 }

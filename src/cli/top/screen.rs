@@ -9,7 +9,9 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use ratatui::layout::{Position, Rect};
 use signal_hook::consts::SIGTSTP;
+use signal_hook::low_level::emulate_default_handler;
 use std::io::{self, Stdout, stdout};
 use std::panic;
 
@@ -44,12 +46,17 @@ impl Screen {
         self.0.draw(|frame| draw(model, frame)).map(drop)
     }
 
-    /// Draws all of it the next time, whatever the terminal shows.
+    /// Takes the terminal again, and draws all of it the next time, whatever it shows.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn clear(&mut self) -> io::Result<()> {
-        self.0.clear()
+    pub fn again(&mut self) -> io::Result<()> {
+        // What the shell made of it meanwhile is not ours.
+        leave();
+        enter()?;
+        // `clear` would ask the terminal for its cursor, and the answer is taken for a key.
+        let size = self.0.size()?;
+        self.0.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     /// Stops this process, as control-Z does; the terminal is the shell's until it goes on.
@@ -58,9 +65,8 @@ impl Screen {
     /// The terminal is gone.
     pub fn suspend(&mut self) -> io::Result<()> {
         leave();
-        signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
-        enter()?;
-        self.clear()
+        emulate_default_handler(SIGTSTP)?;
+        self.again()
     }
 }
 

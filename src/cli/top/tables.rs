@@ -124,7 +124,7 @@ pub fn workers(workers: &[Work]) -> Table {
         table::Column::number("polling", 2),
         table::Column::number("sleeping", 2),
         table::Column::number("packets/s", 1),
-        table::Column::number("packets a batch", 1),
+        table::Column::number("a batch", 1),
     ];
     let row = |(number, work): (usize, &Work)| {
         let cells = [

@@ -83,7 +83,7 @@ fn draw_tabs(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         }
         _ => String::new(),
     };
-    let right = Line::from(format!("{place}{pace}")).alignment(Alignment::Right);
+    let right = Line::from(format!(" {place}{pace}")).alignment(Alignment::Right);
     let width = u16::try_from(right.width()).unwrap_or(u16::MAX).min(area.width);
     let at = Rect { x: area.right() - width, width, ..area };
     frame.render_widget(Clear, at);

@@ -2,6 +2,7 @@
 
 use super::section::Section;
 use super::services::REMOVED;
+use super::slow_start::slow_start;
 use super::timeouts::timeouts;
 use super::value::{boolean, integer, one_of, power_of_two};
 use crate::config::{Director, Poll, XdpMode};
@@ -43,6 +44,7 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         removed_server: section
             .optional("removed_server", one_of(&REMOVED))
             .map_or(default.removed_server, Spanned::into_inner),
+        slow_start: slow_start(&mut section),
         conduct: conduct(&mut section),
     };
     section.finish();

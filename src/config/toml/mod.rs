@@ -11,6 +11,7 @@ mod persistence;
 mod piece;
 mod section;
 mod services;
+mod slow_start;
 #[cfg(test)]
 mod tests;
 mod timeouts;

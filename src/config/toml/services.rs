@@ -5,6 +5,7 @@ use super::checks::{Asked, Checks};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
 use super::section::Section;
+use super::slow_start::slow_start;
 use super::timeouts::timeouts;
 use super::value::{address_and_port, boolean, integer, name, one_of, prime, quoted, wrong_type};
 use crate::config::{Real, Removed, Service};
@@ -114,6 +115,7 @@ impl Reader {
         let mut policy = policy(section, addressed.as_ref());
         policy.ftp = helper(section, addressed.as_ref());
         let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
+        let slow_start = slow_start(section);
         let checks = self.checks.of(section).unwrap_or_default();
         let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method, checks: &checks });
         too_many_for_the_table(section, scheduler, &options, reals.len());
@@ -134,6 +136,7 @@ impl Reader {
             options,
             policy,
             removed_server,
+            slow_start,
             checks: checks.into_checks(),
             reals,
         })

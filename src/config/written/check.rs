@@ -2,7 +2,10 @@
 
 use crate::config::NamedCheck;
 use crate::config::toml::shortest;
-use crate::service::check::{Check, Grpc, Http, Kind, Pace, Pattern, Sought, Tls};
+use crate::service::check::{
+    Check, Dialogue, Dns, File, Ftp, Grpc, Http, Kind, Pace, Pattern, Says, Script, Smtp, Sought, Step, Tls,
+    Udp,
+};
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -66,7 +69,58 @@ impl Table {
                 self.put_if_any("host", host);
                 self.put_inner_tls(tls);
             }
+            Kind::Dns(dns) => self.put_dns(dns),
+            Kind::Ftp(Ftp { login }) => {
+                self.put_if_any("user", &login.as_ref().map(|login| &login.user));
+                let password = login.as_ref().map(|login| &login.password);
+                self.put_if_any("password", &password.filter(|password| !password.is_empty()));
+            }
+            Kind::Smtp(Smtp { hello, tls, is_starttls }) => {
+                self.put_if_any("hello", hello);
+                self.put_inner_tls(tls);
+                self.put_unless("starttls", is_starttls, &false);
+            }
+            Kind::Udp(Udp { send, expect, may_be_silent }) => {
+                if !send.is_empty() {
+                    self.put("send", written_bytes(send));
+                }
+                self.put_if_any("expect", &expect.as_ref().map(written_pattern));
+                self.put_unless("may_be_silent", may_be_silent, &false);
+            }
+            Kind::Dialogue(Dialogue { steps, tls }) => {
+                let step = |step: &Step| match step {
+                    Step::Send(bytes) => json!({ "send": written_bytes(bytes) }),
+                    Step::Expect(sought) => json!({ "expect": written_sought(sought) }),
+                };
+                self.put("steps", steps.iter().map(step).collect::<Vec<_>>());
+                self.put_inner_tls(tls);
+            }
+            Kind::Script(Script { command, user, is_dynamic }) => {
+                self.put("command", command);
+                self.put_if_any("user", user);
+                self.put_unless("dynamic_weight", is_dynamic, &false);
+            }
+            Kind::File(File { path, says }) => {
+                self.put("path", path);
+                let says = match says {
+                    Says::Present => "present",
+                    Says::Absent => "absent",
+                    Says::Weight => "weight",
+                };
+                self.put_unless("says", &says, &"present");
+            }
         }
+    }
+
+    fn put_dns(&mut self, Dns { is_tcp, name, kind, rcodes, answer }: &Dns) {
+        let usual = Dns::default();
+        self.put_unless("tcp", is_tcp, &usual.is_tcp);
+        self.put_unless("query", &name.fmt_with_dot().to_string(), &usual.name.fmt_with_dot().to_string());
+        self.put_unless("record", &kind.to_string(), &usual.kind.to_string());
+        if *rcodes != usual.rcodes {
+            self.put("rcodes", rcodes.iter().map(ToString::to_string).collect::<Vec<_>>());
+        }
+        self.put_if_any("answer", answer);
     }
 
     fn put_http(&mut self, http: &Http) {
@@ -129,18 +183,29 @@ fn written_status(&(first, last): &(u16, u16)) -> Value {
 }
 
 fn written_pattern(Pattern { sought, is_not }: &Pattern) -> Value {
-    let (way, sought) = match sought {
-        Sought::Text(text) if !is_not => return text.clone().into(),
-        Sought::Text(text) => ("text", text.clone()),
-        Sought::Regex(regex) => ("regex", regex.clone()),
-        Sought::Sha256(digest) => ("sha256", hex(digest)),
-        Sought::Md5(digest) => ("md5", hex(digest)),
-    };
-    let mut table = Map::from_iter([(way.to_owned(), Value::String(sought))]);
-    if *is_not {
-        table.insert("not".to_owned(), true.into());
+    match written_sought(sought) {
+        text if !is_not => text,
+        Value::Object(mut table) => {
+            table.insert("not".to_owned(), true.into());
+            Value::Object(table)
+        }
+        text => json!({ "text": text, "not": true }),
     }
-    Value::Object(table)
+}
+
+fn written_sought(sought: &Sought) -> Value {
+    match sought {
+        Sought::Text(text) => json!(text),
+        Sought::Bytes(bytes) => json!({ "hex": hex(bytes) }),
+        Sought::Regex(regex) => json!({ "regex": regex }),
+        Sought::Sha256(digest) => json!({ "sha256": hex(digest) }),
+        Sought::Md5(digest) => json!({ "md5": hex(digest) }),
+    }
+}
+
+/// As a text, if they are one.
+fn written_bytes(bytes: &[u8]) -> Value {
+    str::from_utf8(bytes).map_or_else(|_| json!({ "hex": hex(bytes) }), |text| json!(text))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -73,8 +73,9 @@ pub struct Timeouts {
 #[serde(deny_unknown_fields)]
 pub struct Transaction {
     /// In their order: objects whose `edit` is add_service, edit_service, delete_service, add_server, edit_server,
-    /// delete_server, set_weight, set_timeouts, clear or zero, with `service`, `server`, `weight` and `table` (keys of
-    /// the configuration file) as it needs them.
+    /// delete_server, set_weight, drain, undrain, set_timeouts, clear or zero, with `service`, `server`, `weight`,
+    /// `deadline_seconds`, `at_deadline` (reset, drop or keep) and `table` (keys of the configuration file) as it needs
+    /// them.
     #[schema(value_type = Vec<Object>)]
     pub edits: Vec<Edit>,
     /// Only tell what they would do.

@@ -8,7 +8,7 @@ use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::desk::{Desk, How, whereabouts};
 use crate::control::history::Version;
 use crate::control::report::Report;
-use crate::control::view::{Columns, Listing, ServiceRow, View, Wanted};
+use crate::control::view::{Columns, Listing, ServiceLines, ServiceRow, View, Wanted};
 use crate::service::State as Phase;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -241,7 +241,7 @@ async fn services(State(link): State<Link>, Asked(asked): Asked<Columned>) -> Re
 
 /// The same in short, an array for each server: for who lists a hundred thousand of them.
 #[utoipa::path(get, path = "/v1/listing", params(Columned), responses(
-    (status = 200, body = Listing),
+    (status = 200, body = Listing<ServiceLines>),
     (status = "default", body = Problem),
 ))]
 async fn listing(State(link): State<Link>, Asked(asked): Asked<Columned>) -> Result<Response, Fault> {

@@ -1,6 +1,6 @@
 //! What a change would do: services and servers added, removed and changed, and the live connections of each.
 
-use super::{Desired, Key, is_same};
+use super::{Desired, Key, ServerState, is_same};
 use crate::config::{Real, Removed, Service, Written};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,6 +66,20 @@ pub struct ServicePlan {
     pub connections: u64,
 }
 
+/// A server that stays as it is written, of which something else holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct ConditionChange {
+    /// Its service's key.
+    pub service: String,
+    /// RIP:rport.
+    pub server: String,
+    /// How it will be.
+    pub state: ServerState,
+    /// Connections it has now, which go on.
+    pub connections: u64,
+}
+
 /// What a change would do. Empty if nothing.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
@@ -74,6 +88,9 @@ pub struct Plan {
     pub director: Vec<Change>,
     /// Services that are added, removed or changed.
     pub services: Vec<ServicePlan>,
+    /// Servers of which something else holds; no configuration says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ConditionChange>,
 }
 
 /// Who a plan asks for live connections.
@@ -102,7 +119,28 @@ pub fn plan(old: &Desired, new: &Desired, live: &impl PlanFor) -> Plan {
     }
     let keys = |desired: &Desired| desired.services.iter().map(|s| Key::of(s)).collect::<Vec<_>>();
     director.extend(reordered(&keys(old), &keys(new)));
-    Plan { director, services }
+    Plan { director, services, conditions: conditions(old, new, live) }
+}
+
+fn conditions(old: &Desired, new: &Desired, live: &impl PlanFor) -> Vec<ConditionChange> {
+    let mut places: Vec<usize> =
+        old.conditions.unlike(&new.conditions).into_iter().filter_map(|key| new.place(key)).collect();
+    places.sort_unstable();
+    let of = |service: &Service| {
+        let key = Key::of(service);
+        let change = |real: &Real| {
+            let [was, is] =
+                [old, new].map(|state| state.conditions.of(key, real.endpoint).cloned().unwrap_or_default());
+            (was != is).then(|| ConditionChange {
+                service: key.to_string(),
+                server: real.endpoint.to_string(),
+                state: is.state(),
+                connections: live.connections(service, real),
+            })
+        };
+        service.reals.iter().filter_map(change).collect::<Vec<_>>()
+    };
+    places.into_iter().flat_map(|place| of(&new.services[place])).collect()
 }
 
 fn director(desired: &Desired) -> Written {
@@ -214,6 +252,11 @@ fn reordered<T: Copy + Eq + std::hash::Hash + fmt::Display>(from: &[T], to: &[T]
 impl Plan {
     /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
+        self.leaves_configuration() && self.conditions.is_empty()
+    }
+
+    /// Whether all that is written would stay as it is.
+    pub fn leaves_configuration(&self) -> bool {
         self.director.is_empty() && self.services.is_empty()
     }
 
@@ -231,6 +274,18 @@ impl fmt::Display for Plan {
             return f.write_str("nothing changes");
         }
         let counted = |n: u64| format!("{n} connection{}", if n == 1 { "" } else { "s" });
+        for (index, ConditionChange { service, server, state, connections }) in
+            self.conditions.iter().enumerate()
+        {
+            let line = if index > 0 { "\n" } else { "" };
+            write!(f, "{line}~ {service}: {server} is {state}; {} go on", counted(*connections))?;
+        }
+        if self.leaves_configuration() {
+            return Ok(());
+        }
+        if !self.conditions.is_empty() {
+            writeln!(f)?;
+        }
         for change in &self.director {
             writeln!(f, "~ director: {change}")?;
         }

@@ -3,8 +3,9 @@ use crate::config;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-fn desired(text: &str) -> Desired {
+pub(super) fn desired(text: &str) -> Desired {
     config::parse("f", &format!("[[interface]]\nname = \"eth0\"\n{text}")).unwrap().into()
 }
 
@@ -13,7 +14,11 @@ fn edits(json: Value) -> Vec<Edit> {
 }
 
 fn apply(desired: &Desired, json: Value) -> Result<Desired, String> {
-    desired.apply(&edits(json)).map(|applied| applied.desired).map_err(|errors| errors.to_string())
+    apply_at(Duration::ZERO, desired, json)
+}
+
+pub(super) fn apply_at(now: Duration, desired: &Desired, json: Value) -> Result<Desired, String> {
+    desired.apply(&edits(json), now).map(|applied| applied.desired).map_err(|errors| errors.to_string())
 }
 
 const WEB: &str = "[[virtual_service]]\nname = \"web\"\naddress = \"192.0.2.1:80\"\nforward = \"nat\"\n\
@@ -120,7 +125,7 @@ fn a_service_that_does_not_change_is_the_very_same_one_afterwards() {
     let before = desired(&two);
     let text = format!("interface = [{{ name = \"eth0\" }}]\n{}", two.replace("weight = 2", "weight = 3"));
     let new = Arc::new(config::parse("f", &text).unwrap());
-    let after = before.apply(&[Edit::Replace(new)]).unwrap().desired;
+    let after = before.apply(&[Edit::Replace(new)], Duration::ZERO).unwrap().desired;
     let same = |place: usize| Arc::ptr_eq(&before.services[place], &after.services[place]);
     assert_eq!((same(0), same(1)), (false, true));
 }
@@ -138,12 +143,13 @@ fn a_configuration_that_needs_a_restart_is_refused_by_what_needs_it() {
         ("interface = [{ name = \"eth0\" }]\n[control]\nwatch = true", "the control section"),
     ] {
         let new = Edit::Replace(Arc::new(config::parse("f", text).unwrap()));
-        let said = before.apply(&[new]).unwrap_err().to_string();
+        let said = before.apply(&[new], Duration::ZERO).unwrap_err().to_string();
         assert_eq!(said, format!("edit 1: {what} can be changed by a restart only"));
     }
     let may =
         "interface = [{ name = \"eth0\" }]\n[director]\nremoved_server = \"expire_nodest\"\ntimeouts.tcp = 7";
-    assert!(before.apply(&[Edit::Replace(Arc::new(config::parse("f", may).unwrap()))]).is_ok());
+    let may = Edit::Replace(Arc::new(config::parse("f", may).unwrap()));
+    assert!(before.apply(&[may], Duration::ZERO).is_ok());
 }
 
 #[test]
@@ -325,7 +331,7 @@ proptest! {
         for steps in transactions {
             let mut after = model.clone();
             let can = steps.iter().all(|step| step.on(&mut after));
-            let applied = state.apply(&steps.iter().map(Step::edit).collect::<Vec<_>>());
+            let applied = state.apply(&steps.iter().map(Step::edit).collect::<Vec<_>>(), Duration::ZERO);
             prop_assert_eq!(applied.is_ok(), can, "{:?}", applied);
             if let Ok(applied) = applied {
                 (state, model) = (applied.desired, after);
@@ -341,7 +347,7 @@ proptest! {
         (one, other) in (prop::collection::vec(step(), 0..30), prop::collection::vec(step(), 0..30))
     ) {
         let state = |steps: &[Step]| steps.iter().fold(desired(""), |state, step| {
-            state.apply(&[step.edit()]).map_or(state, |applied| applied.desired)
+            state.apply(&[step.edit()], Duration::ZERO).map_or(state, |applied| applied.desired)
         });
         let (old, new) = (state(&one), state(&other));
         let plan = plan(&old, &new, &|_: &Service, _: &crate::config::Real| 0);

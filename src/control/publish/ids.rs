@@ -78,6 +78,11 @@ impl Ids {
         (id, Arc::default())
     }
 
+    /// How many connections an id's servers were given, ever.
+    pub(super) fn given(&self, id: RealId) -> u64 {
+        Traffic::of(id, &self.counters).connections
+    }
+
     /// What an id's present server has counted.
     pub(super) fn traffic(&self, id: RealId) -> Traffic {
         self.baselines.since(id, &self.counters)

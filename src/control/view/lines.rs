@@ -31,15 +31,16 @@ pub struct ServiceLines {
     #[cfg_attr(feature = "control", schema(value_type = Option<Vec<u64>>))]
     pub counts: Option<Counts>,
     /// In the operator's order, without those that were removed. Each is an array: the address; `nat`, `dr` or `tun`; the
-    /// weight; upper and lower threshold; active connections, inactive ones and templates; counts, as above.
+    /// weight as it is written and as it holds; upper and lower threshold; active connections, inactive ones and templates;
+    /// counts, as above.
     #[cfg_attr(feature = "control", schema(value_type = Vec<Vec<serde_json::Value>>))]
     pub servers: Vec<ServerLine>,
 }
 
-/// A server: its address and forwarding method, its weight, upper and lower threshold; active connections, inactive ones
-/// and templates; and counts, if asked for.
+/// A server: its address and forwarding method, its weight as it is written and as it holds, upper and lower threshold;
+/// active connections, inactive ones and templates; and counts, if asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ServerLine(pub Endpoint, pub Method, pub u16, pub [u32; 2], pub [u32; 3], pub Option<Counts>);
+pub struct ServerLine(pub Endpoint, pub Method, pub [u16; 2], pub [u32; 2], pub [u32; 3], pub Option<Counts>);
 
 /// Connections, packets and bytes in, packets and bytes out.
 pub type Counts = [u64; 5];
@@ -56,7 +57,8 @@ impl View {
             let (live, id) = (&at_work.live, at_work.id);
             let counts = columns.counts(|| self.traffic(id), || self.rates.of_server(id));
             let connections = [live.active(), live.inactive(), live.templates()];
-            ServerLine(real.endpoint, real.method, real.weight, [upper, lower], connections, counts)
+            let weights = [real.weight, at_work.weight];
+            ServerLine(real.endpoint, real.method, weights, [upper, lower], connections, counts)
         };
         let rate = || self.rates.of_service(Key::of(service));
         ServiceLines {

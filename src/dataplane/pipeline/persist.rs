@@ -61,7 +61,7 @@ impl Road {
         }
         let may_lead = |real| {
             let real = services.real(service, real);
-            real.is_some_and(|real| real.weight > 0 || snapshot.keeps_quiesced_templates)
+            real.is_some_and(|real| real.weight > 0 || (snapshot.keeps_quiesced_templates && !real.is_shut))
         };
         let choose = || services.pick(service, key, view.now).map(|real| real.id);
         let mut followed = self.tracker.follow(template, lasts, view.now, may_lead, choose);

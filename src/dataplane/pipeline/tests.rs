@@ -93,7 +93,16 @@ impl World {
             let before = self.published.current();
             let live = before.decisions.get(id.index()).and_then(|d| d.as_ref()).map(|d| d.live.clone());
             let live = live.unwrap_or_default();
-            RealServer { id, endpoint, weight, method, thresholds: Thresholds::default(), live }
+            RealServer {
+                id,
+                endpoint,
+                weight,
+                is_shut: false,
+                method,
+                thresholds: Thresholds::default(),
+                ramp: None,
+                live,
+            }
         };
         let service = |proto| VirtualService {
             name: "web".into(),

@@ -1,12 +1,26 @@
 //! Health checks: what servers are asked, how often, and how many answers it takes to be believed.
 
+mod dialogue;
+mod dns;
+mod file;
+mod ftp;
 mod http;
 mod pattern;
+mod script;
+mod smtp;
 mod tls;
+mod udp;
 
+pub use dialogue::{Dialogue, Step};
+pub use dns::{Data, Dns};
+pub use file::{File, Says};
+pub use ftp::{Ftp, Login};
 pub use http::{Http, HttpVersion};
 pub use pattern::{Pattern, Sought};
+pub use script::Script;
+pub use smtp::Smtp;
 pub use tls::Tls;
+pub use udp::Udp;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -40,6 +54,20 @@ pub enum Kind {
     Http(Box<Http>),
     /// gRPC's health service says SERVING.
     Grpc(Grpc),
+    /// A DNS question is answered.
+    Dns(Dns),
+    /// An FTP server greets, and lets a user in.
+    Ftp(Ftp),
+    /// An SMTP server greets.
+    Smtp(Smtp),
+    /// A datagram is answered, or at least not refused.
+    Udp(Udp),
+    /// A conversation over TCP goes as it should.
+    Dialogue(Dialogue),
+    /// A script of the operator's says so.
+    Script(Script),
+    /// A file of the operator's says so.
+    File(File),
 }
 
 impl Kind {
@@ -52,12 +80,19 @@ impl Kind {
             Kind::Http(http) if http.tls.is_some() => "https",
             Kind::Http(_) => "http",
             Kind::Grpc(_) => "grpc",
+            Kind::Dns(_) => "dns",
+            Kind::Ftp(_) => "ftp",
+            Kind::Smtp(_) => "smtp",
+            Kind::Udp(_) => "udp",
+            Kind::Dialogue(_) => "dialogue",
+            Kind::Script(_) => "script",
+            Kind::File(_) => "file",
         }
     }
 
     /// Whether a port is asked, not only a host.
     pub const fn needs_port(&self) -> bool {
-        !matches!(self, Kind::Ping)
+        !matches!(self, Kind::Ping | Kind::Script(_) | Kind::File(_))
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Pattern {
 pub enum Sought {
     /// A text, anywhere in them.
     Text(String),
+    /// Bytes, anywhere in them.
+    Bytes(Vec<u8>),
     /// What a regular expression (of the regex crate) matches, anywhere in them.
     Regex(String),
     /// The SHA-256 digest of them all.

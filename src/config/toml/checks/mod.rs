@@ -6,7 +6,9 @@
 //! ```
 
 mod http;
+mod local;
 mod pattern;
+mod talk;
 mod tls;
 
 use super::findings::FirstSeen;
@@ -31,15 +33,22 @@ const INTERVAL: std::ops::RangeInclusive<u64> = 50..=86_400_000;
 const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=3_600_000;
 
 /// A type of check, with what reads its keys.
-type Type = (&'static str, fn(&mut Section<'_>) -> Kind);
+type Type = (&'static str, fn(&mut Section<'_>) -> Option<Kind>);
 
-const TYPES: [Type; 6] = [
-    ("tcp", |_| Kind::Tcp),
-    ("ping", |_| Kind::Ping),
-    ("tls", |section| Kind::Tls(tls::tls(section))),
-    ("http", |section| http::http(section, false)),
-    ("https", |section| http::http(section, true)),
-    ("grpc", http::grpc),
+const TYPES: [Type; 13] = [
+    ("tcp", |_| Some(Kind::Tcp)),
+    ("ping", |_| Some(Kind::Ping)),
+    ("tls", |section| Some(Kind::Tls(tls::tls(section)))),
+    ("http", |section| Some(http::http(section, false))),
+    ("https", |section| Some(http::http(section, true))),
+    ("grpc", |section| Some(http::grpc(section))),
+    ("dns", |section| Some(talk::dns(section))),
+    ("ftp", |section| Some(talk::ftp(section))),
+    ("smtp", |section| Some(talk::smtp(section))),
+    ("udp", |section| Some(talk::udp(section))),
+    ("dialogue", |section| Some(talk::dialogue(section))),
+    ("script", local::script),
+    ("file", local::file),
 ];
 
 /// The checks of the file that have names.
@@ -108,10 +117,8 @@ impl Checks {
             return None;
         };
         let mut nothing = section.empty(word, at);
-        Some(NamedCheck {
-            name: (*word).to_owned(),
-            check: Arc::new(Check { kind: read(&mut nothing), ..Check::default() }),
-        })
+        let check = Arc::new(Check { kind: read(&mut nothing)?, ..Check::default() });
+        Some(NamedCheck { name: (*word).to_owned(), check })
     }
 }
 
@@ -148,6 +155,7 @@ fn check(mut section: Section<'_>, name: Option<String>) -> Option<NamedCheck> {
     let port = section.optional("port", integer(1..=u16::MAX)).map(Spanned::into_inner);
     let source = section.optional("source", address).map(Spanned::into_inner);
     section.finish();
+    let kind = kind?;
     let name = name.unwrap_or_else(|| kind.name().to_owned());
     Some(NamedCheck { name, check: Arc::new(Check { kind, pace, addr, port, source }) })
 }

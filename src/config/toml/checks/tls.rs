@@ -17,7 +17,9 @@ pub(super) fn within(section: &mut Section<'_>, has_tls: bool) -> Option<Tls> {
         Some(Item::Short(value)) => {
             let error = match value.get_ref().as_bool() {
                 Some(is_on) if is_on || !has_tls => return is_on.then(Tls::default),
-                Some(_) => "false is not for https (allowed: with type = \"http\")".to_owned(),
+                Some(_) => {
+                    "false is not for a check that is made in TLS (allowed: true or a table)".to_owned()
+                }
                 None => wrong_type(value.get_ref(), "true, false or a table"),
             };
             section.error(value.span().start, &format!("tls {error}"));

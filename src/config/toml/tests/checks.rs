@@ -2,7 +2,11 @@
 
 use super::messages::{each_says, errors_of};
 use crate::config::{Config, NamedCheck, Service, parse};
-use crate::service::check::{Check, Grpc, Http, HttpVersion, Kind, Pace, Pattern, Sought, Tls};
+use crate::service::check::{
+    Check, Dialogue, Dns, File, Ftp, Grpc, Http, HttpVersion, Kind, Login, Pace, Pattern, Says, Script, Smtp,
+    Sought, Step, Tls, Udp,
+};
+use domain::base::iana::{Rcode, Rtype};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -126,8 +130,70 @@ fn every_key_of_a_check_arrives_where_it_belongs() {
     assert_eq!(kinds(plain.checks_of(&plain.reals[0])), ["tcp"]);
 }
 
+/// A server of a service that is asked in every other way.
+const OTHERS: &str = r#"
+[[interface]]
+name = "eth0"
+
+[[virtual_service]]
+address = "192.0.2.100:80"
+[[virtual_service.real_server]]
+address = "10.0.0.11"
+check = [
+  "dns",
+  { type = "dns", tcp = true, query = "www.example.com", record = "A", rcodes = ["NOERROR", "NXDOMAIN"], answer = "10.0.0.1" },
+  "ftp",
+  { type = "ftp", user = "anonymous", password = "a@b" },
+  { type = "smtp", hello = "lvx.example", starttls = true },
+  { type = "udp", send = { hex = "00ff" }, expect = { hex = "ff00", not = true }, may_be_silent = true },
+  { type = "udp", send = "ping\r\n" },
+  { type = "dialogue", steps = [{ expect = "+OK" }, { send = "QUIT\r\n" }, { expect = { regex = "^\\+OK" } }], tls = true },
+  { type = "script", command = ["/bin/up", "{address}"], user = "nobody", dynamic_weight = true },
+  { type = "file", path = "/run/weight-{port}", says = "weight" },
+]
+"#;
+
+#[test]
+fn every_other_check_arrives_too() {
+    let Config { services, .. } = parse("f", OTHERS).unwrap_or_else(|errors| panic!("{errors}"));
+    let kinds: Vec<Kind> =
+        services[0].checks_of(&services[0].reals[0]).iter().map(|named| named.check.kind.clone()).collect();
+    let text = |text: &str| text.to_owned();
+    let asked = Dns {
+        is_tcp: true,
+        name: "www.example.com".parse().unwrap(),
+        kind: Rtype::A,
+        rcodes: vec![Rcode::NOERROR, Rcode::NXDOMAIN],
+        answer: Some(text("10.0.0.1")),
+    };
+    let login = Login { user: text("anonymous"), password: text("a@b") };
+    let smtp = Smtp { hello: Some(text("lvx.example")), tls: Some(Tls::default()), is_starttls: true };
+    let not = Pattern { sought: Sought::Bytes(vec![0xff, 0]), is_not: true };
+    let steps = vec![
+        Step::Expect(Sought::Text(text("+OK"))),
+        Step::Send(b"QUIT\r\n".to_vec()),
+        Step::Expect(Sought::Regex(text("^\\+OK"))),
+    ];
+    let command = vec![text("/bin/up"), text("{address}")];
+    let wanted = [
+        Kind::Dns(Dns::default()),
+        Kind::Dns(asked),
+        Kind::Ftp(Ftp::default()),
+        Kind::Ftp(Ftp { login: Some(login) }),
+        Kind::Smtp(smtp),
+        Kind::Udp(Udp { send: vec![0, 0xff], expect: Some(not), may_be_silent: true }),
+        Kind::Udp(Udp { send: b"ping\r\n".to_vec(), ..Udp::default() }),
+        Kind::Dialogue(Dialogue { steps, tls: Some(Tls::default()) }),
+        Kind::Script(Script { command, user: Some(text("nobody")), is_dynamic: true }),
+        Kind::File(File { path: text("/run/weight-{port}"), says: Says::Weight }),
+    ];
+    assert_eq!(kinds, wanted);
+}
+
 #[test]
 fn checks_that_are_written_again_read_as_the_same() {
+    let others = parse("f", OTHERS).unwrap();
+    assert_eq!(parse("written", &others.to_toml().unwrap()), Ok(others));
     let text = checks().to_toml().unwrap();
     assert_eq!(parse("written", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")), checks());
     let services = checks().services;
@@ -157,7 +223,7 @@ fn what_is_not_said_of_the_pace_goes_by_the_interval() {
 fn what_is_wrong_with_a_check_is_said() {
     let service = "[[virtual_service]]\nname = \"web\"\naddress = \"192.0.2.100:80\"";
     let duration = "such as \"50ms\" or \"2s\", from 50ms to 1d";
-    let types = "tcp, ping, tls, http, https, grpc";
+    let types = "tcp, ping, tls, http, https, grpc, dns, ftp, smtp, udp, dialogue, script, file";
     let mut table = Vec::new();
     let mut says = |lines: &str, error: &str| {
         table.push((lines.to_owned(), format!("virtual service \"web\": {error}")));
@@ -217,7 +283,7 @@ fn what_is_wrong_with_a_check_is_said() {
     }
     says(
         "check = { type = \"http\", expect = 1 }",
-        "check: expect is the integer 1 (allowed: a text, or a table with text, regex, sha256 or md5)",
+        "check: expect is the integer 1 (allowed: a text, or a table with one of text, hex, regex, sha256, md5)",
     );
     says(
         "check = { type = \"http\", expect = { regex = \"a(b\" } }",
@@ -229,11 +295,11 @@ fn what_is_wrong_with_a_check_is_said() {
     );
     says(
         "check = { type = \"http\", expect = { text = \"a\", regex = \"b\" } }",
-        "check: expect: says what is sought in 2 ways (allowed: one of text, regex, sha256, md5)",
+        "check: expect: says what is sought in 2 ways (allowed: one of text, hex, regex, sha256, md5)",
     );
     says(
         "check = { type = \"https\", tls = false }",
-        "check: tls false is not for https (allowed: with type = \"http\")",
+        "check: tls false is not for a check that is made in TLS (allowed: true or a table)",
     );
     says(
         "check = { type = \"https\", tls = { ca = \"/ca\", verify = false } }",
@@ -243,6 +309,41 @@ fn what_is_wrong_with_a_check_is_said() {
         "check = { type = \"tls\", server_name = \"-\\n\" }",
         "check: server_name \"-\\n\" is no host's name (allowed: such as www.example.com)",
     );
+    says(
+        "check = { type = \"dns\", query = \"a..b\" }",
+        "check: query \"a..b\" is no name in DNS (allowed: such as \"www.example.com\", or \".\")",
+    );
+    says(
+        "check = { type = \"dns\", record = \"X\" }",
+        "check: record \"X\" is no type of records (allowed: such as \"A\", \"AAAA\", \"MX\" or \"SOA\")",
+    );
+    says(
+        "check = { type = \"ftp\", password = \"x\" }",
+        "check: password is for a user (allowed: with user = \"…\")",
+    );
+    says(
+        "check = { type = \"ftp\", user = \"a\\nDELE b\" }",
+        "check: user has more than one line (allowed: one)",
+    );
+    says(
+        "check = { type = \"udp\", send = { hex = \"0\" } }",
+        "check: send: hex \"0\" is no such text (allowed: pairs of hexadecimal digits)",
+    );
+    says("check = { type = \"dialogue\" }", "check: steps is missing");
+    says(
+        "check = { type = \"dialogue\", steps = [{ send = \"a\", expect = \"b\" }] }",
+        "check: step 1: neither sends nor expects, or both (allowed: one of send, expect)",
+    );
+    says(
+        "check = { type = \"dialogue\", steps = { expect = { md5 = \"00\" } } }",
+        "check: step 1: expect: says what is sought in 0 ways (allowed: one of text, hex, regex)",
+    );
+    says("check = { type = \"script\" }", "check: command is missing");
+    says(
+        "check = { type = \"script\", command = [\"up\"] }",
+        "check: command \"up\" is no absolute path (allowed: such as \"/usr/local/bin/check\")",
+    );
+    says("check = { type = \"file\" }", "check: path is missing");
     let table: Vec<(&str, &str)> = table.iter().map(|(lines, error)| (&**lines, &**error)).collect();
     each_says(service, &table);
 
@@ -280,7 +381,7 @@ fn a_check_that_cannot_be_made_of_a_server_is_refused_at_that_server() {
     assert_eq!(
         errors_of(families),
         [
-            "virtual service 192.0.2.101:80: real server 10.0.0.11:80: check tcp cannot ask 10.0.0.11 from 2001:db8::1 (allowed: \
+            "virtual service 192.0.2.101:80: real server 10.0.0.11: check tcp cannot ask 10.0.0.11 from 2001:db8::1 (allowed: \
              one family)"
         ]
     );

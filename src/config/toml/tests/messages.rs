@@ -58,8 +58,22 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, removed_server, \
-                 conn_reuse_mode, expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, removed_server, slow_start, \
+                 slow_start_curve, conn_reuse_mode, expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
+            ),
+            (
+                "slow_start = true",
+                "director: slow_start is the boolean true (allowed: false or a duration such as \"30s\" or 30)",
+            ),
+            (
+                "slow_start = \"0s\"",
+                "director: slow_start \"0s\" is out of range (allowed: such as \"15m\", \"900s\" or 300, from 1 second \
+                 to 31 days)",
+            ),
+            (
+                "slow_start_curve = \"linaer\"",
+                "director: slow_start_curve \"linaer\" is unknown; did you mean \"linear\"? (allowed: linear, \
+                 exponential)",
             ),
             ("when_full = \"drop\"", "director: when_full \"drop\" is unknown (allowed: evict, refuse)"),
             ("conn_reuse_mode = 3", "director: conn_reuse_mode 3 is out of range (allowed: 0 to 2)"),
@@ -385,7 +399,8 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                 "virtual service 192.0.2.100:80: key \"real_servers\" is unknown; did you mean \
                  \"real_server\"? (allowed: name, address, protocol, match, fwmark, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
-                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, check, real_server)",
+                 persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, slow_start, \
+                 slow_start_curve, check, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",

@@ -26,6 +26,7 @@ busy_poll = true
 xdp_mode = "generic"
 frames = 4096
 removed_server = "expire_nodest"
+slow_start = "30s"
 conn_reuse_mode = 1
 when_full = "refuse"
 sloppy_sctp = true
@@ -81,6 +82,8 @@ mh_table_size = 4093
 no_server = "reset"
 mss_clamp = 1400
 removed_server = "keep"
+slow_start = false
+slow_start_curve = "exponential"
 sloppy_tcp = false
 forward = "nat"
 

@@ -132,17 +132,25 @@ fn the_template_of_a_quiesced_server_gives_no_new_connection_and_its_old_ones_go
 }
 
 #[test]
-fn as_ipvs_once_did_a_quiesced_server_may_keep_its_clients() {
+fn as_ipvs_once_did_a_quiesced_server_may_keep_its_clients_but_not_one_that_is_shut() {
     let world = world([1, 1], 32);
     let mut worker = world.worker(0);
     assert_eq!(server_of(&mut worker, (CIP, 10), SYN, at(0)), Some(0));
     republish(&world, [0, 1], 32);
-    let now = world.published.current();
-    let mut keeping =
-        Snapshot::new(now.services.clone(), &[], world.hops.clone(), &Conduct::default(), Vec::new());
-    keeping.keeps_quiesced_templates = true;
-    world.published.publish(Arc::new(keeping));
+    let services = world.published.current().services.clone();
+    let publish = |services| {
+        let conduct = Conduct { keeps_quiesced_templates: true, ..Conduct::default() };
+        let keeping = Snapshot::new(services, &[], world.hops.clone(), &conduct, Vec::new());
+        world.published.publish(Arc::new(keeping));
+    };
+    publish(services.clone());
     assert_eq!(server_of(&mut worker, (CIP, 11), SYN, at(1)), Some(0));
+    let mut shut: Vec<VirtualService> =
+        services.table().services().iter().map(|service| VirtualService::clone(service)).collect();
+    shut.iter_mut().for_each(|service| service.reals[0].is_shut = true);
+    publish(Services::new(ServiceTable::new(shut), None).into());
+    assert_eq!(server_of(&mut worker, (CIP, 12), SYN, at(2)), Some(1));
+    assert_eq!(server_of(&mut worker, (CIP, 11), ACK, at(2)), Some(0), "its connections go on");
 }
 
 #[test]

@@ -44,8 +44,10 @@ fn world() -> World {
         id: RealId(0),
         endpoint: at(RIP6),
         weight: 1,
+        is_shut: false,
         method: Method::Nat,
         thresholds: Thresholds::default(),
+        ramp: None,
         live: Arc::default(),
     };
     let service = VirtualService {
