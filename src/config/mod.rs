@@ -3,6 +3,7 @@
 //! `toml` turns the text into the types below and finds all errors of a file at once; nothing here asks the
 //! system about itself, so that `lvx check` works anywhere.
 
+mod care;
 mod control;
 mod errors;
 mod rib;
@@ -10,6 +11,7 @@ mod slow_start;
 mod toml;
 mod written;
 
+pub use care::{Care, OnDown};
 pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use slow_start::SlowStartKeys;
@@ -201,6 +203,9 @@ pub struct Service {
     /// `slow_start` and `slow_start_curve`, as far as it says them.
     #[serde(flatten)]
     pub slow_start: SlowStartKeys,
+    /// `on_down`, `alpha` and `fail_open`: what becomes of servers that fall ill.
+    #[serde(flatten)]
+    pub care: Care,
     /// `check`: what its servers must answer, all of it, to be well.
     #[serde(rename = "check", skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<NamedCheck>,

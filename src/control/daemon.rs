@@ -10,9 +10,10 @@ mod workers;
 
 pub use error::RunError;
 
-use super::api::{Api, Link};
+use super::api::{Api, Link, keep_off};
 use super::desired::Desired;
 use super::desk::{Desk, Job, Shared};
+use super::health::Checks;
 use super::history::History;
 use super::kernel::{Following, Kernel};
 use super::publish::Publisher;
@@ -74,6 +75,7 @@ struct Director {
     options: Options,
     interfaces: Vec<config::Interface>,
     desk: Desk,
+    checks: Checks,
     jobs: Receiver<Job>,
     watch: Option<Watch>,
     table: Arc<Table>,
@@ -134,12 +136,16 @@ impl Director {
         let desk = Desk::new(desired, publisher, shared.clone(), history, file, port)?;
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
+        let own_cores = on_cores.clone();
+        let checks = Checks::start(start, move || keep_off(&own_cores));
+        let checks = checks.map_err(RunError::io("start the thread of health checks"))?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
         let mut director = Director {
             _api: api(&control, Link::new(tell_job, shared), &on_cores)?,
             options: options.clone(),
             interfaces,
             desk,
+            checks,
             jobs,
             watch,
             table,
@@ -150,6 +156,7 @@ impl Director {
             workers,
         };
         director.meet_neighbours();
+        director.check();
         director.warn_of_absent_vips();
         director.warn_of_hidden_tags();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
@@ -226,7 +233,7 @@ impl Director {
         let seconds = tick(Duration::from_secs(1));
         let (changes, wanted, jobs) =
             (self.following.changes().clone(), self.wanted.clone(), self.jobs.clone());
-        let failures = self.workers.failures.clone();
+        let (failures, heard) = (self.workers.failures.clone(), self.checks.events().clone());
         let edited = self.watch.as_ref().map_or_else(never, |watch| watch.edited().clone());
         loop {
             // Many connections are forgotten little by little, so that nobody waits.
@@ -242,6 +249,10 @@ impl Director {
                 recv(edited) -> _ => drop(self.desk.reload("the file has changed")),
                 recv(jobs) -> job => if let Ok(job) = job {
                     job(&mut self.desk);
+                },
+                recv(heard) -> event => if let Ok(event) = event {
+                    let findings = self.checks.heard(event, self.desk.desired());
+                    self.desk.found(&findings);
                 },
                 recv(soon) -> _ => self.desk.go_on(),
                 recv(changes) -> change => match change {
@@ -265,7 +276,16 @@ impl Director {
             if self.desk.take_moved() {
                 self.follow_up();
             }
+            if self.desk.take_edited() {
+                self.check();
+            }
         }
+    }
+
+    /// Has the checks made that services want now.
+    fn check(&mut self) {
+        let findings = self.checks.follow(self.desk.desired());
+        self.desk.found(&findings);
     }
 
     fn network_changed(&mut self) {

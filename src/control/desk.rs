@@ -2,7 +2,8 @@
 //! desired state and the publisher; the daemon around it holds what has to do with the system.
 
 use super::connections::{Connections, Whereabouts};
-use super::desired::{Desired, Edit, EditErrors, Key, Plan, Zeroed, plan};
+use super::desired::{Desired, Edit, EditErrors, Finding, Key, Plan, Zeroed, plan};
+use super::health;
 use super::history::{History, Version};
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
@@ -12,7 +13,7 @@ use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::snapshot::Published;
-use crate::net::Tick;
+use crate::net::{Endpoint, Tick};
 use crate::service::RealId;
 use hashbrown::HashSet;
 use std::fmt;
@@ -51,6 +52,8 @@ pub struct Desk {
     rates: Arc<Rates>,
     estimated: Instant,
     connections: Connections,
+    /// Whether services are others since somebody asked.
+    is_edited: bool,
     /// Servers whose connections are being forgotten, and the slot to go on from.
     forgetting: Option<(HashSet<RealId>, u32)>,
 }
@@ -139,6 +142,7 @@ impl Desk {
             rates,
             estimated,
             connections,
+            is_edited: true,
             forgetting: None,
         })
     }
@@ -156,6 +160,23 @@ impl Desk {
     /// Whether services or servers came or went since this was asked last.
     pub fn take_moved(&mut self) -> bool {
         self.publisher.take_moved()
+    }
+
+    /// Whether services are others since this was asked last: then other checks may be to be made.
+    pub fn take_edited(&mut self) -> bool {
+        std::mem::take(&mut self.is_edited)
+    }
+
+    /// Takes up what checks have found out about servers. The log has what that changes.
+    pub fn found(&mut self, findings: &[(Key, Endpoint, Option<Finding>)]) {
+        if findings.is_empty() {
+            return;
+        }
+        let desired = self.desired.with_findings(findings);
+        health::tell(&self.desired, &desired, findings);
+        if let Err(error) = self.take_up(desired) {
+            tracing::error!("what checks have found out is not taken up: {error}");
+        }
     }
 
     /// What there is to see, to be looked at elsewhere.
@@ -311,6 +332,9 @@ impl Desk {
     fn take_up(&mut self, desired: Desired) -> Result<(), Refusal> {
         let now = tick_at(self.shared.start, Instant::now());
         self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
+        let (before, after) = (self.desired.services(), desired.services());
+        self.is_edited |=
+            before.len() != after.len() || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b));
         self.desired = desired;
         self.forget();
         Ok(())

@@ -90,6 +90,7 @@ fn services(view: &View) -> Vec<Service> {
         forward: real.method.to_string(),
         weight,
         state: None,
+        health: None,
         drain: None,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
@@ -102,8 +103,9 @@ fn services(view: &View) -> Vec<Service> {
         .map(|service| {
             let key = Key::from(&**service);
             let departed = view.departed_from(key);
-            let current = service.reals.iter().map(|real| RealServer {
-                state: Some(view.state(key, real.endpoint)),
+            let current = service.reals.iter().zip(view.states(key)).map(|(real, state)| RealServer {
+                state: Some(state),
+                health: view.health(key, real.endpoint),
                 drain: view.draining(key, real.endpoint),
                 ..row(real, real.weight)
             });
@@ -118,6 +120,7 @@ fn services(view: &View) -> Vec<Service> {
                     .map_or_else(Vec::new, |group| group.matches.iter().map(Match::to_string).collect()),
                 scheduler: service.scheduler.to_string(),
                 traffic: view.traffic_of(service),
+                fails_open: view.fails_open(key),
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })

@@ -11,6 +11,7 @@ pub mod desired;
 pub mod desk;
 pub mod drains;
 pub mod gather;
+pub mod health;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod kernel;

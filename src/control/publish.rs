@@ -10,7 +10,7 @@ pub use ids::Baselines;
 
 use super::desired::{Conditions, Desired, Effect, Key};
 use super::report::Traffic;
-use crate::config::{Config, Real, Removed, Service};
+use crate::config::{Config, OnDown, Real, Removed, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
@@ -22,6 +22,7 @@ use crate::service::{
 use hashbrown::HashMap;
 use ids::Ids;
 use ramps::CatchingUp;
+use std::iter::repeat;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -248,7 +249,7 @@ impl Publisher {
         let mut departed = self.departed.get_mut(&key);
         let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
         let mut took = Vec::with_capacity(service.reals.len());
-        let mut compile = |real: &Real| {
+        let mut compile = |(real, effect): (&Real, Effect)| {
             let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
             let back = || {
                 departed
@@ -261,7 +262,7 @@ impl Publisher {
             let ramp = known.as_ref().and_then(|real| real.ramp);
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
             table.set_endpoint_of(id, real.endpoint, ports);
-            let Effect { weight, is_shut } = conditions.effect(key, real);
+            let Effect { weight, is_shut, .. } = effect;
             RealServer {
                 id,
                 endpoint: real.endpoint,
@@ -273,7 +274,8 @@ impl Publisher {
                 live,
             }
         };
-        let mut reals: Vec<RealServer> = service.reals.iter().map(&mut compile).collect();
+        let effects = conditions.effects(service);
+        let mut reals: Vec<RealServer> = service.reals.iter().zip(effects).map(&mut compile).collect();
         ramps::begin(&mut reals, &took, slow_start, now);
         VirtualService { reals, ..noun }
     }
@@ -310,11 +312,25 @@ impl Publisher {
         gone
     }
 
-    /// Servers that departed, whose connections are to be forgotten, and that have some.
+    /// Servers that departed or are down, whose connections are to be forgotten, and that have some.
     pub fn expiring(&self) -> Vec<RealId> {
         let departed = self.departed.values().flat_map(HashMap::values).filter(|departed| departed.expires);
-        let named = departed.map(|departed| &departed.real).filter(|real| real.live.is_named());
-        named.map(|real| real.id).collect()
+        let real = departed.map(|departed| &departed.real).chain(self.down_for_good());
+        real.filter(|real| real.live.is_named()).map(|real| real.id).collect()
+    }
+
+    /// Servers that are down, whose services want nothing of their connections any more.
+    fn down_for_good(&self) -> impl Iterator<Item = &RealServer> {
+        let desired = self.desired.iter();
+        let services =
+            desired.flat_map(|desired| desired.services().iter().zip(repeat(desired.conditions())));
+        let resetting = services
+            .zip(self.services.table().services())
+            .filter(|((service, _), _)| service.care.on_down == OnDown::Reset);
+        resetting.flat_map(|((service, conditions), compiled)| {
+            let with_effects = compiled.reals.iter().zip(conditions.effects(service));
+            with_effects.filter(|(_, effect)| effect.ends).map(|(real, _)| real).collect::<Vec<_>>()
+        })
     }
 
     /// Counts the traffic of a service from 0 again.

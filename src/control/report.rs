@@ -6,6 +6,7 @@ pub use work::{Latency, Worker};
 
 use super::desired::ServerState;
 use super::drains::Draining;
+use super::health::Health;
 use crate::dataplane::counters::Counters;
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
@@ -130,6 +131,9 @@ pub struct Service {
     /// What its servers have counted together, servers since removed included.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// Whether so many servers seem down that checks are not believed, and all are scheduled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fails_open: bool,
     /// In the configuration's order; then those that were removed and still have connections.
     pub real_servers: Vec<RealServer>,
 }
@@ -143,11 +147,14 @@ pub struct RealServer {
     pub address: String,
     /// `nat`, `dr` or `tun`.
     pub forward: String,
-    /// 0 is quiesced, or drained.
+    /// 0 is quiesced, drained or down.
     pub weight: u16,
     /// How it is, if it was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// What its checks have found out, if it has any and they have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// If it is drained, how far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,

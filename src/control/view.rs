@@ -7,9 +7,10 @@ mod sums;
 pub use lines::{Counts, Listing, ServerLine, ServiceLines};
 pub use sums::{ServiceSum, Wanted};
 
-use super::desired::{Condition, Desired, Key, ServerState};
+use super::desired::{Desired, Key, ServerState};
 use super::drains::Draining;
 use super::gather;
+use super::health::Health;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Port, Report, Traffic};
@@ -59,6 +60,9 @@ pub struct ServiceRow<T = Written> {
     /// The same by the second, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Whether so many servers seem down that all are scheduled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fails_open: bool,
     /// In the operator's order; then those that were removed and still have connections.
     pub servers: Vec<ServerRow<T>>,
 }
@@ -75,6 +79,9 @@ pub struct ServerRow<T = Written> {
     /// How it is, if it was not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// What its checks have found out, if it has any and they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// If it is drained, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
@@ -164,9 +171,20 @@ impl View {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
     }
 
-    /// How a service's server is.
-    pub fn state(&self, key: Key, server: Endpoint) -> ServerState {
-        self.desired.conditions().of(key, server).map_or(ServerState::Up, Condition::state)
+    /// How each of a service's servers is, in the operator's order.
+    pub fn states(&self, key: Key) -> Vec<ServerState> {
+        self.desired.find(key).map_or_else(Vec::new, |service| self.desired.conditions().states(service))
+    }
+
+    /// What the checks of a service's server have found out, if they have.
+    pub fn health(&self, key: Key, server: Endpoint) -> Option<Health> {
+        let finding = self.desired.conditions().of(key, server)?.finding.as_ref()?;
+        Some(Health::of(finding, self.uptime()))
+    }
+
+    /// Whether so many of a service's servers seem down that all are scheduled.
+    pub fn fails_open(&self, key: Key) -> bool {
+        self.desired.find(key).is_some_and(|service| self.desired.conditions().fails_open(service))
     }
 
     /// How far the drain of a service's server is, if it is drained.
@@ -245,6 +263,7 @@ impl View {
             table: service.own_table(),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
+            fails_open: self.fails_open(key),
             servers: self.server_rows(service, compiled, columns).collect(),
         }
     }
@@ -257,24 +276,25 @@ impl View {
         columns: Columns,
     ) -> impl Iterator<Item = ServerRow<Real>> {
         let key = Key::of(service);
-        let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
-            weight: if departed { table.weight } else { real.weight },
-            state: (!departed).then(|| self.state(key, table.endpoint)),
-            drain: self.draining(key, table.endpoint).filter(|_| !departed),
+        let row = move |table: Real, real: &RealServer, state: Option<ServerState>| ServerRow {
+            weight: if state.is_none() { table.weight } else { real.weight },
+            state,
+            health: self.health(key, table.endpoint).filter(|_| state.is_some()),
+            drain: self.draining(key, table.endpoint).filter(|_| state.is_some()),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
             persistent: u64::from(real.live.templates()),
-            departed,
+            departed: state.is_none(),
             traffic: columns.traffic.then(|| self.traffic(real.id)),
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current = service.reals.iter().zip(&compiled.reals);
-        let current = current.map(move |(table, real)| row(table.clone(), real, false));
+        let current = service.reals.iter().zip(&compiled.reals).zip(self.states(key));
+        let current = current.map(move |((table, real), state)| row(table.clone(), real, Some(state)));
         let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
-            row(Real { endpoint, weight: 0, method, thresholds, checks: None }, real, true)
+            row(Real { endpoint, weight: 0, method, thresholds, checks: None }, real, None)
         });
         current.chain(departed)
     }

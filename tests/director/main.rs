@@ -11,6 +11,7 @@ mod bed;
 mod control;
 mod errors;
 mod fragments;
+mod health;
 mod lifecycle;
 mod limits;
 mod methods;

@@ -2,6 +2,7 @@
 //! all of them at once.
 
 mod addresses;
+mod care;
 mod checks;
 mod control;
 mod director;

@@ -1,6 +1,7 @@
 //! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
 
 use super::addresses::{self, Addressed, Taken, helper};
+use super::care::care;
 use super::checks::{Asked, Checks};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
@@ -116,6 +117,7 @@ impl Reader {
         policy.ftp = helper(section, addressed.as_ref());
         let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
         let slow_start = slow_start(section);
+        let care = care(section);
         let checks = self.checks.of(section).unwrap_or_default();
         let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method, checks: &checks });
         too_many_for_the_table(section, scheduler, &options, reals.len());
@@ -137,6 +139,7 @@ impl Reader {
             policy,
             removed_server,
             slow_start,
+            care,
             checks: checks.into_checks(),
             reals,
         })

@@ -5,7 +5,7 @@
 //! its confirmation gets it or not. No configuration has it, nor does any that is kept.
 
 use super::{Desired, Key};
-use crate::config::{Real, Service};
+use crate::config::{OnDown, Real, Service};
 use crate::net::Endpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -18,6 +18,32 @@ use std::time::Duration;
 pub struct Condition {
     /// If it is being drained, how.
     pub drain: Option<Drain>,
+    /// What its checks have found out, as soon as they have.
+    pub finding: Option<Finding>,
+}
+
+/// What its checks have found out about a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How it is.
+    pub wellness: Wellness,
+    /// Since when, after the director's start.
+    pub since: Duration,
+    /// Why it is not well, in one line; empty if it is.
+    pub cause: Arc<str>,
+    /// The weight that it asks for, if it does.
+    pub weight: Option<u16>,
+}
+
+/// How a server is, as its checks have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wellness {
+    /// All of them are answered.
+    Well,
+    /// Some have failed since, though not often enough.
+    Suspect,
+    /// Some fail.
+    Ill,
 }
 
 /// The server gets nothing new; its connections go on until they end, or until the deadline.
@@ -52,6 +78,10 @@ pub enum Rest {
 pub enum ServerState {
     /// It gets what its weight says.
     Up,
+    /// As up, though a check has failed, which is not believed yet.
+    Suspect,
+    /// It gets nothing new, since its checks fail.
+    Down,
     /// It gets nothing new, since somebody wants it empty.
     Draining,
 }
@@ -60,6 +90,8 @@ impl fmt::Display for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             ServerState::Up => "up",
+            ServerState::Suspect => "suspect",
+            ServerState::Down => "down",
             ServerState::Draining => "draining",
         })
     }
@@ -72,20 +104,37 @@ pub struct Effect {
     pub weight: u16,
     /// Whether not even a persistence template leads to it.
     pub is_shut: bool,
+    /// Whether its connections are to be forgotten.
+    pub ends: bool,
 }
 
 impl Condition {
-    /// What becomes of a server of this written weight: what all conditions together amount to is decided here alone.
-    pub fn effect(&self, weight: u16) -> Effect {
-        match self.state() {
-            ServerState::Up => Effect { weight, is_shut: false },
-            ServerState::Draining => Effect { weight: 0, is_shut: true },
+    /// How a server of this service is.
+    pub fn state(&self, real: &Real, service: &Service) -> ServerState {
+        if self.drain.is_some() {
+            return ServerState::Draining;
+        }
+        match self.finding.as_ref().map(|finding| finding.wellness) {
+            Some(Wellness::Ill) => ServerState::Down,
+            Some(Wellness::Suspect) => ServerState::Suspect,
+            Some(Wellness::Well) => ServerState::Up,
+            None if service.care.alpha && !service.checks_of(real).is_empty() => ServerState::Down,
+            None => ServerState::Up,
         }
     }
 
-    /// How the server is.
-    pub fn state(&self) -> ServerState {
-        if self.drain.is_some() { ServerState::Draining } else { ServerState::Up }
+    /// What becomes of a server of this service, whose state this is: what all conditions together amount to is decided
+    /// here alone.
+    fn effect(&self, state: ServerState, real: &Real, service: &Service) -> Effect {
+        let asked = self.finding.as_ref().and_then(|finding| finding.weight);
+        // Whom the operator has quiesced no check wakes up.
+        let weight = asked.filter(|_| real.weight > 0).unwrap_or(real.weight);
+        let shut = Effect { weight: 0, is_shut: true, ends: false };
+        match state {
+            ServerState::Up | ServerState::Suspect => Effect { weight, is_shut: false, ends: false },
+            ServerState::Down => Effect { ends: service.care.on_down == OnDown::Reset, ..shut },
+            ServerState::Draining => shut,
+        }
     }
 }
 
@@ -109,9 +158,28 @@ impl Conditions {
             .flat_map(|(&key, of)| of.iter().map(move |(&server, condition)| (key, server, condition)))
     }
 
-    /// What is published of a service's server.
-    pub fn effect(&self, key: Key, real: &Real) -> Effect {
-        self.of(key, real.endpoint).unwrap_or(&Condition::default()).effect(real.weight)
+    /// How each of a service's servers is.
+    pub fn states(&self, service: &Service) -> Vec<ServerState> {
+        let of = self.0.get(&Key::of(service));
+        service.reals.iter().map(|real| of_real(of, real).state(real, service)).collect()
+    }
+
+    /// What is published of each of a service's servers.
+    pub fn effects(&self, service: &Service) -> Vec<Effect> {
+        let (of, mut states) = (self.0.get(&Key::of(service)), self.states(service));
+        if fails_open(service, of, &states) {
+            states
+                .iter_mut()
+                .filter(|state| **state == ServerState::Down)
+                .for_each(|state| *state = ServerState::Up);
+        }
+        let effect = |(real, state)| of_real(of, real).effect(state, real, service);
+        service.reals.iter().zip(states).map(effect).collect()
+    }
+
+    /// Whether so many of a service's servers seem down that checks are not believed, and all are scheduled.
+    pub fn fails_open(&self, service: &Service) -> bool {
+        fails_open(service, self.0.get(&Key::of(service)), &self.states(service))
     }
 
     /// Whether as much is published of the service under these conditions as under those.
@@ -123,7 +191,7 @@ impl Conditions {
         match (self.0.get(&key), other.0.get(&key)) {
             (None, None) => true,
             (Some(one), Some(other)) if Arc::ptr_eq(one, other) => true,
-            _ => service.reals.iter().all(|real| self.effect(key, real) == other.effect(key, real)),
+            _ => self.effects(service) == other.effects(service),
         }
     }
 
@@ -159,7 +227,41 @@ impl Conditions {
     }
 }
 
+/// What holds of a server, of whose service this holds.
+fn of_real<'a>(of: Option<&'a OfService>, real: &Real) -> &'a Condition {
+    static NOTHING: Condition = Condition { drain: None, finding: None };
+    of.and_then(|of| of.get(&real.endpoint)).unwrap_or(&NOTHING)
+}
+
+/// As [`Conditions::fails_open`]. Drained and quiesced servers do not count; and as long as some have not been asked yet,
+/// nobody knows.
+fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState]) -> bool {
+    let Some(percent) = service.care.fail_open_percent else { return false };
+    let (mut well, mut down) = (0, 0);
+    for (real, state) in service.reals.iter().zip(states).filter(|(real, _)| real.weight > 0) {
+        match state {
+            ServerState::Up | ServerState::Suspect => well += u64::from(real.weight),
+            ServerState::Down if of_real(of, real).finding.is_none() => return false,
+            ServerState::Down => down += u64::from(real.weight),
+            ServerState::Draining => {}
+        }
+    }
+    down > 0 && well * 100 <= (well + down) * u64::from(percent)
+}
+
 impl Desired {
+    /// This state with what checks have found out about servers, as far as these are there; `None` is nothing any more.
+    #[must_use]
+    pub fn with_findings(&self, findings: &[(Key, Endpoint, Option<Finding>)]) -> Desired {
+        let mut conditions = self.conditions.clone();
+        for (key, server, finding) in findings {
+            if self.has(*key, *server) {
+                conditions.change(*key, *server, |condition| condition.finding = finding.clone());
+            }
+        }
+        Desired { conditions, ..self.clone() }
+    }
+
     /// What holds of servers beside what the operator wrote of them.
     pub fn conditions(&self) -> &Conditions {
         &self.conditions
@@ -220,8 +322,7 @@ mod tests {
     /// The weights that are published, service by service.
     fn weights(desired: &Desired) -> Vec<Vec<u16>> {
         let of = |service: &Arc<Service>| {
-            let weight = |real| desired.conditions().effect(Key::of(service), real).weight;
-            service.reals.iter().map(weight).collect()
+            desired.conditions().effects(service).iter().map(|effect| effect.weight).collect()
         };
         desired.services().iter().map(of).collect()
     }
@@ -236,8 +337,9 @@ mod tests {
         let one = drained(&two, json!({ "edit": "drain", "service": "web", "server": "10.0.0.1:8080" }));
         assert_eq!(weights(&one), [vec![0, 2], vec![3]]);
         let (key, server) = (Key::of(&one.services()[0]), "10.0.0.1:8080".parse().unwrap());
-        assert!(one.conditions().effect(key, &one.services()[0].reals[0]).is_shut);
-        assert_eq!(one.conditions().of(key, server).unwrap().state(), ServerState::Draining);
+        assert!(one.conditions().effects(&one.services()[0])[0].is_shut);
+        assert!(one.conditions().of(key, server).unwrap().drain.is_some());
+        assert_eq!(one.conditions().states(&one.services()[0]), [ServerState::Draining, ServerState::Up]);
         assert_eq!(one.config(), two.config());
         assert!((0..2).all(|place| Arc::ptr_eq(&one.services()[place], &two.services()[place])));
         assert!(one != two && one.services() == two.services());
@@ -337,5 +439,110 @@ mod tests {
         assert_eq!(same(&two, &draining), [false, true]);
         assert!(draining != longer);
         assert_eq!(same(&draining, &longer), [true, true]);
+    }
+
+    fn finding(wellness: Wellness, weight: Option<u16>) -> Option<Finding> {
+        Some(Finding { wellness, since: seconds(7), cause: "check http: no".into(), weight })
+    }
+
+    /// The two servers of "web" in these conditions, weighing 4 and 2; with these keys of their service.
+    fn web(keys: &str, findings: [Option<Finding>; 2]) -> Desired {
+        let text = TWO.replace("name = \"web\"", &format!("name = \"web\"\ncheck = \"tcp\"\n{keys}"));
+        let two = desired(&text);
+        let key = Key::of(&two.services()[0]);
+        let servers = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|server| server.parse().unwrap());
+        let findings: Vec<_> =
+            servers.into_iter().zip(findings).map(|(server, finding)| (key, server, finding)).collect();
+        two.with_findings(&findings)
+    }
+
+    fn states(desired: &Desired) -> Vec<ServerState> {
+        desired.conditions().states(&desired.services()[0])
+    }
+
+    #[test]
+    fn a_server_that_is_down_gets_nothing_and_one_that_is_suspect_gets_what_it_did() {
+        use ServerState::{Down, Draining, Suspect, Up};
+        let (well, suspect, ill) = (Wellness::Well, Wellness::Suspect, Wellness::Ill);
+        for (one, other, expected, left) in [
+            (well, well, [Up, Up], [4, 2]),
+            (suspect, well, [Suspect, Up], [4, 2]),
+            (ill, well, [Down, Up], [0, 2]),
+            (ill, suspect, [Down, Suspect], [0, 2]),
+        ] {
+            let web = web("", [finding(one, None), finding(other, None)]);
+            assert_eq!((states(&web), weights(&web)[0].clone()), (expected.to_vec(), left.to_vec()));
+            let effects = web.conditions().effects(&web.services()[0]);
+            assert_eq!(
+                effects.iter().map(|effect| effect.is_shut).collect::<Vec<_>>(),
+                left.map(|left| left == 0)
+            );
+        }
+        // Who is drained and ill is drained, and goes on to be ill afterwards.
+        let web = web("", [finding(ill, None), None]);
+        let drained = drained(&web, json!({ "edit": "drain", "service": "web", "server": "10.0.0.1" }));
+        assert_eq!(states(&drained), [Draining, Up]);
+        let undrain = json!({ "edit": "undrain", "server": "10.0.0.1" });
+        assert_eq!(apply_at(seconds(9), &drained, json!([undrain])).unwrap(), web);
+    }
+
+    #[test]
+    fn connections_of_a_server_that_is_down_are_forgotten_if_its_service_says_so() {
+        let ends = |keys| {
+            let web = web(keys, [finding(Wellness::Ill, None), finding(Wellness::Well, None)]);
+            let effects = web.conditions().effects(&web.services()[0]);
+            effects.iter().map(|effect| effect.ends).collect::<Vec<_>>()
+        };
+        assert_eq!((ends(""), ends("on_down = \"reset\"")), (vec![false, false], vec![true, false]));
+    }
+
+    #[test]
+    fn a_server_whose_checks_have_not_answered_is_up_or_with_alpha_down() {
+        let none = || [None, finding(Wellness::Well, None)];
+        assert_eq!(states(&web("", none())), [ServerState::Up, ServerState::Up]);
+        assert_eq!(states(&web("alpha = true", none())), [ServerState::Down, ServerState::Up]);
+        assert_eq!(
+            weights(&web("alpha = true", [None, None]))[0],
+            [0, 0],
+            "nobody has said that all is lost"
+        );
+        let unchecked = desired(&TWO.replace("name = \"web\"", "name = \"web\"\nalpha = true"));
+        assert_eq!(
+            states(&unchecked),
+            [ServerState::Up, ServerState::Up],
+            "nobody would ever say that it is up"
+        );
+    }
+
+    #[test]
+    fn all_are_scheduled_when_too_few_are_well_unless_the_service_would_rather_not() {
+        let (well, ill) = (Wellness::Well, Wellness::Ill);
+        for (keys, one, other, left, opens) in [
+            ("", ill, ill, [4, 2], true),
+            ("fail_open = false", ill, ill, [0, 0], false),
+            ("", ill, well, [0, 2], false),
+            // The second has a third of the weight.
+            ("fail_open = 33", ill, well, [0, 2], false),
+            ("fail_open = 34", ill, well, [4, 2], true),
+            ("fail_open = 34", well, ill, [4, 0], false),
+        ] {
+            let web = web(keys, [finding(one, None), finding(other, None)]);
+            assert_eq!(weights(&web)[0], left, "{keys}");
+            assert_eq!(web.conditions().fails_open(&web.services()[0]), opens, "{keys}");
+        }
+        // Whoever is drained is nobody to count on.
+        let web = web("", [finding(ill, None), finding(well, None)]);
+        let drained = drained(&web, json!({ "edit": "drain", "service": "web", "server": "10.0.0.2" }));
+        assert_eq!(weights(&drained)[0], [4, 0]);
+    }
+
+    #[test]
+    fn a_check_may_ask_for_a_weight_but_not_for_one_that_the_operator_has_taken_away() {
+        let asks = |weight| [finding(Wellness::Well, Some(weight)), finding(Wellness::Well, None)];
+        assert_eq!(weights(&web("", asks(9)))[0], [9, 2]);
+        assert_eq!(weights(&web("", asks(0)))[0], [0, 2]);
+        let quiesce =
+            json!({ "edit": "set_weight", "service": "web", "server": "10.0.0.1:8080", "weight": 0 });
+        assert_eq!(weights(&drained(&web("", asks(9)), quiesce))[0], [0, 2]);
     }
 }

@@ -134,7 +134,7 @@ fn conditions(old: &Desired, new: &Desired, live: &impl PlanFor) -> Vec<Conditio
             (was != is).then(|| ConditionChange {
                 service: key.to_string(),
                 server: real.endpoint.to_string(),
-                state: is.state(),
+                state: is.state(real, service),
                 connections: live.connections(service, real),
             })
         };
