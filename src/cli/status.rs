@@ -139,10 +139,16 @@ fn state(server: &ServerRow) -> Cell {
 
 /// How a server is as its checks have it, and why.
 fn checked(state: ServerState, health: Option<&Health>) -> Cell {
-    let Some(Health { since_seconds, cause, .. }) = health.filter(|_| state != ServerState::Up) else {
-        return Cell::new(state.to_string());
-    };
-    Cell::new(format!("{state} for {}: {cause}", clock(*since_seconds))).with(Tone::Warning)
+    let Some(health) = health else { return Cell::new(state.to_string()) };
+    let mut text = state.to_string();
+    if state != ServerState::Up {
+        text += &format!(" for {}: {}", clock(health.since_seconds), health.cause);
+    }
+    if !health.unasked.is_empty() {
+        text += &format!(", not asked: {}", health.unasked);
+    }
+    let is_well = state == ServerState::Up && health.unasked.is_empty();
+    if is_well { Cell::new(text) } else { Cell::new(text).with(Tone::Warning) }
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {

@@ -23,6 +23,9 @@ pub struct Health {
     /// The weight that it asks for, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+    /// Why the director cannot ask it now, if it cannot: then it stays as it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unasked: String,
 }
 
 impl Health {
@@ -32,6 +35,7 @@ impl Health {
             since_seconds: now.saturating_sub(finding.since).as_secs(),
             cause: finding.cause.to_string(),
             weight: finding.weight,
+            unasked: finding.unasked.to_string(),
         }
     }
 }
@@ -54,6 +58,18 @@ pub fn tell(before: &Desired, after: &Desired, findings: &[(Key, Endpoint, Optio
             ServerState::Down => tracing::warn!("virtual service {name:?}: {server} is down: {cause}"),
             ServerState::Suspect => tracing::info!("virtual service {name:?}: {server} is suspect: {cause}"),
             _ => tracing::info!("virtual service {name:?}: {server} is {is}, no longer {was}"),
+        }
+        let unasked = |desired: &Desired| {
+            let holds =
+                desired.conditions().of(*key, *server).and_then(|condition| condition.finding.as_ref());
+            holds.map(|finding| finding.unasked.clone()).unwrap_or_default()
+        };
+        match (&*unasked(before), &*unasked(after)) {
+            (was, why) if was == why => {}
+            (_, "") => tracing::info!("virtual service {name:?}: {server} is asked again"),
+            (_, why) => {
+                tracing::warn!("virtual service {name:?}: {server} cannot be asked, and stays {is}: {why}");
+            }
         }
         services.push(service);
     }

@@ -4,10 +4,10 @@ use super::probe::{Prober, Shared};
 use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -23,18 +23,21 @@ const MAX_BLOCKING: usize = 16;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Asks every target that is wanted at its pace, until it is dropped.
-#[derive(Debug)]
 pub struct Driver {
     runtime: Handle,
     /// Times of the machines count from here.
     origin: Instant,
     shared: Arc<Shared>,
+    own_fault: OwnFault,
     watches: Mutex<HashMap<Arc<Target>, Watch>>,
     tell: Sender<Event>,
     events: Receiver<Event>,
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Says why the director itself cannot reach a target that has failed, if it cannot: then that is no verdict.
+type OwnFault = Arc<dyn Fn(&Target) -> Option<String> + Send + Sync>;
 
 /// A target whose task is running.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub enum What {
     Health(Change, Option<Failure>),
     /// The weight that the server asks for; `None` if it asks for none any more.
     Weight(Option<u16>),
+    /// Why the director cannot ask, so that what is believed stays; `None` if it can again.
+    Unasked(Option<Failure>),
 }
 
 /// What is known of a target.
@@ -73,6 +78,8 @@ pub struct Status {
     pub since: SystemTime,
     /// How many verdicts in a row have contradicted that.
     pub contrary: u16,
+    /// Whether the last probe could be made.
+    pub can_ask: bool,
     /// The last failure, and when it was.
     pub failure: Option<(Failure, SystemTime)>,
     /// What the last probe that went well has found out.
@@ -86,11 +93,15 @@ pub struct Status {
 }
 
 impl Driver {
-    /// Starts the thread, which runs `prepare` first. It asks nobody yet.
+    /// Starts the thread, which runs `prepare` first. It asks nobody yet. `own_fault` says of a target that has failed
+    /// why the director itself cannot reach it, if it cannot: then that is no verdict.
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<Driver> {
+    pub fn start(
+        prepare: impl FnOnce() + Send + 'static,
+        own_fault: impl Fn(&Target) -> Option<String> + Send + Sync + 'static,
+    ) -> io::Result<Driver> {
         let runtime =
             Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
         let handle = runtime.handle().clone();
@@ -105,6 +116,7 @@ impl Driver {
             runtime: handle,
             origin: Instant::now(),
             shared: Arc::default(),
+            own_fault: Arc::new(own_fault),
             watches: Mutex::default(),
             tell,
             events,
@@ -156,10 +168,22 @@ impl Driver {
     fn watch(&self, target: Arc<Target>) -> Watch {
         let status = Arc::new(Mutex::new(Status::new()));
         let urge: Arc<Notify> = Arc::default();
-        let (shared, tell) = (self.shared.clone(), self.tell.clone());
-        let watcher = Watcher { target, origin: self.origin, shared, status: status.clone(), tell };
+        let watcher = Watcher {
+            target,
+            origin: self.origin,
+            shared: self.shared.clone(),
+            own_fault: self.own_fault.clone(),
+            status: status.clone(),
+            tell: self.tell.clone(),
+        };
         let task = self.runtime.spawn(watcher.run(urge.clone())).abort_handle();
         Watch { status, urge, task }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("watches", &self.watches).finish_non_exhaustive()
     }
 }
 
@@ -179,6 +203,7 @@ impl Status {
             health: Health::Unchecked,
             since: SystemTime::now(),
             contrary: 0,
+            can_ask: true,
             failure: None,
             found: Healthy::default(),
             took: Duration::ZERO,
@@ -193,6 +218,7 @@ struct Watcher {
     target: Arc<Target>,
     origin: Instant,
     shared: Arc<Shared>,
+    own_fault: OwnFault,
     status: Arc<Mutex<Status>>,
     tell: Sender<Event>,
 }
@@ -215,12 +241,19 @@ impl Watcher {
                 Ok(prober) => prober.probe(&self.target).await,
                 Err(failure) => Err(failure.clone()),
             };
+            let outcome = outcome.map_err(|failure| self.whose(failure));
             let now = self.origin.elapsed();
             let change = belief.heard(began, now, verdict(&outcome), fastrand::u16(..));
             for what in self.note(outcome, change, now - began, belief.contrary()) {
                 self.tell(what).await;
             }
         }
+    }
+
+    /// The failure, or the director's own behind it.
+    fn whose(&self, failure: Failure) -> Failure {
+        let own = if failure.is_own { None } else { (self.own_fault)(&self.target) };
+        own.map_or(failure, Failure::own)
     }
 
     /// Writes down what a probe came to, and returns what is news.
@@ -234,7 +267,9 @@ impl Watcher {
         let mut status = lock(&self.status);
         (status.took, status.contrary) = (took, contrary);
         status.probes += 1;
-        let mut weight = None;
+        let (mut weight, could_ask) = (None, status.can_ask);
+        status.can_ask = !matches!(&outcome, Err(failure) if failure.is_own);
+        let can_ask = status.can_ask;
         if let Some(change) = change {
             (status.health, status.since) = (change.to, SystemTime::now());
         }
@@ -250,8 +285,9 @@ impl Watcher {
                 Some(failure)
             }
         };
+        let unasked = (can_ask != could_ask).then(|| What::Unasked(failure.clone().filter(|_| !can_ask)));
         // Who comes up has its weight first.
-        weight.into_iter().chain(change.map(|change| What::Health(change, failure)))
+        unasked.into_iter().chain(weight).chain(change.map(|change| What::Health(change, failure)))
     }
 
     /// Says what changed, and waits for as long as nobody makes room for it.

@@ -33,6 +33,8 @@ pub struct Finding {
     pub cause: Arc<str>,
     /// The weight that it asks for, if it does.
     pub weight: Option<u16>,
+    /// Why it cannot be asked now, so that what was found stays; empty if it can.
+    pub unasked: Arc<str>,
 }
 
 /// How a server is, as its checks have it.
@@ -442,7 +444,13 @@ mod tests {
     }
 
     fn finding(wellness: Wellness, weight: Option<u16>) -> Option<Finding> {
-        Some(Finding { wellness, since: seconds(7), cause: "check http: no".into(), weight })
+        Some(Finding {
+            wellness,
+            since: seconds(7),
+            cause: "check http: no".into(),
+            weight,
+            unasked: "".into(),
+        })
     }
 
     /// The two servers of "web" in these conditions, weighing 4 and 2; with these keys of their service.

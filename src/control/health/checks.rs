@@ -35,16 +35,23 @@ struct Asked {
     /// Why it is not well, if it is not.
     cause: String,
     weight: Option<u16>,
+    /// Why it cannot be asked, if it cannot.
+    unasked: String,
 }
 
 impl Checks {
-    /// Starts the thread that makes checks, which runs `prepare` first. It makes none yet.
+    /// Starts the thread that makes checks, which runs `prepare` first. It makes none yet. `own_fault` as for
+    /// [`Driver::start`].
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(start: Instant, prepare: impl FnOnce() + Send + 'static) -> io::Result<Checks> {
+    pub fn start(
+        start: Instant,
+        prepare: impl FnOnce() + Send + 'static,
+        own_fault: impl Fn(&Target) -> Option<String> + Send + Sync + 'static,
+    ) -> io::Result<Checks> {
         raise_open_files();
-        Ok(Checks { driver: Driver::start(prepare)?, start, asked: HashMap::new() })
+        Ok(Checks { driver: Driver::start(prepare, own_fault)?, start, asked: HashMap::new() })
     }
 
     /// What has changed, to be [heard](Checks::heard).
@@ -81,6 +88,9 @@ impl Checks {
                     asked.cause = failure.map(|failure| failure.cause).unwrap_or_default();
                 }
                 What::Weight(weight) => asked.weight = weight,
+                What::Unasked(failure) => {
+                    asked.unasked = failure.map(|failure| failure.cause).unwrap_or_default();
+                }
             }
             concerned.extend(asked.by.iter().copied());
         }
@@ -119,17 +129,22 @@ impl Checks {
             (None, None, None) => (Wellness::Well, None),
         };
         let weight = asked.iter().filter_map(|(_, asked)| asked.weight).min();
+        let unasked = asked.iter().map(|(_, asked)| &*asked.unasked).find(|why| !why.is_empty());
+        let unasked = unasked.unwrap_or_default();
         let same = before.filter(|before| before.wellness == wellness);
-        if same.is_some_and(|same| same.weight == weight) {
+        if same.is_some_and(|same| same.weight == weight && &*same.unasked == unasked) {
             return None;
         }
+        let cause = |by: Option<&(&str, &Asked)>| match by {
+            Some((name, asked)) => format!("check {name}: {}", asked.cause).into(),
+            None => "".into(),
+        };
         let finding = Finding {
             wellness,
             since: same.map_or_else(|| self.start.elapsed(), |same| same.since),
-            cause: by
-                .map_or_else(String::new, |(name, asked)| format!("check {name}: {}", asked.cause))
-                .into(),
+            cause: same.map_or_else(|| cause(by), |same| same.cause.clone()),
             weight,
+            unasked: unasked.into(),
         };
         Some((key, real.endpoint, Some(finding)))
     }
@@ -144,7 +159,13 @@ fn raise_open_files() {
 
 impl Default for Asked {
     fn default() -> Asked {
-        Asked { by: Vec::new(), health: Health::Unchecked, cause: String::new(), weight: None }
+        Asked {
+            by: Vec::new(),
+            health: Health::Unchecked,
+            cause: String::new(),
+            weight: None,
+            unasked: String::new(),
+        }
     }
 }
 
@@ -200,9 +221,11 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_once_for_all_services_and_each_hears_how_it_is_and_why() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // An address that nobody else uses, so that its port stays free afterwards.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 77, high, low), 0)).unwrap();
         let at = listener.local_addr().unwrap();
-        let mut checks = Checks::start(Instant::now(), || {}).unwrap();
+        let mut checks = Checks::start(Instant::now(), || {}, |_| None).unwrap();
         let desired = Desired::from(shared(at, quick()));
         assert_eq!(checks.follow(&desired), []);
         assert_eq!(checks.asked.len(), 1);

@@ -335,8 +335,8 @@ fn what_is_wrong_with_a_check_is_said() {
         "check: step 1: neither sends nor expects, or both (allowed: one of send, expect)",
     );
     says(
-        "check = { type = \"dialogue\", steps = { expect = { md5 = \"00\" } } }",
-        "check: step 1: expect: says what is sought in 0 ways (allowed: one of text, hex, regex)",
+        "check = { type = \"dialogue\", steps = { expect = 1 } }",
+        "check: step 1: expect is the integer 1 (allowed: a text, or a table with one of text, hex, regex)",
     );
     says("check = { type = \"script\" }", "check: command is missing");
     says(

@@ -641,7 +641,7 @@ fn all_errors_of_a_file_come_at_once_in_its_order_and_in_the_form_that_editors_j
          (allowed: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, lblc, lblcr, fo, ovf, twos)\n\
          director.toml:11:7: interface \"eth0\": mtu 1 is out of range (allowed: 68 to 65535)\n\
          director.toml:13:2: key \"extra\" is unknown (allowed: director, control, interface, route, neighbour, \
-         virtual_service)"
+         check, virtual_service)"
     );
 }
 
