@@ -102,10 +102,10 @@ fn service_cells(service: &ServiceRow) -> Vec<Cell> {
         connections,
         in_packets,
         out_packets,
-        if service.fails_open {
-            Cell::new("too few seem well: all are scheduled").with(Tone::Warning)
-        } else {
-            Cell::default()
+        match (service.fails_open, service.has_lost_quorum) {
+            (true, _) => Cell::new("too few seem well: all are scheduled").with(Tone::Warning),
+            (_, true) => Cell::new("the quorum is lost").with(Tone::Warning),
+            _ => Cell::default(),
         },
     ]
 }

@@ -13,6 +13,10 @@ pub struct Care {
     /// `fail_open`: when no more than so many percent of the weight are well, checks are not believed, and all servers are
     /// scheduled; `None` is never.
     pub fail_open_percent: Option<u8>,
+    /// `quorum`: the weight that must be well; without it the sorry server takes over, if there is one.
+    pub quorum: u32,
+    /// `hysteresis`: how far above the quorum that weight must come to have it back, and below to lose it.
+    pub hysteresis: u32,
 }
 
 /// What becomes of the connections of a server that is down.
@@ -28,14 +32,14 @@ pub enum OnDown {
 
 impl Default for Care {
     fn default() -> Care {
-        Care { on_down: OnDown::Keep, alpha: false, fail_open_percent: Some(0) }
+        Care { on_down: OnDown::Keep, alpha: false, fail_open_percent: Some(0), quorum: 1, hysteresis: 0 }
     }
 }
 
 impl Serialize for Care {
     /// What is not as usual.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Care { on_down, alpha, fail_open_percent } = *self;
+        let Care { on_down, alpha, fail_open_percent, quorum, hysteresis } = *self;
         let usual = Care::default();
         let mut table = to.serialize_map(None)?;
         if on_down != usual.on_down {
@@ -48,6 +52,13 @@ impl Serialize for Care {
             None => table.serialize_entry("fail_open", &false)?,
             percent if percent == usual.fail_open_percent => {}
             Some(percent) => table.serialize_entry("fail_open", &percent)?,
+        }
+        for (key, found, usual) in
+            [("quorum", quorum, usual.quorum), ("hysteresis", hysteresis, usual.hysteresis)]
+        {
+            if found != usual {
+                table.serialize_entry(key, &found)?;
+            }
         }
         table.end()
     }

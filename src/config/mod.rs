@@ -6,6 +6,7 @@
 mod care;
 mod control;
 mod errors;
+mod notify;
 mod rib;
 mod slow_start;
 mod toml;
@@ -14,6 +15,7 @@ mod written;
 pub use care::{Care, OnDown};
 pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
+pub use notify::Notify;
 pub use slow_start::SlowStartKeys;
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
 pub use written::{Written, written_service};
@@ -39,6 +41,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Static neighbours, as for routes.
     pub neighbours: Vec<Neighbour>,
+    /// Programs that are told when something changes of servers.
+    pub notify: Vec<Notify>,
     /// The virtual services, in the file's order.
     pub services: Vec<Service>,
 }
@@ -203,12 +207,15 @@ pub struct Service {
     /// `slow_start` and `slow_start_curve`, as far as it says them.
     #[serde(flatten)]
     pub slow_start: SlowStartKeys,
-    /// `on_down`, `alpha` and `fail_open`: what becomes of servers that fall ill.
+    /// `on_down`, `alpha`, `fail_open`, `quorum` and `hysteresis`: what becomes of servers that fall ill.
     #[serde(flatten)]
     pub care: Care,
     /// `check`: what its servers must answer, all of it, to be well.
     #[serde(rename = "check", skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<NamedCheck>,
+    /// `sorry_server`: who gets what comes while the quorum is lost.
+    #[serde(rename = "sorry_server", skip_serializing_if = "Option::is_none")]
+    pub sorry: Option<Real>,
     /// `[[virtual_service.real_server]]`, in the file's order.
     #[serde(rename = "real_server", skip_serializing_if = "Vec::is_empty")]
     pub reals: Vec<Real>,
@@ -234,6 +241,16 @@ pub struct Real {
 }
 
 impl Service {
+    /// All who may get connections: its servers, then the sorry server, if it has one.
+    pub fn all_reals(&self) -> impl Iterator<Item = &Real> {
+        self.reals.iter().chain(&self.sorry)
+    }
+
+    /// Whether anything depends on its quorum, or it wants to be told of it.
+    pub fn wants_quorum(&self) -> bool {
+        self.sorry.is_some() || self.care.quorum > 1
+    }
+
     /// What a server of this service must answer to be well.
     pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a [NamedCheck] {
         real.checks.as_ref().unwrap_or(&self.checks)

@@ -256,7 +256,7 @@ impl Director {
                 },
                 recv(heard) -> event => if let Ok(event) = event {
                     let findings = self.checks.heard(event, self.desk.desired());
-                    self.desk.found(&findings);
+                    self.checks.tell(&self.desk.found(&findings));
                 },
                 recv(soon) -> _ => self.desk.go_on(),
                 recv(changes) -> change => match change {
@@ -286,10 +286,10 @@ impl Director {
         }
     }
 
-    /// Has the checks made that services want now.
+    /// Has the checks made and the programs told that the configuration names now.
     fn check(&mut self) {
         let findings = self.checks.follow(self.desk.desired());
-        self.desk.found(&findings);
+        self.checks.tell(&self.desk.found(&findings));
     }
 
     fn network_changed(&mut self) {

@@ -113,7 +113,7 @@ impl PartialEq for Desired {
 impl From<Config> for Desired {
     fn from(mut config: Config) -> Desired {
         let services = std::mem::take(&mut config.services).into_iter().map(Arc::new).collect();
-        Desired::new(Arc::new(config), services, Conditions::default())
+        Desired::new(Arc::new(config), services, Conditions::default()).with_quorums()
     }
 }
 
@@ -171,7 +171,7 @@ impl Desired {
 
     /// How many real servers there are.
     pub fn servers(&self) -> usize {
-        self.services.iter().map(|service| service.reals.len()).sum()
+        self.services.iter().map(|service| service.all_reals().count()).sum()
     }
 
     /// The whole, as a configuration file has it.

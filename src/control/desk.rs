@@ -3,7 +3,7 @@
 
 use super::connections::{Connections, Whereabouts};
 use super::desired::{Desired, Edit, EditErrors, Finding, Key, Plan, Zeroed, plan};
-use super::health;
+use super::health::{self, News};
 use super::history::{History, Version};
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
@@ -52,7 +52,7 @@ pub struct Desk {
     rates: Arc<Rates>,
     estimated: Instant,
     connections: Connections,
-    /// Whether services are others since somebody asked.
+    /// Whether the configuration is another since somebody asked.
     is_edited: bool,
     /// Servers whose connections are being forgotten, and the slot to go on from.
     forgetting: Option<(HashSet<RealId>, u32)>,
@@ -162,21 +162,29 @@ impl Desk {
         self.publisher.take_moved()
     }
 
-    /// Whether services are others since this was asked last: then other checks may be to be made.
+    /// Whether the configuration is another since this was asked last: then other checks may be to be made, and other
+    /// programs told.
     pub fn take_edited(&mut self) -> bool {
         std::mem::take(&mut self.is_edited)
     }
 
-    /// Takes up what checks have found out about servers. The log has what that changes.
-    pub fn found(&mut self, findings: &[(Key, Endpoint, Option<Finding>)]) {
+    /// Takes up what checks have found out about servers. Returns what that changes, which the log has too.
+    pub fn found(&mut self, findings: &[(Key, Endpoint, Option<Finding>)]) -> Vec<News> {
         if findings.is_empty() {
-            return;
+            return Vec::new();
         }
         let desired = self.desired.with_findings(findings);
-        health::tell(&self.desired, &desired, findings);
+        let news = health::news(&self.desired, &desired, findings);
         if let Err(error) = self.take_up(desired) {
             tracing::error!("what checks have found out is not taken up: {error}");
         }
+        for one in &news {
+            match one.is_bad {
+                true => tracing::warn!("{one}"),
+                false => tracing::info!("{one}"),
+            }
+        }
+        news
     }
 
     /// What there is to see, to be looked at elsewhere.
@@ -333,8 +341,9 @@ impl Desk {
         let now = tick_at(self.shared.start, Instant::now());
         self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
         let (before, after) = (self.desired.services(), desired.services());
-        self.is_edited |=
-            before.len() != after.len() || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b));
+        self.is_edited |= !std::ptr::eq(self.desired.rest(), desired.rest())
+            || before.len() != after.len()
+            || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b));
         self.desired = desired;
         self.forget();
         Ok(())

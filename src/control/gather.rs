@@ -121,6 +121,7 @@ fn services(view: &View) -> Vec<Service> {
                 scheduler: service.scheduler.to_string(),
                 traffic: view.traffic_of(service),
                 fails_open: view.fails_open(key),
+                has_lost_quorum: view.has_lost_quorum(key),
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })

@@ -6,9 +6,11 @@ mod checks;
 #[cfg(all(feature = "health", target_os = "linux"))]
 pub use checks::{Checks, Findings};
 
-use super::desired::{Desired, Finding, Key, ServerState};
+use super::desired::{Condition, Conditions, Desired, Finding, Key, ServerState};
+use crate::config::Service;
 use crate::net::Endpoint;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// What its checks have found out about a server.
@@ -40,52 +42,98 @@ impl Health {
     }
 }
 
-/// Tells the log how servers are otherwise than before, in a line for each, and why.
-pub fn tell(before: &Desired, after: &Desired, findings: &[(Key, Endpoint, Option<Finding>)]) {
+/// Something that has changed of a service or of one of its servers, as the log has it and as programs are told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// The operator's name for the service.
+    pub service: String,
+    /// RIP:rport; `None` if it is of the service itself.
+    pub server: Option<Endpoint>,
+    /// How it is.
+    pub state: &'static str,
+    /// How it was.
+    pub was: &'static str,
+    /// Why, in one line; empty if there is nothing to say.
+    pub cause: String,
+    /// Whether somebody should look.
+    pub is_bad: bool,
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let News { service, server, state, was, cause, .. } = self;
+        write!(f, "virtual service {service:?}: ")?;
+        match server {
+            Some(server) => write!(f, "{server} is {state}, no longer {was}")?,
+            None => write!(f, "{state}, no longer {was}")?,
+        }
+        if cause.is_empty() { Ok(()) } else { write!(f, ": {cause}") }
+    }
+}
+
+/// How servers and services are otherwise than before, now that this was found out about servers.
+pub fn news(before: &Desired, after: &Desired, findings: &[(Key, Endpoint, Option<Finding>)]) -> Vec<News> {
+    let mut news = Vec::new();
     let mut services = Vec::new();
     for (key, server, finding) in findings {
         let Some(service) = after.find(*key) else { continue };
         let Some(real) = service.reals.iter().find(|real| real.endpoint == *server) else { continue };
-        let state = |desired: &Desired| {
-            let condition = desired.conditions().of(*key, *server).cloned().unwrap_or_default();
-            condition.state(real, service)
+        let holds = |desired: &Desired| desired.conditions().of(*key, *server).cloned().unwrap_or_default();
+        let (was, is) = (holds(before), holds(after));
+        let unasked = |condition: &Condition| {
+            condition.finding.as_ref().map(|finding| finding.unasked.to_string()).unwrap_or_default()
         };
-        let (was, is) = (state(before), state(after));
-        let cause = finding.as_ref().map_or("", |finding| &*finding.cause);
-        let name = &service.name;
-        match is {
-            _ if was == is => {}
-            ServerState::Down => tracing::warn!("virtual service {name:?}: {server} is down: {cause}"),
-            ServerState::Suspect => tracing::info!("virtual service {name:?}: {server} is suspect: {cause}"),
-            _ => tracing::info!("virtual service {name:?}: {server} is {is}, no longer {was}"),
+        let one = |state, was, cause: String, is_bad| News {
+            service: service.name.clone(),
+            server: Some(*server),
+            state,
+            was,
+            cause,
+            is_bad,
+        };
+        let (state, before) = (is.state(real, service), was.state(real, service));
+        if state != before {
+            let cause = finding.as_ref().map(|finding| finding.cause.to_string()).unwrap_or_default();
+            news.push(one(state.name(), before.name(), cause, state == ServerState::Down));
         }
-        let unasked = |desired: &Desired| {
-            let holds =
-                desired.conditions().of(*key, *server).and_then(|condition| condition.finding.as_ref());
-            holds.map(|finding| finding.unasked.clone()).unwrap_or_default()
-        };
-        match (&*unasked(before), &*unasked(after)) {
+        match (unasked(&was), unasked(&is)) {
             (was, why) if was == why => {}
-            (_, "") => tracing::info!("virtual service {name:?}: {server} is asked again"),
-            (_, why) => {
-                tracing::warn!("virtual service {name:?}: {server} cannot be asked, and stays {is}: {why}");
-            }
+            (_, why) if why.is_empty() => news.push(one("asked again", "unasked", why, false)),
+            (_, why) => news.push(one("unasked", "asked", why, true)),
         }
         services.push(service);
     }
     services.sort_unstable_by_key(|service| Key::of(service));
     services.dedup_by_key(|service| Key::of(service));
     for service in services {
-        let [was, is] = [before, after].map(|desired| desired.conditions().fails_open(service));
-        let name = &service.name;
-        match (was, is) {
-            (false, true) => tracing::warn!(
-                "virtual service {name:?}: too few servers seem well to believe it: all are scheduled (fail_open)"
+        let of_both = |holds: fn(&Conditions, &Service) -> bool| {
+            [before, after].map(|desired| holds(desired.conditions(), service))
+        };
+        let sorry = service.sorry.as_ref();
+        let sorry = sorry.map_or_else(String::new, |sorry| format!("sorry server: {}", sorry.endpoint));
+        for (holds, words, cause) in [
+            (
+                of_both(Conditions::fails_open),
+                ["failing open", "closed"],
+                "too few servers seem well: all are scheduled",
             ),
-            (true, false) => {
-                tracing::info!("virtual service {name:?}: servers that are down are not scheduled any more")
+            (of_both(Conditions::has_lost_quorum), ["without its quorum", "in quorum"], &*sorry),
+        ] {
+            let [begun, over] = words;
+            let one = |state, was, cause: &str, is_bad| News {
+                service: service.name.clone(),
+                server: None,
+                state,
+                was,
+                cause: cause.to_owned(),
+                is_bad,
+            };
+            match holds {
+                [false, true] => news.push(one(begun, over, cause, true)),
+                [true, false] => news.push(one(over, begun, "", false)),
+                _ => {}
             }
-            _ => {}
         }
     }
+    news
 }

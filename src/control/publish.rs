@@ -132,7 +132,7 @@ impl Publisher {
         let changed = desired.services().iter().filter(|service| !self.has(service, desired));
         let fresh = changed.flat_map(|service| {
             let ports = noun(service).port_map();
-            service.reals.iter().map(move |real| (Key::of(service), identity(real, ports)))
+            service.all_reals().map(move |real| (Key::of(service), identity(real, ports)))
         });
         if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
@@ -248,7 +248,7 @@ impl Publisher {
         let mut known = known.get_mut(&key);
         let mut departed = self.departed.get_mut(&key);
         let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
-        let mut took = Vec::with_capacity(service.reals.len());
+        let mut took = Vec::with_capacity(service.reals.len() + 1);
         let mut compile = |(real, effect): (&Real, Effect)| {
             let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
             let back = || {
@@ -275,7 +275,7 @@ impl Publisher {
             }
         };
         let effects = conditions.effects(service);
-        let mut reals: Vec<RealServer> = service.reals.iter().zip(effects).map(&mut compile).collect();
+        let mut reals: Vec<RealServer> = service.all_reals().zip(effects).map(&mut compile).collect();
         ramps::begin(&mut reals, &took, slow_start, now);
         VirtualService { reals, ..noun }
     }

@@ -134,7 +134,10 @@ pub struct Service {
     /// Whether so many servers seem down that checks are not believed, and all are scheduled.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fails_open: bool,
-    /// In the configuration's order; then those that were removed and still have connections.
+    /// Whether less than its quorum is well, so that the sorry server has taken over, if there is one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_lost_quorum: bool,
+    /// In the configuration's order, then the sorry server; then those that were removed and still have connections.
     pub real_servers: Vec<RealServer>,
 }
 

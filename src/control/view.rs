@@ -63,7 +63,10 @@ pub struct ServiceRow<T = Written> {
     /// Whether so many servers seem down that all are scheduled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fails_open: bool,
-    /// In the operator's order; then those that were removed and still have connections.
+    /// Whether less than its quorum is well, so that the sorry server has taken over, if there is one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_lost_quorum: bool,
+    /// In the operator's order, then the sorry server; then those that were removed and still have connections.
     pub servers: Vec<ServerRow<T>>,
 }
 
@@ -171,15 +174,24 @@ impl View {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
     }
 
-    /// How each of a service's servers is, in the operator's order.
+    /// How each of a service's servers is, in the operator's order; then how the sorry server is, if it has one, whom
+    /// nobody asks.
     pub fn states(&self, key: Key) -> Vec<ServerState> {
-        self.desired.find(key).map_or_else(Vec::new, |service| self.desired.conditions().states(service))
+        let Some(service) = self.desired.find(key) else { return Vec::new() };
+        let mut states = self.desired.conditions().states(service);
+        states.extend(service.sorry.iter().map(|_| ServerState::Up));
+        states
     }
 
     /// What the checks of a service's server have found out, if they have.
     pub fn health(&self, key: Key, server: Endpoint) -> Option<Health> {
         let finding = self.desired.conditions().of(key, server)?.finding.as_ref()?;
         Some(Health::of(finding, self.uptime()))
+    }
+
+    /// Whether less than the quorum of a service is well.
+    pub fn has_lost_quorum(&self, key: Key) -> bool {
+        self.desired.find(key).is_some_and(|service| self.desired.conditions().has_lost_quorum(service))
     }
 
     /// Whether so many of a service's servers seem down that all are scheduled.
@@ -264,6 +276,7 @@ impl View {
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
             fails_open: self.fails_open(key),
+            has_lost_quorum: self.has_lost_quorum(key),
             servers: self.server_rows(service, compiled, columns).collect(),
         }
     }
@@ -290,7 +303,7 @@ impl View {
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current = service.reals.iter().zip(&compiled.reals).zip(self.states(key));
+        let current = service.all_reals().zip(&compiled.reals).zip(self.states(key));
         let current = current.map(move |((table, real), state)| row(table.clone(), real, Some(state)));
         let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;

@@ -161,6 +161,11 @@ impl Driver {
         self.watches().get(target).map(|watch| lock(&watch.status).clone())
     }
 
+    /// Where what stands beside checks may run, too.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.runtime
+    }
+
     fn watches(&self) -> MutexGuard<'_, HashMap<Arc<Target>, Watch>> {
         lock(&self.watches)
     }

@@ -80,7 +80,10 @@ fn a_killed_server_is_out_of_rotation_and_back_when_it_returns() {
     assert!(nginx(&bed, 1).signal(Signal::KILL));
     let (took, line) = told(&bed, before, "is down");
     println!("killed: out of rotation within {} ms", took.as_millis());
-    assert!(line.contains("10.30.0.11:8080 is down: check tcp: connect: connection refused"), "{line}");
+    assert!(
+        line.contains("10.30.0.11:8080 is down, no longer suspect: check tcp: connect: connection refused"),
+        "{line}"
+    );
     assert_eq!(states(&bed), [Down, Up, Up]);
     let answers = bed.load(30).answers;
     assert!(answers.len() == 2 && !answers.contains_key("server 1"), "{answers:?}");
@@ -107,7 +110,10 @@ fn a_hung_server_is_found_by_http_though_its_port_accepts_connections() {
     assert!(nginx.signal(Signal::STOP));
     let (took, line) = told(&bed, before, "is down");
     println!("hung: out of rotation within {} ms", took.as_millis());
-    assert!(line.contains("10.30.0.12:8080 is down: check http: timed out after 200ms"), "{line}");
+    assert!(
+        line.contains("10.30.0.12:8080 is down, no longer suspect: check http: timed out after 200ms"),
+        "{line}"
+    );
     let answers = bed.load(30).answers;
     assert!(answers.len() == 2 && !answers.contains_key("server 2"), "{answers:?}");
     assert!(nginx.signal(Signal::CONT));
@@ -185,4 +191,53 @@ fn a_server_that_nobody_has_asked_yet_is_up_or_with_alpha_down() {
         assert_eq!(states(&bed), [expected; 3]);
         assert_eq!(bed.ask().is_ok(), expected == Up);
     }
+}
+
+#[test]
+fn the_sorry_server_takes_over_when_all_others_are_down_and_programs_are_told() {
+    let bed = Bed::new(Layout::Nat);
+    let told = bed.dir().join("told");
+    let sorry = format!("{CHECKS}\nsorry_server = {{ address = \"10.30.0.13:8080\", forward = \"nat\" }}");
+    let two = in_turn().map(|service| service.without(3));
+    let config =
+        bed.director_config(&two).replace("scheduler = \"rr\"", &format!("scheduler = \"rr\"\n{sorry}"));
+    let line = format!("echo \"$0 $LVX_SERVER $1\" >> {}", told.display());
+    let notify =
+        format!("\n[[notify]]\ncommand = [\"/bin/sh\", \"-c\", '{line}', \"{{service}}\", \"{{state}}\"]\n");
+    let _director = bed.direct_by(&(config + &notify));
+    eventually("verdict", || service(&bed)["servers"][1]["health"].is_object());
+    assert_eq!(bed.load(20).answers.into_keys().collect::<Vec<_>>(), ["server 1", "server 2"]);
+    [1, 2].into_iter().for_each(|number| assert!(nginx(&bed, number).signal(Signal::KILL)));
+    eventually("loss of the quorum", || service(&bed)["has_lost_quorum"] == true);
+    assert_eq!(bed.load(20).answers.into_keys().collect::<Vec<_>>(), ["server 3"]);
+    let _nginx = start_again(&bed, 2);
+    eventually("quorum", || service(&bed)["has_lost_quorum"].is_null());
+    assert_eq!(bed.load(20).answers.into_keys().collect::<Vec<_>>(), ["server 2"]);
+    let wanted = [
+        "http 10.30.0.12:8080 down",
+        "http  without its quorum",
+        "http 10.30.0.12:8080 up",
+        "http  in quorum",
+    ];
+    eventually("word to the program", || {
+        let told = fs::read_to_string(&told).unwrap_or_default();
+        wanted.iter().all(|line| told.lines().any(|found| found == *line))
+    });
+}
+
+#[test]
+fn while_the_directors_own_link_is_down_no_server_is_taken_for_ill() {
+    let bed = Bed::new(Layout::Nat);
+    let _director = direct(&bed, CHECKS);
+    let before = bed.log().len();
+    bed.on(Node::Director, "ip link set eth1 down");
+    let (_, line) = told(&bed, before, "is unasked");
+    assert!(line.contains("eth1 is down") || line.contains("there is no route"), "{line}");
+    // Long enough for many probes.
+    sleep(Duration::from_millis(600));
+    assert!(!states(&bed).contains(&ServerState::Down), "{}", bed.log());
+    bed.on(Node::Director, "ip link set eth1 up");
+    told(&bed, before, "asked again");
+    eventually("servers up", || states(&bed) == [ServerState::Up; 3]);
+    assert_eq!(bed.load(30).answers.len(), 3);
 }

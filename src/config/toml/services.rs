@@ -119,7 +119,15 @@ impl Reader {
         let slow_start = slow_start(section);
         let care = care(section);
         let checks = self.checks.of(section).unwrap_or_default();
+        let sorry =
+            sorry(section, &Outer { addressed: addressed.as_ref(), method, checks: &Asked::default() });
         let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method, checks: &checks });
+        let is_sorry =
+            |real: &&Real| sorry.as_ref().is_some_and(|sorry| sorry.get_ref().endpoint == real.endpoint);
+        if let (Some(real), Some(sorry)) = (reals.iter().find(is_sorry), &sorry) {
+            let error = format!("sorry_server {} is a real server too (allowed: another one)", real.endpoint);
+            section.error(sorry.span().start, &error);
+        }
         too_many_for_the_table(section, scheduler, &options, reals.len());
         let Addressed { proto, endpoint, group, at, .. } = addressed?;
         if endpoint.port == 0 && group.is_none() && policy.persistence.is_none() {
@@ -141,6 +149,7 @@ impl Reader {
             slow_start,
             care,
             checks: checks.into_checks(),
+            sorry: sorry.map(Spanned::into_inner),
             reals,
         })
     }
@@ -315,6 +324,18 @@ fn real(
     }
     own.as_ref().unwrap_or(outer.checks).can_ask(endpoint, section, at);
     Some(Real { endpoint, weight, method, thresholds, checks: own.map(Asked::into_checks) })
+}
+
+/// `sorry_server`, which nobody checks.
+fn sorry(section: &mut Section<'_>, outer: &Outer<'_>) -> Option<Spanned<Real>> {
+    let mut table = section.table("sorry_server")?;
+    let at = table.at();
+    if table.has("check") {
+        table.error(at, "check is not for a sorry server, which is the last resort (allowed: none)");
+    }
+    let real = real(&mut table, outer, &mut FirstSeen::none(), &Checks::none());
+    table.finish();
+    real.map(|real| Spanned::new(at..at, real))
 }
 
 /// Why packets to `service` cannot be forwarded to `real` with `method`.

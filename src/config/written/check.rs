@@ -56,6 +56,7 @@ impl Table {
         self.put_unless("timeout", &time(pace.timeout), &time(usual.timeout));
         self.put_unless("rise", &pace.rise, &usual.rise);
         self.put_unless("fall", &pace.fall, &usual.fall);
+        self.put_unless("damping", &time(pace.damping), &time(usual.damping));
         self.put_unless("jitter", &pace.jitter_percent, &usual.jitter_percent);
     }
 

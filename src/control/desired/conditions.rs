@@ -5,7 +5,7 @@
 //! its confirmation gets it or not. No configuration has it, nor does any that is kept.
 
 use super::{Desired, Key};
-use crate::config::{OnDown, Real, Service};
+use crate::config::{Care, OnDown, Real, Service};
 use crate::net::Endpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -88,14 +88,21 @@ pub enum ServerState {
     Draining,
 }
 
-impl fmt::Display for ServerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl ServerState {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
             ServerState::Up => "up",
             ServerState::Suspect => "suspect",
             ServerState::Down => "down",
             ServerState::Draining => "draining",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -140,35 +147,40 @@ impl Condition {
     }
 }
 
-/// The conditions of a service's servers.
-type OfService = Arc<HashMap<Endpoint, Condition>>;
+/// What holds of a service and of its servers.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct OfService {
+    servers: HashMap<Endpoint, Condition>,
+    /// Whether too little weight is well, and has been since it last was enough.
+    has_lost_quorum: bool,
+}
 
 /// The conditions of all servers of which anything holds. Shared between one state and the next, service by service.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Conditions(Arc<HashMap<Key, OfService>>);
+pub struct Conditions(Arc<HashMap<Key, Arc<OfService>>>);
 
 impl Conditions {
     /// What holds of a server.
     pub fn of(&self, key: Key, server: Endpoint) -> Option<&Condition> {
-        self.0.get(&key)?.get(&server)
+        self.0.get(&key)?.servers.get(&server)
     }
 
     /// Each server of which anything holds.
     pub fn iter(&self) -> impl Iterator<Item = (Key, Endpoint, &Condition)> {
-        self.0
-            .iter()
-            .flat_map(|(&key, of)| of.iter().map(move |(&server, condition)| (key, server, condition)))
+        self.0.iter().flat_map(|(&key, of)| {
+            of.servers.iter().map(move |(&server, condition)| (key, server, condition))
+        })
     }
 
     /// How each of a service's servers is.
     pub fn states(&self, service: &Service) -> Vec<ServerState> {
-        let of = self.0.get(&Key::of(service));
+        let of = self.of_service(service);
         service.reals.iter().map(|real| of_real(of, real).state(real, service)).collect()
     }
 
-    /// What is published of each of a service's servers.
+    /// What is published of each of a service's servers, and of its sorry server behind them, if it has one.
     pub fn effects(&self, service: &Service) -> Vec<Effect> {
-        let (of, mut states) = (self.0.get(&Key::of(service)), self.states(service));
+        let (of, mut states) = (self.of_service(service), self.states(service));
         if fails_open(service, of, &states) {
             states
                 .iter_mut()
@@ -176,12 +188,48 @@ impl Conditions {
                 .for_each(|state| *state = ServerState::Up);
         }
         let effect = |(real, state)| of_real(of, real).effect(state, real, service);
-        service.reals.iter().zip(states).map(effect).collect()
+        let mut effects: Vec<Effect> = service.reals.iter().zip(states).map(effect).collect();
+        if let Some(sorry) = &service.sorry {
+            let takes_over = self.has_lost_quorum(service);
+            if takes_over {
+                effects.iter_mut().for_each(|effect| (effect.weight, effect.is_shut) = (0, true));
+            }
+            let weight = if takes_over { sorry.weight } else { 0 };
+            effects.push(Effect { weight, is_shut: !takes_over, ends: false });
+        }
+        effects
+    }
+
+    /// Whether less than the quorum of a service is well. With a sorry server, that has taken over.
+    pub fn has_lost_quorum(&self, service: &Service) -> bool {
+        self.of_service(service).is_some_and(|of| of.has_lost_quorum)
+    }
+
+    /// Finds out whether a service has its quorum.
+    fn count_quorum(&mut self, service: &Service) {
+        let Care { quorum, hysteresis, .. } = service.care;
+        let well: u64 = service
+            .reals
+            .iter()
+            .zip(self.states(service))
+            .filter(|(_, state)| matches!(state, ServerState::Up | ServerState::Suspect))
+            .map(|(real, _)| u64::from(real.weight))
+            .sum();
+        let had_lost = self.has_lost_quorum(service);
+        let wanted = if had_lost { quorum + hysteresis } else { quorum - hysteresis };
+        let has_lost = well < u64::from(wanted);
+        if has_lost != had_lost {
+            self.change_service(Key::of(service), |of| of.has_lost_quorum = has_lost);
+        }
+    }
+
+    fn of_service(&self, service: &Service) -> Option<&OfService> {
+        self.0.get(&Key::of(service)).map(Arc::as_ref)
     }
 
     /// Whether so many of a service's servers seem down that checks are not believed, and all are scheduled.
     pub fn fails_open(&self, service: &Service) -> bool {
-        fails_open(service, self.0.get(&Key::of(service)), &self.states(service))
+        fails_open(service, self.of_service(service), &self.states(service))
     }
 
     /// Whether as much is published of the service under these conditions as under those.
@@ -217,13 +265,17 @@ impl Conditions {
     }
 
     fn set(&mut self, key: Key, server: Endpoint, condition: Condition) {
+        self.change_service(key, |of| match condition == Condition::default() {
+            true => drop(of.servers.remove(&server)),
+            false => drop(of.servers.insert(server, condition)),
+        });
+    }
+
+    fn change_service(&mut self, key: Key, change: impl FnOnce(&mut OfService)) {
         let all = Arc::make_mut(&mut self.0);
         let of = Arc::make_mut(all.entry(key).or_default());
-        match condition == Condition::default() {
-            true => drop(of.remove(&server)),
-            false => drop(of.insert(server, condition)),
-        }
-        if of.is_empty() {
+        change(of);
+        if *of == OfService::default() {
             all.remove(&key);
         }
     }
@@ -232,13 +284,13 @@ impl Conditions {
 /// What holds of a server, of whose service this holds.
 fn of_real<'a>(of: Option<&'a OfService>, real: &Real) -> &'a Condition {
     static NOTHING: Condition = Condition { drain: None, finding: None };
-    of.and_then(|of| of.get(&real.endpoint)).unwrap_or(&NOTHING)
+    of.and_then(|of| of.servers.get(&real.endpoint)).unwrap_or(&NOTHING)
 }
 
-/// As [`Conditions::fails_open`]. Drained and quiesced servers do not count; and as long as some have not been asked yet,
+/// As [`Conditions::fails_open`]. Where there is a sorry server, it is for that. Drained and quiesced servers do not count; and as long as some have not been asked yet,
 /// nobody knows.
 fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState]) -> bool {
-    let Some(percent) = service.care.fail_open_percent else { return false };
+    let (Some(percent), None) = (service.care.fail_open_percent, &service.sorry) else { return false };
     let (mut well, mut down) = (0, 0);
     for (real, state) in service.reals.iter().zip(states).filter(|(real, _)| real.weight > 0) {
         match state {
@@ -261,7 +313,15 @@ impl Desired {
                 conditions.change(*key, *server, |condition| condition.finding = finding.clone());
             }
         }
-        Desired { conditions, ..self.clone() }
+        Desired { conditions, ..self.clone() }.with_quorums()
+    }
+
+    /// This state, in which each service knows whether it has its quorum.
+    pub(super) fn with_quorums(mut self) -> Desired {
+        for service in self.services.iter().filter(|service| service.wants_quorum()) {
+            self.conditions.count_quorum(service);
+        }
+        self
     }
 
     /// What holds of servers beside what the operator wrote of them.
@@ -276,12 +336,22 @@ impl Desired {
             _ => false,
         };
         let changed = self.conditions.0.iter().filter(|&(&key, _)| !is_as_it_was(key));
-        let servers = changed.flat_map(|(&key, of)| of.keys().map(move |&server| (key, server)));
+        let servers = changed.flat_map(|(&key, of)| of.servers.keys().map(move |&server| (key, server)));
         let gone: Vec<(Key, Endpoint)> = servers.filter(|&(key, server)| !self.has(key, server)).collect();
         for (key, server) in gone {
             self.conditions.set(key, server, Condition::default());
         }
-        self
+        let services_gone: Vec<Key> = self
+            .conditions
+            .0
+            .keys()
+            .filter(|key| self.find(**key).is_none_or(|of| !of.wants_quorum()))
+            .copied()
+            .collect();
+        for key in services_gone {
+            self.conditions.change_service(key, |of| of.has_lost_quorum = false);
+        }
+        self.with_quorums()
     }
 
     /// Whether the service of this key has this server.
@@ -299,7 +369,7 @@ impl Desired {
         for (key, server, condition) in missed.chain(shared) {
             conditions.set(key, server, condition.clone());
         }
-        Desired { conditions, ..self.clone() }
+        Desired { conditions, ..self.clone() }.with_quorums()
     }
 }
 
@@ -552,5 +622,52 @@ mod tests {
         let quiesce =
             json!({ "edit": "set_weight", "service": "web", "server": "10.0.0.1:8080", "weight": 0 });
         assert_eq!(weights(&drained(&web("", asks(9)), quiesce))[0], [0, 2]);
+    }
+
+    #[test]
+    fn the_sorry_server_takes_over_when_the_quorum_is_lost_and_gives_back_what_it_took() {
+        let (well, ill) = (Wellness::Well, Wellness::Ill);
+        // The servers weigh 4 and 2.
+        let keys = "quorum = 4\nhysteresis = 1\nsorry_server = { address = \"10.0.0.9:8080\" }";
+        let step = |before: &Desired, findings: [Wellness; 2]| {
+            let key = Key::of(&before.services()[0]);
+            let servers = ["10.0.0.1:8080", "10.0.0.2:8080"].map(|server| server.parse().unwrap());
+            let findings: Vec<_> = servers
+                .into_iter()
+                .zip(findings)
+                .map(|(server, is)| (key, server, finding(is, None)))
+                .collect();
+            before.with_findings(&findings)
+        };
+        let mut web = web(keys, [finding(well, None), finding(well, None)]);
+        assert_eq!(weights(&web)[0], [4, 2, 0]);
+        for (findings, left) in [
+            ([well, ill], [4, 0, 0]),
+            ([ill, well], [0, 0, 1]),
+            // Four are enough to keep the quorum, and not to have it back.
+            ([well, ill], [0, 0, 1]),
+            ([well, well], [4, 2, 0]),
+            ([well, ill], [4, 0, 0]),
+            ([ill, ill], [0, 0, 1]),
+        ] {
+            web = step(&web, findings);
+            assert_eq!(weights(&web)[0], left, "{findings:?}");
+            let service = &web.services()[0];
+            assert_eq!(web.conditions().has_lost_quorum(service), left[2] == 1);
+            assert!(!web.conditions().fails_open(service));
+        }
+        // An operator's edit counts as much.
+        let edit = json!({ "edit": "edit_service", "service": "web", "table": { "quorum": null, "hysteresis": null } });
+        let all_ill = step(&web, [ill, well]);
+        assert_eq!(weights(&drained(&all_ill, edit))[0], [0, 2, 0]);
+        let removed = json!({ "edit": "edit_service", "service": "web", "table": { "sorry_server": null, "quorum": null,
+            "hysteresis": null } });
+        assert_eq!(weights(&drained(&web, removed))[0], [4, 2], "it fails open");
+    }
+
+    #[test]
+    fn a_service_that_begins_with_nobody_well_has_no_quorum() {
+        let keys = "alpha = true\nsorry_server = { address = \"10.0.0.9:8080\" }";
+        assert_eq!(weights(&web(keys, [None, None]))[0], [0, 0, 1]);
     }
 }

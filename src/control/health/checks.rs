@@ -1,8 +1,9 @@
 //! Has the checks made that services want, each once, and says what they have found out about servers.
 
-use crate::config::{NamedCheck, Real, Service};
+use super::News;
+use crate::config::{NamedCheck, Notify, Real, Service};
 use crate::control::desired::{Desired, Finding, Key, Wellness};
-use crate::health::{Driver, Event, Health, Target, What};
+use crate::health::{Driver, Event, Health, Notifier, Target, What};
 use crate::net::Endpoint;
 use crossbeam::channel::Receiver;
 use hashbrown::{HashMap, HashSet};
@@ -25,6 +26,8 @@ pub struct Checks {
     /// The director's start.
     start: Instant,
     asked: HashMap<Target, Asked>,
+    /// The programs that are told of news, as they are written.
+    notify: Vec<(Notify, Notifier)>,
 }
 
 /// Who wants to know of a target, and what is known of it.
@@ -51,7 +54,12 @@ impl Checks {
         own_fault: impl Fn(&Target) -> Option<String> + Send + Sync + 'static,
     ) -> io::Result<Checks> {
         raise_open_files();
-        Ok(Checks { driver: Driver::start(prepare, own_fault)?, start, asked: HashMap::new() })
+        Ok(Checks {
+            driver: Driver::start(prepare, own_fault)?,
+            start,
+            asked: HashMap::new(),
+            notify: Vec::new(),
+        })
     }
 
     /// What has changed, to be [heard](Checks::heard).
@@ -59,9 +67,30 @@ impl Checks {
         self.driver.events()
     }
 
+    /// Tells the operator's programs what has changed.
+    pub fn tell(&self, news: &[News]) {
+        for News { service, server, state, was, cause, .. } in news {
+            // What a server has said comes last, so that nothing in it is taken for a name.
+            let facts = [
+                ("service", service.clone()),
+                ("server", server.map(|server| server.to_string()).unwrap_or_default()),
+                ("state", (*state).to_owned()),
+                ("was", (*was).to_owned()),
+                ("cause", cause.clone()),
+            ];
+            self.notify.iter().for_each(|(_, notifier)| notifier.tell(facts.to_vec()));
+        }
+    }
+
     /// Has the checks made that this state wants, and no others. What is known of those made before stays known. Says of
     /// which servers something else is known now, since they have other checks.
     pub fn follow(&mut self, desired: &Desired) -> Findings {
+        let mut told = std::mem::take(&mut self.notify);
+        for wanted in &desired.rest().notify {
+            let known = told.iter().position(|(notify, _)| notify == wanted).map(|at| told.swap_remove(at));
+            let new = || (wanted.clone(), Notifier::new(&self.driver, wanted.script.clone(), wanted.timeout));
+            self.notify.push(known.unwrap_or_else(new));
+        }
         let mut before = std::mem::take(&mut self.asked);
         for (service, real) in servers(desired) {
             for check in service.checks_of(real) {

@@ -122,6 +122,8 @@ pub struct Pace {
     pub fall: u16,
     /// By how much of the interval a probe may come early, at random, so that probes do not fall into step; 0 to 100.
     pub jitter_percent: u8,
+    /// How long at most a server is held down that falls again and again; zero holds none.
+    pub damping: Duration,
 }
 
 impl Pace {
@@ -134,6 +136,7 @@ impl Pace {
             rise: 2,
             fall: 3,
             jitter_percent: 10,
+            damping: Duration::ZERO,
         }
     }
 }

@@ -11,6 +11,8 @@ mod pattern;
 mod talk;
 mod tls;
 
+pub(super) use local::command;
+
 use super::findings::FirstSeen;
 use super::section::{Item, Section};
 use super::value::{address, did_you_mean, integer, name, one_of, quoted, short_duration, wrong_type};
@@ -59,6 +61,11 @@ pub(super) struct Checks(Vec<NamedCheck>);
 pub(super) struct Asked(Vec<NamedCheck>);
 
 impl Checks {
+    /// As of a file without any.
+    pub(super) fn none() -> Checks {
+        Checks(Vec::new())
+    }
+
     /// Reads every `[[check]]`.
     pub(super) fn shared(root: &mut Section<'_>) -> Checks {
         let mut names = FirstSeen::none();
@@ -171,6 +178,7 @@ fn pace(section: &mut Section<'_>) -> Pace {
     let timeout = section.optional("timeout", short_duration(TIMEOUT));
     let [rise, fall] = ["rise", "fall"].map(|key| section.optional(key, integer(1..=1000)));
     let jitter = section.optional("jitter", integer(0..=100));
+    let damping = section.optional("damping", short_duration(INTERVAL));
     Pace {
         interval: usual.interval,
         retry: retry.map_or(usual.retry, Spanned::into_inner),
@@ -178,5 +186,6 @@ fn pace(section: &mut Section<'_>) -> Pace {
         rise: rise.map_or(usual.rise, Spanned::into_inner),
         fall: fall.map_or(usual.fall, Spanned::into_inner),
         jitter_percent: jitter.map_or(usual.jitter_percent, Spanned::into_inner),
+        damping: damping.map_or(usual.damping, Spanned::into_inner),
     }
 }

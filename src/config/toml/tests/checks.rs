@@ -25,6 +25,7 @@ retry = "20ms"
 rise = 1
 fall = 5
 jitter = 0
+damping = "1m"
 address = "10.9.9.9"
 port = 8443
 source = "10.0.0.1"
@@ -96,8 +97,15 @@ fn every_key_of_a_check_arrives_where_it_belongs() {
     };
     assert_eq!((*addr, *port), (Some([10, 9, 9, 9].into()), Some(8443)));
     assert_eq!(*source, Some([10, 0, 0, 1].into()));
-    let wanted =
-        Pace { interval: 50 * MS, retry: 20 * MS, timeout: 200 * MS, rise: 1, fall: 5, jitter_percent: 0 };
+    let wanted = Pace {
+        interval: 50 * MS,
+        retry: 20 * MS,
+        timeout: 200 * MS,
+        rise: 1,
+        fall: 5,
+        jitter_percent: 0,
+        damping: 60_000 * MS,
+    };
     assert_eq!(*pace, wanted);
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let Http { headers, status, expect_headers, expect, tls, .. } = &**http;
@@ -237,7 +245,7 @@ fn what_is_wrong_with_a_check_is_said() {
     says("check = { type = \"icmp\" }", &format!("check: type \"icmp\" is unknown (allowed: {types})"));
     says(
         "check = { type = \"tcp\", path = \"/\" }",
-        "check: key \"path\" is unknown (allowed: name, type, interval, retry, timeout, rise, fall, jitter, address, \
+        "check: key \"path\" is unknown (allowed: name, type, interval, retry, timeout, rise, fall, jitter, damping, address, \
          port, source)",
     );
     says(
