@@ -1,6 +1,8 @@
-//! What speaks with a running director: status, reload, plan, apply, confirm, rollback, versions, config, connections.
+//! What speaks with a running director: status, reload, plan, apply, confirm, rollback, versions, config, connections,
+//! drain, undrain.
 
 use super::connections::{self, Which};
+use super::drain::{How, Whom};
 use super::status::Found;
 use super::table::room;
 use crate::config;
@@ -109,9 +111,25 @@ pub enum ControlCommand {
         #[command(flatten)]
         which: Which,
     },
+    /// Give a server no new connections, and watch those it has until none is left; ctrl-C ends the watching alone
+    Drain {
+        #[command(flatten)]
+        at: Socket,
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Give a server that was drained new connections again
+    Undrain {
+        #[command(flatten)]
+        at: Socket,
+        #[command(flatten)]
+        whom: Whom,
+    },
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" | "s" => 1,
@@ -148,7 +166,16 @@ impl From<config::ConfigErrors> for Failure {
 
 /// Runs a command; its errors go to standard error, and the exit code is 1.
 pub fn run(command: ControlCommand) -> ExitCode {
-    match answer(command) {
+    let outcome = match command {
+        ControlCommand::Drain { at, whom, how } if !how.no_wait => {
+            match whom.watch(&at.client(), &how, at.json) {
+                Ok(code) => return code,
+                Err(error) => Err(error.into()),
+            }
+        }
+        other => answer(other),
+    };
+    match outcome {
         Ok(text) => {
             say!("{text}");
             ExitCode::SUCCESS
@@ -217,6 +244,8 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             let (rows, is_cut) = which.list(&at.client())?;
             if at.json { json(&rows) } else { connections::listed(&rows, is_cut, room()) }
         }
+        ControlCommand::Drain { at, whom, how } => changed(&at, whom.drain(&at.client(), &how)?),
+        ControlCommand::Undrain { at, whom } => changed(&at, whom.undrain(&at.client())?),
     })
 }
 

@@ -17,6 +17,8 @@ mod control;
 #[cfg(target_os = "linux")]
 mod demo;
 #[cfg(all(feature = "control", unix))]
+mod drain;
+#[cfg(all(feature = "control", unix))]
 pub mod ipvsadm;
 #[cfg(target_os = "linux")]
 pub mod lab;

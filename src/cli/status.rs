@@ -128,13 +128,20 @@ fn server_cells(server: &ServerRow) -> Vec<Cell> {
     vec![name, forward, weight, active, inactive, connections, in_packets, out_packets, state(server)]
 }
 
-/// How a server is, and how far its drain.
+/// How a server is, and how far its start or its drain.
 fn state(server: &ServerRow) -> Cell {
     let Some(state) = server.state else { return Cell::new("removed").with(Tone::Quiet) };
+    if let Some(start) = server.start {
+        let left = match start.left_seconds {
+            0 => "fewer connections than others".to_owned(),
+            left => format!("{:.0} % of its share, {} left", start.share_percent, clock(left)),
+        };
+        return Cell::new(format!("{state}: {left}"));
+    }
     let Some(drain) = server.drain else { return checked(state, server.health.as_ref()) };
     let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
     let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
-    Cell::new(format!("{state} for {since}{deadline}")).with(Tone::Warning)
+    Cell::new(format!("{state} for {since}, {} left{deadline}", drain.connections)).with(Tone::Warning)
 }
 
 /// How a server is as its checks have it, and why.
@@ -185,8 +192,12 @@ mod tests {
                   "health": { "since_seconds": 65, "cause": "check http: timed out after 1s connecting" },
                   "active": 1, "inactive": 2, "persistent": 0 },
                 { "table": { "address": "10.0.0.3:80", "forward": "nat", "weight": 4 }, "weight": 0, "state": "draining",
-                  "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset" },
+                  "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset", "connections": 3 },
                   "active": 0, "inactive": 0, "persistent": 0 },
+                { "table": { "address": "10.0.0.4:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "starting",
+                  "start": { "share_percent": 37.4, "left_seconds": 79 }, "active": 0, "inactive": 0, "persistent": 0 },
+                { "table": { "address": "10.0.0.5:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "starting",
+                  "start": { "share_percent": 100.0, "left_seconds": 0 }, "active": 0, "inactive": 0, "persistent": 0 },
                 { "table": { "address": "10.0.0.2:80", "forward": "dr", "weight": 0 }, "weight": 0, "active": 0, "inactive": 0,
                   "persistent": 0, "departed": true, "rate": { "connections": 4, "in_packets": 5, "in_bytes": 0, "out_packets": 6, "out_bytes": 0 } }
             ]
@@ -208,7 +219,9 @@ mod tests {
              service / server             weight  active  inactive  conn/s  packets/s in  out  state\n\
              tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0  too few seem well: all are scheduled\n  \
                10.0.0.1:80           nat       2       1         2       0             0    0  down for 1:05: check http: timed out after 1s connecting\n  \
-               10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, deadline in 8:45\n  \
+               10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, 3 left, deadline in 8:45\n  \
+               10.0.0.4:80           nat       2       0         0       0             0    0  starting: 37 % of its share, 1:19 left\n  \
+               10.0.0.5:80           nat       2       0         0       0             0    0  starting: fewer connections than others\n  \
                10.0.0.2:80           dr        0       0         0       4             5    6  removed"
         );
     }
@@ -222,6 +235,6 @@ mod tests {
     fn the_same_is_told_in_json() {
         let json = serde_json::to_value(found()).unwrap();
         assert_eq!(json["director"]["uptime_seconds"], 3725);
-        assert_eq!(json["services"][0]["servers"][2]["departed"], true);
+        assert_eq!(json["services"][0]["servers"][4]["departed"], true);
     }
 }

@@ -14,7 +14,7 @@
 use super::sctp;
 use super::state::Phase;
 use super::tracker::Chosen;
-use crate::net::{FlowKey, Mark, SctpEvent, TcpFlags, Tick};
+use crate::net::{Direction, FlowKey, Mark, SctpEvent, TcpFlags, Tick};
 use crate::service::{RealId, Reuse, State};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
@@ -31,6 +31,9 @@ const TEMPLATE: u8 = 1 << 6;
 const LED: u8 = 1 << 5;
 /// `Meta` flag: the entry is a connection whose client's port is not known yet, and which no packet finds.
 const EXPECTED: u8 = 1 << 4;
+/// `Meta` flags, together with [`WATCHED`]: the connection is condemned, and this end of it may be open yet.
+const CLIENT_OPEN: u8 = 1 << 2;
+const SERVER_OPEN: u8 = 1 << 3;
 
 /// The word that decides: who serves the connection, its state, and which connection of this slot it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,28 @@ impl Meta {
         self.flags() & EXPECTED != 0
     }
 
+    /// Whether none of its packets goes on, and both ends are being reset.
+    #[inline]
+    pub(super) fn is_condemned(self) -> bool {
+        self.flags() & (CLIENT_OPEN | SERVER_OPEN) != 0
+    }
+
+    /// Whether that end of a condemned connection may be open yet: whoever sends in this direction.
+    pub(super) fn is_open(self, sender: Direction) -> bool {
+        self.flags() & open(sender) != 0
+    }
+
+    /// The same connection, condemned.
+    pub(super) fn condemned(self) -> Meta {
+        let flags = self.flags() & !LIVE | WATCHED | CLIENT_OPEN | SERVER_OPEN;
+        Meta::new(self.phase(), flags, self.generation(), self.real())
+    }
+
+    /// The same condemned connection, with this end closed.
+    pub(super) fn closed_by(self, sender: Direction) -> Meta {
+        Meta::new(self.phase(), self.flags() & !open(sender), self.generation(), self.real())
+    }
+
     #[inline]
     pub(super) fn is_led(self) -> bool {
         self.flags() & LED != 0
@@ -141,6 +166,14 @@ impl Meta {
 
     fn ended(self) -> Meta {
         Meta::new(Phase::new(State::None, false), 0, self.generation().wrapping_add(1), self.real())
+    }
+}
+
+/// The flag of the end that sends in this direction.
+fn open(sender: Direction) -> u8 {
+    match sender {
+        Direction::Original => CLIENT_OPEN,
+        Direction::Reply => SERVER_OPEN,
     }
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 mod bucket;
+mod condemned;
 mod control;
 pub mod datagrams;
 mod entry;
@@ -27,6 +28,7 @@ mod tracker;
 
 pub use crate::service::State;
 pub use bucket::Reference;
+pub use condemned::Condemned;
 pub use control::Control;
 pub use expiry::Expiry;
 pub use hash::{FlowHash, Seed};

@@ -1,6 +1,7 @@
 //! The connection table: shared by all workers, of a size fixed at the start.
 
 use super::bucket::{Bucket, Chain, Reference};
+use super::condemned;
 use super::control::Controls;
 use super::datagrams::Datagrams;
 use super::entry::{Entry, Meta};
@@ -132,6 +133,8 @@ pub enum Touched {
     /// It was over: silent for too long, ended by another worker this moment, or closed, and the packet opens a
     /// new one from the same port.
     Over,
+    /// It is condemned: the packet goes no further.
+    Condemned,
 }
 
 /// A connection as somebody outside sees it.
@@ -147,8 +150,29 @@ pub struct Connection {
     pub seen: Tick,
     /// When it was opened.
     pub created: Tick,
+    /// Whether its replies pass here.
+    pub replies_pass: bool,
+    /// If its ends are being reset, how many ticks that lasts from then on; `seen` says when it began.
+    pub condemned: Option<u32>,
     /// If it is a persistence template, what there is to know of that; its key's mark says so, too.
     pub template: Option<Leading>,
+}
+
+/// How long the client of a connection whose replies pass elsewhere is silent, at least, until its FIN is taken for the
+/// last of it, in ticks.
+const HALF_CLOSED: u32 = 10 * Tick::PER_SECOND;
+
+impl Connection {
+    /// Whether it is a connection that anybody may yet say something on: not one that both ends have closed, as far as can
+    /// be seen, nor a template.
+    pub fn is_open(&self, now: Tick) -> bool {
+        let is_over = match self.state {
+            State::TimeWait | State::Close | State::SctpClosed | State::SctpRejected => true,
+            State::FinWait => !self.replies_pass && now.is_beyond(self.seen, HALF_CLOSED),
+            _ => false,
+        };
+        self.template.is_none() && (!is_over || self.condemned.is_some())
+    }
 }
 
 /// What a persistence template does beside naming a server.
@@ -262,7 +286,7 @@ impl Table {
     }
 
     /// Where the server of a connection of this family to `vport` answers from.
-    fn server(&self, real: RealId, is_v4: bool, vport: u16) -> Option<Endpoint> {
+    pub(super) fn server(&self, real: RealId, is_v4: bool, vport: u16) -> Option<Endpoint> {
         let [first, second, third, fourth] = self.endpoints.get(real.index())?;
         let (first, third) = (first.load(Acquire), third.load(Acquire));
         let (addr, last) = if is_v4 {
@@ -431,6 +455,10 @@ impl Table {
     /// A packet of the connection passes: its state moves on, its silence ends.
     pub fn touch(&self, found: Found, flags: TcpFlags, now: Tick, expiry: &Expiry) -> Touched {
         let Some(entry) = self.slab.get(found.slot() as usize) else { return Touched::Over };
+        if found.meta.is_condemned() {
+            let reopens = found.direction() == Direction::Original && found.meta.is_opened_by(flags);
+            return if reopens { Touched::Over } else { Touched::Condemned };
+        }
         if expiry.is_silent(found.real(), found.meta.phase(), entry.seen(), now) {
             return Touched::Over;
         }
@@ -488,6 +516,8 @@ impl Table {
                 state: meta.state(),
                 seen: entry.seen(),
                 created: entry.created(),
+                replies_pass: meta.is_both_ways(),
+                condemned: meta.is_condemned().then_some(condemned::LASTS),
                 template: meta
                     .is_template()
                     .then(|| Leading { lasts: entry.lasts(), connections: entry.leads() }),

@@ -193,8 +193,12 @@ impl Tracker {
         Ok(Opened::New(found))
     }
 
-    /// Ends a connection; `None` if another worker did so a moment before.
+    /// Ends a connection; `None` if another worker did so a moment before. A template ends only if no connection that it has
+    /// led is alive.
     pub fn end(&mut self, found: &Found) -> Option<Ended> {
+        if found.meta.is_template() {
+            return self.end_idle_template(found);
+        }
         let place = self.place_of(found.slot(), found.meta)?;
         self.end_at(&place)
     }

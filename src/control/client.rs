@@ -6,6 +6,7 @@ pub use way::{Address, Keys, Token};
 
 use super::api::{Changed, Ended, Overview, Problem, Status, Timeouts, Transaction};
 use super::connections::Page;
+use super::drains::DrainRow;
 use super::history::Version;
 use super::report::Report;
 use super::view::{Columns, Listing, ServiceRow};
@@ -159,6 +160,14 @@ impl Client {
     /// [`ClientError`].
     pub fn edit(&self, transaction: &Transaction) -> Result<Changed, ClientError> {
         self.post("/v1/edits", json(transaction)?)
+    }
+
+    /// The servers that are drained and fit these words: service, server.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn drains(&self, words: &[(&str, &str)]) -> Result<Vec<DrainRow>, ClientError> {
+        self.get(&with_query("/v1/drains", words.iter().copied()))
     }
 
     /// Sets those timeouts that the table names.

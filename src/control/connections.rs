@@ -1,6 +1,7 @@
 //! Connections as an operator sees them: listed page by page, filtered, and ended.
 
-use crate::conntrack::{Connection, Table, Tracker};
+use super::desired::Rest;
+use crate::conntrack::{Connection, Found, Table, Tracker};
 use crate::dataplane::snapshot::{Published, Snapshot};
 use crate::net::{Endpoint, Prefix, Proto, Tick};
 use crate::service::{RealId, State};
@@ -19,7 +20,8 @@ pub struct Whom {
 }
 
 impl Whom {
-    fn is(&self, endpoint: Endpoint) -> bool {
+    /// Whether that is this end.
+    pub fn is(&self, endpoint: Endpoint) -> bool {
         self.of.contains(endpoint.addr) && self.port.is_none_or(|port| port == endpoint.port)
     }
 }
@@ -150,6 +152,26 @@ impl Whereabouts {
     }
 }
 
+/// How connections are ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// They are forgotten, and nobody is told.
+    Forget,
+    /// Both ends of a TCP connection whose replies pass here are reset; others are forgotten.
+    Reset,
+}
+
+impl Ending {
+    /// What is done with those left at a deadline, if anything.
+    pub fn of(rest: Rest) -> Option<Ending> {
+        match rest {
+            Rest::Reset => Some(Ending::Reset),
+            Rest::Drop => Some(Ending::Forget),
+            Rest::Keep => None,
+        }
+    }
+}
+
 /// The connections of a table, with all that is needed to show and to end them.
 pub struct Connections {
     table: Arc<Table>,
@@ -184,7 +206,7 @@ impl Connections {
                 return page;
             }
             let seconds = |ticks: u32| ticks / Tick::PER_SECOND;
-            let lasts = connection.template.map(|template| template.lasts);
+            let lasts = connection.condemned.or(connection.template.map(|template| template.lasts));
             let lasts = lasts.unwrap_or_else(|| snapshot.expiry.of(connection.real, connection.state));
             let left = lasts.saturating_sub(now.since(connection.seen));
             page.connections.push(Row {
@@ -207,27 +229,45 @@ impl Connections {
         from.checked_add(SLICE).filter(|&next| next < self.table.slots_used())
     }
 
-    /// Ends those that `is_meant`, from slot `from` on; how many, and where to go on.
-    pub fn end(&mut self, from: u32, is_meant: impl Fn(&Connection) -> bool) -> (u64, Option<u32>) {
+    /// Ends those of which `how` says so, from slot `from` on; how many, and where to go on.
+    pub fn end(
+        &mut self,
+        from: u32,
+        now: Tick,
+        mut how: impl FnMut(&Connection) -> Option<Ending>,
+    ) -> (u64, Option<u32>) {
         let snapshot = self.published.current();
         let mut ended = 0;
         for (_, connection) in self.table.connections_in(slice(from)) {
-            if is_meant(&connection) {
-                ended += u64::from(end(&mut self.tracker, &self.table, &connection, &snapshot));
-            }
+            let has_ended = match how(&connection) {
+                None => false,
+                Some(Ending::Reset) if can_be_reset(&connection) => {
+                    find(&self.table, &connection).is_some_and(|found| self.table.condemn(&found, now))
+                }
+                Some(_) => end(&mut self.tracker, &self.table, &connection, &snapshot),
+            };
+            ended += u64::from(has_ended);
         }
         // Free slots are everybody's.
         self.tracker.rest();
         (ended, self.after_slice(from))
     }
 
-    /// Ends all that fit; how many.
+    /// Ends all that fit; how many. Templates are last, since they outlive the connections that they have led.
     pub fn end_all(&mut self, filter: &Filter, places: &Whereabouts) -> u64 {
-        let (mut ended, mut from) = (0, Some(0));
-        while let Some(slot) = from {
-            let slice = self.end(slot, |connection| filter.fits(connection, places.find(connection.real)));
-            ended += slice.0;
-            from = slice.1;
+        let mut ended = 0;
+        for templates in [false, true] {
+            let is_meant = |connection: &Connection| {
+                connection.template.is_some() == templates
+                    && filter.fits(connection, places.find(connection.real))
+            };
+            let mut from = Some(0);
+            while let Some(slot) = from {
+                let slice =
+                    self.end(slot, Tick(0), |connection| is_meant(connection).then_some(Ending::Forget));
+                ended += slice.0;
+                from = slice.1;
+            }
         }
         ended
     }
@@ -237,11 +277,23 @@ fn slice(from: u32) -> std::ops::Range<u32> {
     from..from.saturating_add(SLICE)
 }
 
-/// Ends a connection, unless it has just ended by itself.
-fn end(tracker: &mut Tracker, table: &Table, connection: &Connection, snapshot: &Snapshot) -> bool {
+/// Whether there is anybody to tell, and a way to do so.
+fn can_be_reset(connection: &Connection) -> bool {
+    use State::{CloseWait, Established, FinWait, LastAck};
+    let is_open = matches!(connection.state, Established | FinWait | CloseWait | LastAck);
+    is_open && connection.replies_pass && connection.key.proto() == Proto::Tcp
+}
+
+/// The connection, unless it has just ended by itself.
+fn find(table: &Table, connection: &Connection) -> Option<Found> {
     let found = table.search(table.hash(&connection.key), &connection.key);
     // Of the same ends another may have been opened since.
-    let Some(found) = found.filter(|found| found.real() == connection.real) else { return false };
+    found.filter(|found| found.real() == connection.real)
+}
+
+/// Ends a connection, unless it has just ended by itself.
+fn end(tracker: &mut Tracker, table: &Table, connection: &Connection, snapshot: &Snapshot) -> bool {
+    let Some(found) = find(table, connection) else { return false };
     let Some(ended) = tracker.end(&found) else { return false };
     if let Some(decision) = snapshot.decision(ended.real) {
         match ended.standing {
@@ -255,8 +307,8 @@ fn end(tracker: &mut Tracker, table: &Table, connection: &Connection, snapshot: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conntrack::{Chosen, Opened, Seed};
-    use crate::net::{FlowKey, TcpFlags};
+    use crate::conntrack::{Chosen, Expiry, Opened, Seed};
+    use crate::net::{FlowKey, Mark, TcpFlags};
 
     const VIP: &str = "192.0.2.1:80";
 
@@ -343,5 +395,50 @@ mod tests {
             assert!(table.search(table.hash(&reply(port)), &reply(port)).is_none());
         }
         assert_eq!(connections.end_all(&server("10.0.0.1:80"), &places()), 0);
+    }
+
+    #[test]
+    fn a_template_is_ended_after_the_connections_that_it_has_led_and_not_before() {
+        let (table, mut connections) = table(0);
+        table.note_leaders().unwrap();
+        let mut tracker = Tracker::new(table.clone(), 0, 1);
+        let client = Endpoint::new("203.0.113.1".parse().unwrap(), 1000);
+        let key = FlowKey::new(Proto::Tcp, client, VIP.parse().unwrap());
+        let of_template = FlowKey::new(Proto::Tcp, Endpoint::new(client.addr, 0), VIP.parse().unwrap());
+        let of_template = of_template.marked(Mark::Template);
+        let followed = tracker.follow(&of_template, 500, Tick(0), |_| true, || Some(RealId(0))).unwrap();
+        let chosen = Chosen {
+            real: RealId(0),
+            replies_pass: true,
+            hop: 0,
+            is_watched: false,
+            listens: false,
+            template: Some(followed.template),
+        };
+        assert!(tracker.open(&key, table.hash(&key), TcpFlags::SYN, Tick(0), || Some(chosen)).is_ok());
+        drop(tracker);
+        let templates = |connection: &Connection| connection.template.map(|_| Ending::Forget);
+        assert_eq!(connections.end(0, Tick(0), templates).0, 0, "it leads one");
+        assert_eq!(table.connections().count(), 2);
+        assert_eq!(connections.end_all(&server("10.0.0.1"), &places()), 2);
+        assert_eq!(table.connections().count(), 0);
+    }
+
+    #[test]
+    fn who_can_be_told_is_reset_and_others_are_forgotten() {
+        let (table, mut connections) = table(2);
+        let established = FlowKey::new(
+            Proto::Tcp,
+            Endpoint::new("203.0.113.1".parse().unwrap(), 1000),
+            VIP.parse().unwrap(),
+        );
+        let found = table.search(table.hash(&established), &established).unwrap();
+        table.touch(found, TcpFlags::ACK, Tick(0), &Expiry::default());
+        assert_eq!(connections.end(0, Tick(7), |_| Some(Ending::Reset)), (2, None));
+        let left: Vec<_> = table.connections().map(|c| (c.key, c.condemned.is_some(), c.seen)).collect();
+        assert_eq!(left, [(established, true, Tick(7))], "the other was half-open");
+        assert_eq!(connections.end(0, Tick(8), |_| Some(Ending::Reset)).0, 0, "it is under way");
+        let row = &connections.page(&Filter::default(), &places(), 0, 10, Tick(207)).connections[0];
+        assert_eq!(row.expires_seconds, 3);
     }
 }

@@ -240,8 +240,8 @@ impl Director {
         let (failures, heard) = (self.workers.failures.clone(), self.checks.events().clone());
         let edited = self.watch.as_ref().map_or_else(never, |watch| watch.edited().clone());
         loop {
-            // Many connections are forgotten little by little, so that nobody waits.
-            let soon = if self.desk.is_forgetting() { after(Duration::from_millis(1)) } else { never() };
+            // Many connections are ended or counted little by little, so that nobody waits.
+            let soon = if self.desk.is_on_round() { after(Duration::from_millis(1)) } else { never() };
             select! {
                 recv(signals) -> signal => match signal {
                     Ok(SIGHUP) => drop(self.desk.reload("SIGHUP")),

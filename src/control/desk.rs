@@ -1,21 +1,21 @@
 //! The director's desk: whoever wants to know or to change something gets it done here, one at a time. It holds the
 //! desired state and the publisher; the daemon around it holds what has to do with the system.
 
-use super::connections::{Connections, Whereabouts};
+use super::connections::{Connections, Ending, Whereabouts};
 use super::desired::{Desired, Edit, EditErrors, Finding, Key, Plan, Zeroed, plan};
+use super::drains::Drains;
 use super::health::{self, News};
 use super::history::{History, Version};
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
 use super::report::Port;
+use super::rounds::{Errand, Round};
 use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::snapshot::Published;
 use crate::net::{Endpoint, Tick};
-use crate::service::RealId;
-use hashbrown::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,8 +54,10 @@ pub struct Desk {
     connections: Connections,
     /// Whether the configuration is another since somebody asked.
     is_edited: bool,
-    /// Servers whose connections are being forgotten, and the slot to go on from.
-    forgetting: Option<(HashSet<RealId>, u32)>,
+    drains: Drains,
+    round: Option<Round>,
+    /// Not before, after the director's start, there is another round.
+    next_round: Duration,
 }
 
 /// A change that is undone unless somebody confirms it.
@@ -143,7 +145,9 @@ impl Desk {
             estimated,
             connections,
             is_edited: true,
-            forgetting: None,
+            drains: Drains::default(),
+            round: None,
+            next_round: Duration::ZERO,
         })
     }
 
@@ -191,7 +195,8 @@ impl Desk {
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
-        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within)
+        let drained = self.drains.counts.clone();
+        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within, drained)
     }
 
     /// The configurations kept.
@@ -311,29 +316,48 @@ impl Desk {
             let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
             view.estimate(Arc::make_mut(&mut self.rates));
         }
-        self.forget();
+        self.begin_round();
         self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)
     }
 
-    /// Whether connections are being forgotten, and [`Desk::go_on`] is wanted soon.
-    pub fn is_forgetting(&self) -> bool {
-        self.forgetting.is_some()
+    /// Whether a round over the connection table is under way, and [`Desk::go_on`] is wanted soon.
+    pub fn is_on_round(&self) -> bool {
+        self.round.is_some()
     }
 
-    /// Forgets some more connections.
+    /// Goes on with a round over the connection table.
     pub fn go_on(&mut self) {
-        let Some((servers, from)) = self.forgetting.take() else { return };
-        let (_, next) = self.connections.end(from, |connection| servers.contains(&connection.real));
-        self.forgetting = next.map(|next| (servers, next));
+        let Some(round) = &mut self.round else { return };
+        let now = self.shared.start.elapsed();
+        if let Some(counts) = round.go_on(&mut self.connections, Tick::from_duration(now)) {
+            let now = self.shared.start.elapsed();
+            // A large table does not keep the desk busy for ever.
+            self.next_round = now + 9 * now.saturating_sub(round.begun());
+            self.drains.counts = Arc::new(counts);
+            self.round = None;
+        }
     }
 
-    /// Begins to forget the connections of removed servers whose services want that.
-    fn forget(&mut self) {
-        let servers = self.publisher.expiring();
-        if self.forgetting.is_none() && !servers.is_empty() {
-            self.forgetting = Some((servers.into_iter().collect(), 0));
-            self.go_on();
+    /// Begins a round, if there is a reason: connections of removed servers whose services want these forgotten, of servers
+    /// that are down whose services want these reset, or of drained ones.
+    fn begin_round(&mut self) {
+        let now = self.shared.start.elapsed();
+        let services = self.publisher.services().table().services();
+        let drained = self.drains.follow(&self.desired, services, now);
+        let forget = Errand { ending: Some(Ending::Forget), counts: false };
+        let removed = self.publisher.expiring().into_iter().map(|server| (server, forget));
+        let reset = Errand { ending: Some(Ending::Reset), counts: false };
+        let down = self.publisher.down().into_iter().map(|server| (server, reset));
+        let round = Round::new(removed.chain(down).chain(drained), now);
+        match &mut self.round {
+            // Somebody may have thought better of it since it began.
+            Some(under_way) => under_way.follow(&round),
+            None if round.is_idle() || now < self.next_round => {}
+            None => {
+                self.round = Some(round);
+                self.go_on();
+            }
         }
     }
 
@@ -345,7 +369,7 @@ impl Desk {
             || before.len() != after.len()
             || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b));
         self.desired = desired;
-        self.forget();
+        self.begin_round();
         Ok(())
     }
 

@@ -70,6 +70,7 @@ pub(super) fn totals(view: &View, workers: &[Arc<Counters>], table: &Table, port
         answered_by_reason,
         unanswered: sum(&|counters| counters.unanswered.get()),
         related: sum(&|counters| counters.related.get()),
+        probes: sum(&|counters| counters.probes.get()),
         port,
         workers: workers
             .iter()
@@ -91,6 +92,7 @@ fn services(view: &View) -> Vec<Service> {
         weight,
         state: None,
         health: None,
+        start: None,
         drain: None,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
@@ -103,10 +105,12 @@ fn services(view: &View) -> Vec<Service> {
         .map(|service| {
             let key = Key::from(&**service);
             let departed = view.departed_from(key);
-            let current = service.reals.iter().zip(view.states(key)).map(|(real, state)| RealServer {
+            let states = view.states(key, &service.reals);
+            let current = service.reals.iter().zip(states).map(|(real, state)| RealServer {
                 state: Some(state),
                 health: view.health(key, real.endpoint),
-                drain: view.draining(key, real.endpoint),
+                start: view.starting(real),
+                drain: view.draining(key, real),
                 ..row(real, real.weight)
             });
             Service {

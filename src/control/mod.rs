@@ -18,6 +18,8 @@ pub mod kernel;
 pub mod publish;
 pub mod rates;
 pub mod report;
+pub mod rounds;
+pub mod starts;
 #[cfg(any(test, all(target_os = "linux", feature = "xdp")))]
 mod steering;
 pub mod view;

@@ -7,6 +7,7 @@ pub use work::{Latency, Worker};
 use super::desired::ServerState;
 use super::drains::Draining;
 use super::health::Health;
+use super::starts::Starting;
 use crate::dataplane::counters::Counters;
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Report {
     pub unanswered: u64,
     /// ICMP errors passed on to the end of a connection that they concern; also in `forwarded`.
     pub related: u64,
+    /// Segments sent to the ends of connections that are being reset, to learn the right numbers; also in `port.sent`.
+    pub probes: u64,
     /// Fragments.
     pub fragments: Fragments,
     /// The connection table.
@@ -158,6 +161,9 @@ pub struct RealServer {
     /// What its checks have found out, if it has any and they have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// If it starts slowly, how far that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,

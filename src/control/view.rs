@@ -14,6 +14,8 @@ use super::health::Health;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Port, Report, Traffic};
+use super::rounds::Count;
+use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
@@ -40,6 +42,8 @@ pub struct View {
     retired: HashMap<Key, Traffic>,
     baselines: Baselines,
     rates: Arc<Rates>,
+    /// Connections of drained servers, as they were counted last.
+    drained: Arc<HashMap<RealId, Count>>,
     counters: Vec<Arc<Counters>>,
     start: Instant,
     port: Port,
@@ -85,6 +89,9 @@ pub struct ServerRow<T = Written> {
     /// What its checks have found out, if it has any and they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// If it starts slowly, how far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Starting>,
     /// If it is drained, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
@@ -131,6 +138,7 @@ impl View {
             retired: publisher.retired().clone(),
             baselines: publisher.baselines(),
             rates: Arc::default(),
+            drained: Arc::default(),
             counters: counters.to_vec(),
             start,
             port: Port::default(),
@@ -144,8 +152,9 @@ impl View {
         rates: Arc<Rates>,
         port: Port,
         confirm_within: Option<Duration>,
+        drained: Arc<HashMap<RealId, Count>>,
     ) -> View {
-        View { file, rates, port, confirm_within, ..self }
+        View { file, rates, port, confirm_within, drained, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -174,12 +183,16 @@ impl View {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
     }
 
-    /// How each of a service's servers is, in the operator's order; then how the sorry server is, if it has one, whom
-    /// nobody asks.
-    pub fn states(&self, key: Key) -> Vec<ServerState> {
+    /// How each of a service's servers is, which are compiled to these, in the operator's order; then how the sorry server
+    /// is, if it has one, whom nobody asks.
+    pub fn states(&self, key: Key, compiled: &[RealServer]) -> Vec<ServerState> {
         let Some(service) = self.desired.find(key) else { return Vec::new() };
         let mut states = self.desired.conditions().states(service);
         states.extend(service.sorry.iter().map(|_| ServerState::Up));
+        let ramping = states.iter_mut().zip(compiled).filter(|(_, real)| real.ramp.is_some());
+        ramping
+            .filter(|(state, _)| **state == ServerState::Up)
+            .for_each(|(state, _)| *state = ServerState::Starting);
         states
     }
 
@@ -199,10 +212,15 @@ impl View {
         self.desired.find(key).is_some_and(|service| self.desired.conditions().fails_open(service))
     }
 
+    /// How far a server's start is, if it starts slowly.
+    pub fn starting(&self, real: &RealServer) -> Option<Starting> {
+        Some(Starting::of(&real.ramp?, self.now()))
+    }
+
     /// How far the drain of a service's server is, if it is drained.
-    pub fn draining(&self, key: Key, server: Endpoint) -> Option<Draining> {
-        let drain = self.desired.conditions().of(key, server)?.drain?;
-        Some(Draining::of(&drain, self.uptime()))
+    pub fn draining(&self, key: Key, real: &RealServer) -> Option<Draining> {
+        let drain = self.desired.conditions().of(key, real.endpoint)?.drain?;
+        Some(Draining::of(&drain, real, self.drained.get(&real.id), self.uptime()))
     }
 
     /// What a server has counted.
@@ -293,7 +311,8 @@ impl View {
             weight: if state.is_none() { table.weight } else { real.weight },
             state,
             health: self.health(key, table.endpoint).filter(|_| state.is_some()),
-            drain: self.draining(key, table.endpoint).filter(|_| state.is_some()),
+            start: self.starting(real).filter(|_| state.is_some()),
+            drain: self.draining(key, real).filter(|_| state.is_some()),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
@@ -303,7 +322,7 @@ impl View {
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current = service.all_reals().zip(&compiled.reals).zip(self.states(key));
+        let current = service.all_reals().zip(&compiled.reals).zip(self.states(key, &compiled.reals));
         let current = current.map(move |((table, real), state)| row(table.clone(), real, Some(state)));
         let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;

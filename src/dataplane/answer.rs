@@ -1,10 +1,10 @@
 //! What the road itself answers to a packet that goes no further: an ICMP error or a reset, put in the packet's place.
 
-use super::port::Frame;
-use crate::net::Tick;
+use super::port::{Frame, OwnFrame};
+use crate::net::{FlowKey, Tick};
 use crate::wire::icmp::{Complaint, answer_v4, answer_v6};
 use crate::wire::parse::Packet;
-use crate::wire::{ETHERNET, IPV4, IPV6, reset};
+use crate::wire::{ETHERNET, IPV4, IPV6, probe, reset, segment};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -44,16 +44,30 @@ pub fn complain(
 /// `false`, and nothing changes, if it must not be reset or the buffer is too small.
 #[must_use]
 pub fn reset(frame: &mut Frame<'_>, packet: &Packet, macs: &[u8; 12]) -> bool {
-    let mut reset = [0; reset::LONGEST];
+    let mut reset = [0; segment::LONGEST];
     let Some(segment) = frame.data().get(ETHERNET..) else { return false };
     let l4 = (packet.l4 as usize).saturating_sub(ETHERNET);
     let Some(len) = reset::answer(segment, l4, &mut reset) else { return false };
-    let kind = if packet.key.is_v4() { [0x08, 0x00] } else { [0x86, 0xdd] };
-    let mut out = [0; ETHERNET + reset::LONGEST];
-    out[..12].copy_from_slice(macs);
-    out[12..ETHERNET].copy_from_slice(&kind);
-    out[ETHERNET..].copy_from_slice(&reset);
-    frame.replace(&out[..ETHERNET + len])
+    frame.replace(&framed(&packet.key, &reset, macs)[..ETHERNET + len])
+}
+
+/// The probe (`wire/probe.rs`) for whoever receives packets of this key, as a frame that `macs` begin.
+pub fn probe(key: &FlowKey, again: bool, macs: &[u8; 12]) -> Box<[u8]> {
+    let mut probe = [0; segment::LONGEST];
+    let len = probe::write(key, again, &mut probe);
+    OwnFrame::copy(&framed(key, &probe, macs)[..ETHERNET + len])
+}
+
+fn framed(
+    key: &FlowKey,
+    segment: &[u8; segment::LONGEST],
+    macs: &[u8; 12],
+) -> [u8; ETHERNET + segment::LONGEST] {
+    let mut frame = [0; ETHERNET + segment::LONGEST];
+    frame[..12].copy_from_slice(macs);
+    frame[12..ETHERNET].copy_from_slice(if key.is_v4() { &[0x08, 0x00] } else { &[0x86, 0xdd] });
+    frame[ETHERNET..].copy_from_slice(segment);
+    frame
 }
 
 /// Whether the packet may go on in fragments, with `outer` bytes of headers before it: one of IPv4 without DF may, as it

@@ -89,6 +89,8 @@ pub struct Counters {
     pub held: Counter,
     /// Frames sent beyond one for a packet: further fragments of what did not fit its way.
     pub fragmented: Counter,
+    /// Segments sent to the ends of condemned connections, that they say where they stand.
+    pub probes: Counter,
     /// What the worker's time goes into.
     pub work: Work,
     latencies: Latencies,
@@ -112,6 +114,7 @@ impl Default for Counters {
             completed_checksums: Counter::default(),
             held: Counter::default(),
             fragmented: Counter::default(),
+            probes: Counter::default(),
             work: Work::default(),
             latencies: Latencies::default(),
             reals: (0..RealId::LIMIT).map(|_| RealCounters::default()).collect(),

@@ -6,6 +6,7 @@
 //! 64 would first only work and then only wait. Packets are decided in the order of arrival, misses included: the outcome
 //! is what one packet at a time would have given.
 
+mod condemned;
 mod errors;
 mod ftp;
 mod once;
@@ -295,6 +296,7 @@ impl Road {
                 self.end(found, view.snapshot);
                 return self.miss(frame, pending, view);
             }
+            Touched::Condemned => return self.condemned(frame, pending, found, view),
         }
         if let Some(micros) = self.tracker.table().answered(found, flags, view.moment()) {
             self.counters.count_latency(found.real(), micros);

@@ -92,6 +92,8 @@ reasons! {
         TtlExpired = "ttl_expired",
         /// The service has no server that may take a new connection.
         NoRealServer = "no_real_server",
+        /// The connection is ended from here, and its ends are being reset.
+        Condemned = "condemned",
         /// `max_connections` connections exist already.
         TableFull = "table_full",
         /// No route leads to the next hop, or it leads out of an interface that lvx does not work on.

@@ -6,7 +6,7 @@ use super::pipeline::Pipeline;
 use super::port::Port;
 use super::snapshot::Published;
 use crate::conntrack::Tracker;
-use crate::net::Moment;
+use crate::net::{Moment, Tick};
 use crossbeam::channel::Sender;
 use std::io;
 use std::sync::Arc;
@@ -100,10 +100,10 @@ impl Worker {
             if frames > 0 {
                 (last_packet, turn) = (clock, Turn::Busy);
                 counters.work.lent(frames);
-                self.pipeline.sweep(now.tick(), SWEEP_BUSY);
+                sweep(&mut self.pipeline, &mut *self.port, now.tick(), SWEEP_BUSY)?;
                 continue;
             }
-            let behind = self.pipeline.sweep(now.tick(), SWEEP_IDLE);
+            let behind = sweep(&mut self.pipeline, &mut *self.port, now.tick(), SWEEP_IDLE)?;
             if shift.idle == Idle::Sleep && !behind && clock.saturating_duration_since(last_packet) > SPIN {
                 turn = Turn::Sleeping;
                 self.port.wait(NAP)?;
@@ -114,4 +114,15 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Looks at so many places of the connection table, and sends what there is to say to the ends of connections. Whether
+/// more are due.
+fn sweep(pipeline: &mut Pipeline, port: &mut dyn Port, now: Tick, most: u32) -> io::Result<bool> {
+    let behind = pipeline.sweep(now, most);
+    let probes = pipeline.take_probes(now);
+    if !probes.is_empty() {
+        port.send(probes)?;
+    }
+    Ok(behind)
 }

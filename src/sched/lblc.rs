@@ -13,7 +13,7 @@ use super::least::{Least, enter};
 use super::locality::Locality;
 use super::ramp::{CATCHING_UP, Newcomers, settled};
 use crate::net::{FlowKey, Tick};
-use crate::service::{Live, RealId, RealServer, SchedulerName};
+use crate::service::{Live, Ramp, RealId, RealServer, SchedulerName};
 use hashbrown::HashMap;
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex};
@@ -76,11 +76,19 @@ impl Servers {
     }
 
     /// Another server for what this one would get, if this one has too much, and another one little: the one whose turn
-    /// it is, or else the least loaded.
-    pub(super) fn relief(&self, reals: &[RealServer], server: usize, turn: Option<usize>) -> Option<usize> {
-        let has_too_much = |real: &RealServer| real.live.active() > u32::from(real.weight);
-        let has_little = |&at: &usize| u64::from(reals[at].live.active()) * 2 < u64::from(reals[at].weight);
-        if !has_too_much(&reals[server]) {
+    /// it is, or else the least loaded. What is much and what is little rises with a ramp.
+    pub(super) fn relief(
+        &self,
+        reals: &[RealServer],
+        server: usize,
+        turn: Option<usize>,
+        now: Tick,
+    ) -> Option<usize> {
+        let share = |real: &RealServer| real.ramp.map_or(Ramp::WHOLE, |ramp| ramp.share(now));
+        let bears = |real: &RealServer| u64::from(real.weight) * u64::from(share(real));
+        let has = |real: &RealServer| u64::from(real.live.active()) * u64::from(Ramp::WHOLE);
+        let has_little = |&at: &usize| has(&reals[at]) * 2 < bears(&reals[at]);
+        if has(&reals[server]) <= bears(&reals[server]) {
             return None;
         }
         turn.filter(has_little)
@@ -109,7 +117,7 @@ impl Scheduler for Lblc {
         let Some(mut locality) = enter(&self.locality) else { return least() };
         let known = locality.ask(address, now).and_then(|id| self.servers.available(reals, *id));
         let server = match known {
-            Some(server) => match self.servers.relief(reals, server, turn) {
+            Some(server) => match self.servers.relief(reals, server, turn, now) {
                 Some(relief) => relief,
                 None => return Some(server),
             },

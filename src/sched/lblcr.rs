@@ -96,7 +96,7 @@ impl Scheduler for Lblcr {
             set.shrink(servers, reals, now);
         }
         let server = match known {
-            Some(server) => match servers.relief(reals, server, turn) {
+            Some(server) => match servers.relief(reals, server, turn, now) {
                 Some(relief) => relief,
                 None => return Some(server),
             },

@@ -59,7 +59,12 @@ impl Ramp {
 
     /// Whether the server has its whole share.
     pub fn is_over(&self, now: Tick) -> bool {
-        now.since(self.since) >= self.lasts
+        self.left(now) == 0
+    }
+
+    /// How many ticks it lasts yet.
+    pub fn left(&self, now: Tick) -> u32 {
+        self.lasts.saturating_sub(now.since(self.since))
     }
 
     /// The later of the two, if they began so shortly after each other that the servers may be taken together.

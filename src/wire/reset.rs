@@ -1,16 +1,8 @@
 //! Answers a TCP segment with a reset, as a host does that has no such port (RFC 9293, 3.10.7.1).
 
-use super::{IPV4, IPV6, be16, be32, be128, checksum, put16};
-use crate::net::{Proto, TcpFlags};
-
-/// Bytes of a TCP header without options.
-const TCP: usize = 20;
-
-/// The longest reset.
-pub const LONGEST: usize = IPV6 + TCP;
-
-/// The hops that a reset may travel; Linux has as many.
-const HOPS: u8 = 64;
+use super::segment::{LONGEST, Segment, TCP};
+use super::{IPV4, IPV6, be16, be32, be128};
+use crate::net::{FlowKey, Proto, TcpFlags};
 
 /// Writes the reset for `packet`, which begins with its IP header and whose TCP header starts at `l4`, into `out`.
 /// Returns how many bytes of `out` it has, from its IP header on.
@@ -23,56 +15,24 @@ pub fn answer(packet: &[u8], l4: usize, out: &mut [u8; LONGEST]) -> Option<usize
         return None;
     }
     let is_v4 = packet.first()? >> 4 == 4;
-    let ip_len = if is_v4 { be16(packet, 2) as usize } else { IPV6 + be16(packet, 4) as usize };
+    let (header, ip_len) = match is_v4 {
+        true => (packet.get(..IPV4)?, be16(packet, 2) as usize),
+        false => (packet.get(..IPV6)?, IPV6 + be16(packet, 4) as usize),
+    };
     let data = ip_len.checked_sub(l4 + (tcp[12] >> 4) as usize * 4)?;
-
-    let mut reset = [0; TCP];
-    reset[..2].copy_from_slice(&tcp[2..4]);
-    reset[2..4].copy_from_slice(&tcp[..2]);
-    if flags.has(TcpFlags::ACK) {
-        reset[4..8].copy_from_slice(&tcp[8..12]);
-        reset[13] = TcpFlags::RST.0;
+    let (sport, dport) = (be16(tcp, 0), be16(tcp, 2));
+    let key = match is_v4 {
+        true => FlowKey::v4(Proto::Tcp, be32(header, 16), be32(header, 12), dport, sport),
+        false => FlowKey::v6(Proto::Tcp, be128(header, 24), be128(header, 8), dport, sport),
+    };
+    let reset = if flags.has(TcpFlags::ACK) {
+        Segment { flags: TcpFlags::RST, seq: be32(tcp, 8), ack: 0, options: &[] }
     } else {
         let counted = [TcpFlags::SYN, TcpFlags::FIN].map(|flag| flags.has(flag) as u32);
         let acknowledged = be32(tcp, 4).wrapping_add(data as u32 + counted[0] + counted[1]);
-        reset[8..12].copy_from_slice(&acknowledged.to_be_bytes());
-        reset[13] = (TcpFlags::RST | TcpFlags::ACK).0;
-    }
-    reset[12] = 5 << 4;
-
-    let (header_len, pseudo) = if is_v4 { header_v4(packet, out)? } else { header_v6(packet, out)? };
-    let sum = !checksum::fold(pseudo + checksum::sum(&reset));
-    put16(&mut reset, checksum::offset(Proto::Tcp), sum);
-    out[header_len..header_len + TCP].copy_from_slice(&reset);
-    Some(header_len + TCP)
-}
-
-/// Writes the IPv4 header of the answer; its length, and the sum of the pseudo-header.
-fn header_v4(packet: &[u8], out: &mut [u8; LONGEST]) -> Option<(usize, u32)> {
-    let received: &[u8; IPV4] = packet.first_chunk()?;
-    let mut header = [0; IPV4];
-    (header[0], header[6], header[8], header[9]) = (0x45, 0x40, HOPS, Proto::Tcp as u8);
-    put16(&mut header, 2, (IPV4 + TCP) as u16);
-    header[12..16].copy_from_slice(&received[16..20]);
-    header[16..20].copy_from_slice(&received[12..16]);
-    let sum = checksum::of_header(&header);
-    put16(&mut header, 10, sum);
-    out[..IPV4].copy_from_slice(&header);
-    let pseudo = checksum::pseudo_v4(be32(&header, 12), be32(&header, 16), Proto::Tcp, TCP as u16);
-    Some((IPV4, pseudo))
-}
-
-/// The same for IPv6.
-fn header_v6(packet: &[u8], out: &mut [u8; LONGEST]) -> Option<(usize, u32)> {
-    let received: &[u8; IPV6] = packet.first_chunk()?;
-    let mut header = [0; IPV6];
-    (header[0], header[6], header[7]) = (0x60, Proto::Tcp as u8, HOPS);
-    put16(&mut header, 4, TCP as u16);
-    header[8..24].copy_from_slice(&received[24..40]);
-    header[24..40].copy_from_slice(&received[8..24]);
-    out[..IPV6].copy_from_slice(&header);
-    let pseudo = checksum::pseudo_v6(be128(&header, 8), be128(&header, 24), Proto::Tcp as u8, TCP as u32);
-    Some((IPV6, pseudo))
+        Segment { flags: TcpFlags::RST | TcpFlags::ACK, seq: 0, ack: acknowledged, options: &[] }
+    };
+    Some(reset.write(&key, out))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ fn asks(office: &Office) -> Vec<Ask> {
         Load::Toml((text + "[[virtual_service]]\naddress = \"192.0.2.9:80\"").into_bytes())
     };
     let edit = json!({ "edits": [{ "edit": "set_weight", "service": "web", "server": "10.0.0.1:8080", "weight": 7 }] });
+    let drain = json!({ "edits": [{ "edit": "drain", "server": "10.0.0.1", "deadline_seconds": 60 }] });
     let wrong = json!({ "edits": [{ "edit": "delete_service", "service": "nobody" }] });
     let json = |value: &Value| Load::Json(value.to_string().into_bytes());
     vec![
@@ -38,6 +39,12 @@ fn asks(office: &Office) -> Vec<Ask> {
         ("delete", "/v1/connections", "?client=203.0.113.144:1024", Load::None, 200),
         ("delete", "/v1/connections", "", Load::None, 400),
         ("post", "/v1/edits", "", json(&edit), 200),
+        ("post", "/v1/edits", "", json(&drain), 200),
+        ("get", "/v1/drains", "", Load::None, 200),
+        ("get", "/v1/drains", "?server=10.0.0.1&service=web", Load::None, 200),
+        ("get", "/v1/drains", "?server=nowhere", Load::None, 400),
+        ("get", "/v1/services", "?service=web", Load::None, 200),
+        ("get", "/v1/report", "", Load::None, 200),
         ("post", "/v1/edits", "", json(&wrong), 422),
         ("post", "/v1/edits", "", Load::Json(b"{ \"edits\": ".to_vec()), 400),
         ("post", "/v1/confirm", "", Load::None, 409),

@@ -6,6 +6,7 @@
 mod bounds;
 mod changes;
 mod document;
+mod drains;
 mod ipvsadm;
 mod office;
 mod overview;

@@ -2,7 +2,7 @@
 
 use crossbeam::channel::{bounded, select, tick};
 use lvx::config::{self, Config};
-use lvx::conntrack::{Chosen, Seed, Table, Tracker};
+use lvx::conntrack::{Chosen, Expiry, Seed, Table, Tracker};
 use lvx::control::api::{Api, Link};
 use lvx::control::client::Client;
 use lvx::control::desired::Desired;
@@ -80,7 +80,7 @@ impl Office {
                         let _ = desk.tick(now.unwrap());
                     }
                 }
-                while desk.is_forgetting() {
+                while desk.is_on_round() {
                     desk.go_on();
                 }
             }
@@ -117,8 +117,10 @@ impl Office {
         let of_vip = services.filter(|service| service.endpoint == vip).flat_map(|service| &service.reals);
         let real = of_vip.into_iter().find(|real| real.endpoint == server).unwrap();
         let mut tracker = Tracker::new(self.shared.table.clone(), 0, 1);
+        // Each server has clients of its own.
+        let number = (server.port as u8).wrapping_add(real.id.0 as u8);
         for port in 0..clients {
-            let client = Endpoint::new([203, 0, 113, server.port as u8].into(), 1024 + port);
+            let client = Endpoint::new([203, 0, 113, number].into(), 1024 + port);
             let key = FlowKey::new(Proto::Tcp, client, vip);
             let chosen = Chosen {
                 real: real.id,
@@ -131,6 +133,16 @@ impl Office {
             let hash = self.shared.table.hash(&key);
             tracker.open(&key, hash, TcpFlags::SYN, Tick(0), || Some(chosen)).unwrap();
             real.live.opened(Standing::Active);
+        }
+    }
+
+    /// Has so many clients of a server say this.
+    pub fn hear(&self, id: u32, clients: usize, flags: TcpFlags) {
+        let table = &self.shared.table;
+        let all = table.connections().filter(|connection| connection.real == RealId(id));
+        for connection in all.take(clients) {
+            let found = table.search(table.hash(&connection.key), &connection.key).unwrap();
+            table.touch(found, flags, Tick(0), &Expiry::default());
         }
     }
 

@@ -267,7 +267,7 @@ fn status_in_json_has_the_services_and_one_connection_or_many_can_be_ended() {
     assert_eq!(status["director"]["connections"], 5);
     assert_eq!(status["services"][0]["servers"][1]["active"], 5);
     let kill = |words: &[&str]| text(&piped(&office, &[&["connections", "--kill"], words].concat()));
-    assert_eq!(kill(&["--client", "203.0.113.144:1024"]), "1 connection ended\n");
+    assert_eq!(kill(&["--client", "203.0.113.145:1024"]), "1 connection ended\n");
     assert_eq!(kill(&["--server", "10.0.0.0/29", "--state", "syn_recv", "--json"]), "{\n  \"ended\": 4\n}\n");
     assert_eq!(text(&piped(&office, &["connections", "--json"])), "[]\n");
     let all = piped(&office, &["connections", "--kill"]);

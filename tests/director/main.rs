@@ -9,6 +9,7 @@
 
 mod bed;
 mod control;
+mod drain;
 mod errors;
 mod fragments;
 mod health;
@@ -20,6 +21,7 @@ mod network;
 mod reload;
 mod sctp;
 mod sessions;
+mod slow_start;
 mod start;
 #[path = "../terminal/mod.rs"]
 mod terminal;

@@ -276,7 +276,8 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
 }
 
 /// Reasons that no capture provokes, and where they are.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("condemned", "src/dataplane/pipeline/tests/condemned.rs"),
     ("no_headroom", "src/dataplane/pipeline/tests.rs"),
     ("tx_ring_full", "tests/xdp_port/losses.rs"),
     ("host_unreachable", "tests/xdp_port/losses.rs"),

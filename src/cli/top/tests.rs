@@ -46,6 +46,7 @@ fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
             _ => Some(ServerState::Up),
         },
         health: None,
+        start: None,
         drain: None,
         active: server,
         inactive: 10 * server,

@@ -1,6 +1,7 @@
 //! Forgets connections that were silent for too long, a slice of the slab at a time.
 
 use super::{Ended, Place, Tracker};
+use crate::conntrack::condemned::{self, Condemned};
 use crate::conntrack::entry::{Entry, Meta};
 use crate::conntrack::expiry::Expiry;
 use crate::net::Tick;
@@ -13,22 +14,37 @@ const ENDING_COSTS: u32 = 8;
 /// Connections found silent, at most, that are not ended yet: their buckets are on their way into the cache.
 const DOOMED: usize = 16;
 
+/// Condemned connections found in one call, at most.
+const CONDEMNED: usize = 32;
+
+/// What a slot that is due counts, so that a tick's part of a small share is not rounded up.
+const EACH: u64 = Tick::PER_SECOND as u64;
+
 /// How far a worker's sweep has come.
 #[derive(Debug)]
 pub(super) struct Sweep {
     /// The slots to look at, and the next one of them.
     share: Range<u32>,
     cursor: u32,
-    /// Slots that should have been looked at by `counted`, but were not yet.
+    /// Slots that should have been looked at by `counted`, but were not yet; each counts as [`EACH`].
     due: u64,
     counted: Option<Tick>,
     /// Found silent and not ended yet, the oldest first.
     doomed: VecDeque<Place>,
+    /// Found condemned since somebody asked.
+    condemned: Vec<Condemned>,
 }
 
 impl Sweep {
     pub(super) fn new() -> Sweep {
-        Sweep { share: 0..0, cursor: 0, due: 0, counted: None, doomed: VecDeque::with_capacity(DOOMED) }
+        Sweep {
+            share: 0..0,
+            cursor: 0,
+            due: 0,
+            counted: None,
+            doomed: VecDeque::with_capacity(DOOMED),
+            condemned: Vec::with_capacity(CONDEMNED),
+        }
     }
 
     /// Leaves those found silent to another round.
@@ -50,7 +66,7 @@ impl Tracker {
         let mut ends = most / ENDING_COSTS + 1;
         // Those that the last call has found come first: their buckets have come.
         let mut found_before = self.sweep.doomed.len();
-        let looks = self.sweep.due.min(most as u64);
+        let looks = (self.sweep.due / EACH).min(most as u64);
         let mut looked = 0;
         loop {
             let is_full = self.sweep.doomed.len() == DOOMED;
@@ -58,15 +74,21 @@ impl Tracker {
                 ends -= 1;
                 found_before = found_before.saturating_sub(1);
                 self.end_oldest(now, expiry).map(&mut ended);
-            } else if looked < looks && !is_full {
+            } else if looked < looks && !is_full && self.sweep.condemned.len() < CONDEMNED {
                 looked += 1;
                 self.look_at_next(now, expiry);
             } else {
                 break;
             }
         }
-        self.sweep.due -= looked;
-        self.sweep.due > 0 || !self.sweep.doomed.is_empty()
+        self.sweep.due -= looked * EACH;
+        self.sweep.due >= EACH || !self.sweep.doomed.is_empty()
+    }
+
+    /// The condemned connections that the sweep has come by since the last call: each is met once a second. The sweep goes
+    /// no further when there are many.
+    pub fn take_condemned(&mut self) -> impl Iterator<Item = Condemned> {
+        self.sweep.condemned.drain(..)
     }
 
     /// Takes this worker's share of the slots in use; so many of them are due as `gone` ticks ask for.
@@ -74,10 +96,10 @@ impl Tracker {
         let used = self.table.slots.unused() as u64;
         let share = |worker: u32| (used * worker as u64 / self.workers as u64) as u32;
         let share = share(self.worker)..share(self.worker + 1);
-        let fresh = (share.len() as u64 * gone as u64).div_ceil(Tick::PER_SECOND as u64);
+        let slots = share.len() as u64;
         let Sweep { cursor, due, .. } = &mut self.sweep;
         *cursor = if share.contains(cursor) { *cursor } else { share.start };
-        *due = (*due + fresh).min(share.len() as u64);
+        *due = (*due + slots * gone as u64).min(slots * EACH);
         self.sweep.share = share;
     }
 
@@ -115,6 +137,9 @@ impl Tracker {
         let Some(entry) = self.table.slab.get(slot as usize) else { return };
         let meta = entry.meta();
         if !is_silent(entry, meta, now, expiry) {
+            if meta.is_condemned() {
+                self.meet_condemned(slot, meta);
+            }
             return;
         }
         let Some(place) = self.place_of(slot, meta) else { return };
@@ -123,6 +148,15 @@ impl Tracker {
             self.table.prefetch(back);
         }
         self.sweep.doomed.push_back(place);
+    }
+
+    #[cold]
+    fn meet_condemned(&mut self, slot: u32, meta: Meta) {
+        let Some(entry) = self.table.slab.get(slot as usize) else { return };
+        // Who finds no room is met again.
+        if self.sweep.condemned.len() < CONDEMNED {
+            self.sweep.condemned.extend(self.table.condemned_in(entry, meta));
+        }
     }
 
     /// Ends the connection that was found silent first, unless it was heard of since.
@@ -135,7 +169,7 @@ impl Tracker {
             return None;
         }
         place.meta = meta;
-        if meta.is_watched() && self.table.has_data(place.slot, meta.generation()) {
+        if meta.is_watched() && !meta.is_condemned() && self.table.has_data(place.slot, meta.generation()) {
             entry.see(now);
             return None;
         }
@@ -145,8 +179,12 @@ impl Tracker {
 
 #[inline]
 fn is_silent(entry: &Entry, meta: Meta, now: Tick, expiry: &Expiry) -> bool {
-    if meta.is_template() {
-        return meta.is_live() && now.is_beyond(entry.seen(), entry.lasts());
-    }
-    meta.is_live() && expiry.is_silent(meta.real(), meta.phase(), entry.seen(), now)
+    let lasts = if meta.is_template() {
+        entry.lasts()
+    } else if meta.is_condemned() {
+        condemned::LASTS
+    } else {
+        return meta.is_live() && expiry.is_silent(meta.real(), meta.phase(), entry.seen(), now);
+    };
+    meta.is_live() && now.is_beyond(entry.seen(), lasts)
 }

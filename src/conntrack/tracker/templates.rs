@@ -7,7 +7,8 @@
 use super::{Chosen, Ended, Place, Refused, Tracker};
 use crate::conntrack::State;
 use crate::conntrack::bucket::Reference;
-use crate::conntrack::table::Table;
+use crate::conntrack::entry::Entry;
+use crate::conntrack::table::{Found, Table};
 use crate::net::{FlowKey, Tick};
 use crate::service::RealId;
 use std::sync::atomic::Ordering::Relaxed;
@@ -105,14 +106,26 @@ impl Tracker {
 
     /// Ends a template found silent, unless it was used since; one whose connections are alive goes on for a while.
     pub(super) fn end_template(&mut self, place: &Place, now: Tick) -> Option<Ended> {
+        self.end_template_if(place, |entry| {
+            let (is_over, leads) = (now.is_beyond(entry.seen(), entry.lasts()), entry.leads() > 0);
+            if is_over && leads {
+                entry.last(MEANWHILE, now);
+            }
+            is_over && !leads
+        })
+    }
+
+    /// Ends a template, however lately it was used, unless connections that it has led are alive.
+    pub(super) fn end_idle_template(&mut self, found: &Found) -> Option<Ended> {
+        let place = self.place_of(found.slot(), found.meta)?;
+        self.end_template_if(&place, |entry| entry.leads() == 0)
+    }
+
+    fn end_template_if(&mut self, place: &Place, may_end: impl FnOnce(&Entry) -> bool) -> Option<Ended> {
         let &Place { slot, meta, there, .. } = place;
         let mut chain = self.table.chain(there).lock();
         let entry = self.table.slab.get(slot as usize)?;
-        if !entry.still(meta) || !now.is_beyond(entry.seen(), entry.lasts()) {
-            return None;
-        }
-        if entry.leads() > 0 {
-            entry.last(MEANWHILE, now);
+        if !entry.still(meta) || !may_end(entry) {
             return None;
         }
         let last = entry.end(meta)?;

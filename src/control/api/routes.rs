@@ -3,9 +3,10 @@
 use super::answer::{Changed, Ended, Fault, Overview, Problem, Status, Timeouts, Transaction};
 use super::{Link, MAX_REQUEST_BYTES, PATIENCE};
 use crate::config::{self, Config, MAX_FILE_BYTES, Written};
-use crate::control::connections::{Filter, Page};
+use crate::control::connections::{Filter, Page, Whom};
 use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::desk::{Desk, How, whereabouts};
+use crate::control::drains::{self, DrainRow};
 use crate::control::history::Version;
 use crate::control::report::Report;
 use crate::control::view::{Columns, Listing, ServiceLines, ServiceRow, View, Wanted};
@@ -50,6 +51,7 @@ fn paths() -> OpenApiRouter<Link> {
         .routes(routes!(configuration))
         .routes(routes!(versions))
         .routes(routes!(connections, end_connections))
+        .routes(routes!(drains))
         .routes(routes!(edit))
         .routes(routes!(plan))
         .routes(routes!(apply))
@@ -253,12 +255,15 @@ async fn listing(State(link): State<Link>, Asked(asked): Asked<Columned>) -> Res
 
 impl Columned {
     async fn meant(self, link: &Link) -> Result<(Option<Key>, Columns), Fault> {
-        let only = match self.service {
-            None => None,
-            Some(service) => Some(link.ask(move |desk| key_of(desk, &service)).await??),
-        };
+        let only = only(link, self.service).await?;
         Ok((only, Columns { traffic: self.traffic, rate: self.rate, latency: self.latency }))
     }
+}
+
+/// The key of the service that is named, if one is.
+async fn only(link: &Link, service: Option<ServiceRef>) -> Result<Option<Key>, Fault> {
+    let Some(service) = service else { return Ok(None) };
+    link.ask(move |desk| key_of(desk, &service)).await?.map(Some)
 }
 
 fn key_of(desk: &Desk, service: &ServiceRef) -> Result<Key, Fault> {
@@ -370,6 +375,31 @@ async fn end_connections(State(link): State<Link>, Asked(which): Asked<Which>) -
         to_json(&Ended { ended: connections.end_all(&filter, &whereabouts(&view)) })
     })
     .await
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Drained {
+    /// Only of this service, by its key or name.
+    #[param(value_type = Option<String>)]
+    service: Option<ServiceRef>,
+    /// Only servers of this address: RIP, RIP:rport, or a network.
+    server: Option<String>,
+}
+
+/// The servers that are drained, and what connections they have yet.
+#[utoipa::path(get, path = "/v1/drains", params(Drained), responses(
+    (status = 200, body = Vec<DrainRow>),
+    (status = "default", body = Problem),
+))]
+async fn drains(State(link): State<Link>, Asked(asked): Asked<Drained>) -> Result<Response, Fault> {
+    let only = only(&link, asked.service).await?;
+    let whom = asked.server.map(|server| server.parse::<Whom>().map_err(|error| format!("server: {error}")));
+    let whom = whom.transpose().map_err(Fault::bad)?;
+    let is_meant =
+        move |key, server| only.is_none_or(|only| only == key) && whom.is_none_or(|whom| whom.is(server));
+    large(&link, JSON, move |view| to_json(&drains::rows(&view, is_meant))).await
 }
 
 /// Applies edits, together or not at all.

@@ -70,6 +70,10 @@ mod tests {
             Ok(0)
         }
 
+        fn send(&mut self, _own: Vec<OwnFrame>) -> io::Result<()> {
+            Ok(())
+        }
+
         fn wait(&mut self, timeout: Duration) -> io::Result<()> {
             std::thread::sleep(timeout);
             Ok(())

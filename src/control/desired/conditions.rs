@@ -80,6 +80,8 @@ pub enum Rest {
 pub enum ServerState {
     /// It gets what its weight says.
     Up,
+    /// It gets a part of that, which rises (`slow_start`).
+    Starting,
     /// As up, though a check has failed, which is not believed yet.
     Suspect,
     /// It gets nothing new, since its checks fail.
@@ -89,10 +91,16 @@ pub enum ServerState {
 }
 
 impl ServerState {
+    /// Whether a server that is so gets connections.
+    fn takes_connections(self) -> bool {
+        matches!(self, ServerState::Up | ServerState::Starting | ServerState::Suspect)
+    }
+
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             ServerState::Up => "up",
+            ServerState::Starting => "starting",
             ServerState::Suspect => "suspect",
             ServerState::Down => "down",
             ServerState::Draining => "draining",
@@ -118,7 +126,7 @@ pub struct Effect {
 }
 
 impl Condition {
-    /// How a server of this service is.
+    /// How a server of this service is, as far as its conditions go.
     pub fn state(&self, real: &Real, service: &Service) -> ServerState {
         if self.drain.is_some() {
             return ServerState::Draining;
@@ -140,7 +148,9 @@ impl Condition {
         let weight = asked.filter(|_| real.weight > 0).unwrap_or(real.weight);
         let shut = Effect { weight: 0, is_shut: true, ends: false };
         match state {
-            ServerState::Up | ServerState::Suspect => Effect { weight, is_shut: false, ends: false },
+            ServerState::Up | ServerState::Starting | ServerState::Suspect => {
+                Effect { weight, is_shut: false, ends: false }
+            }
             ServerState::Down => Effect { ends: service.care.on_down == OnDown::Reset, ..shut },
             ServerState::Draining => shut,
         }
@@ -212,7 +222,7 @@ impl Conditions {
             .reals
             .iter()
             .zip(self.states(service))
-            .filter(|(_, state)| matches!(state, ServerState::Up | ServerState::Suspect))
+            .filter(|(_, state)| state.takes_connections())
             .map(|(real, _)| u64::from(real.weight))
             .sum();
         let had_lost = self.has_lost_quorum(service);
@@ -294,7 +304,7 @@ fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState])
     let (mut well, mut down) = (0, 0);
     for (real, state) in service.reals.iter().zip(states).filter(|(real, _)| real.weight > 0) {
         match state {
-            ServerState::Up | ServerState::Suspect => well += u64::from(real.weight),
+            ServerState::Up | ServerState::Starting | ServerState::Suspect => well += u64::from(real.weight),
             ServerState::Down if of_real(of, real).finding.is_none() => return false,
             ServerState::Down => down += u64::from(real.weight),
             ServerState::Draining => {}

@@ -165,13 +165,23 @@ impl Road {
         self.drop_or_answer(frame, egress, DropReason::NoRealServer);
     }
 
-    fn drop_or_answer(&self, frame: &mut Frame<'_>, egress: Option<InterfaceId>, reason: DropReason) {
+    pub(super) fn drop_or_answer(
+        &self,
+        frame: &mut Frame<'_>,
+        egress: Option<InterfaceId>,
+        reason: DropReason,
+    ) {
         let verdict = egress.map_or(Verdict::Drop(reason), |egress| Verdict::Answer(egress, reason));
         give(frame, verdict, &self.counters);
     }
 
     /// Puts a reset in the frame, in place of the segment that it answers; where it is to leave.
-    fn reset(&mut self, frame: &mut Frame<'_>, packet: &Packet, view: View<'_>) -> Option<InterfaceId> {
+    pub(super) fn reset(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        view: View<'_>,
+    ) -> Option<InterfaceId> {
         let back = answer::macs_back(frame)?;
         let (egress, macs) = self.way_to(packet.key.src().addr, back, frame.ingress(), view);
         answer::reset(frame, packet, &macs).then_some(egress)

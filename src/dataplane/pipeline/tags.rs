@@ -1,9 +1,10 @@
 //! VLAN tags on the road: taken off a frame before anything else looks at it, and put before what leaves by a VLAN.
 //! Between the two a frame's ingress is the VLAN, and so is the interface of its verdict.
 
-use super::{Pipeline, Road};
+use super::Pipeline;
+use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::NextHops;
-use crate::dataplane::port::Frame;
+use crate::dataplane::port::{Frame, OwnFrame};
 use crate::dataplane::verdict::{DropReason, Verdict};
 use crate::wire::vlan;
 
@@ -25,21 +26,24 @@ impl Pipeline {
         let (hops, road) = (&self.snapshot.hops, &mut self.road);
         for frame in frames {
             give_back(frame, hops);
-            leave(frame, hops, road);
+            leave(frame, hops, &road.counters);
         }
-        let mut own = std::mem::take(&mut road.own);
-        for own in &mut own {
-            own.put_through(|frame| {
-                // What was put away of it is not there any more: its VLAN's tags do as well.
-                if let (Verdict::ToHost(_), Some((_, tags))) =
-                    (frame.verdict, hops.vlans().below(frame.ingress()))
-                {
-                    push(frame, tags);
-                }
-                leave(frame, hops, road);
-            });
-        }
-        road.own = own;
+        put_on(&mut road.own, hops, &road.counters);
+    }
+}
+
+/// Puts tags before what the road has made.
+pub(super) fn put_on(own: &mut [OwnFrame], hops: &NextHops, counters: &Counters) {
+    for own in own {
+        own.put_through(|frame| {
+            // What was put away of it is not there any more: its VLAN's tags do as well.
+            if let (Verdict::ToHost(_), Some((_, tags))) =
+                (frame.verdict, hops.vlans().below(frame.ingress()))
+            {
+                push(frame, tags);
+            }
+            leave(frame, hops, counters);
+        });
     }
 }
 
@@ -53,7 +57,7 @@ fn give_back(frame: &mut Frame<'_>, hops: &NextHops) {
     }
 }
 
-fn leave(frame: &mut Frame<'_>, hops: &NextHops, road: &mut Road) {
+fn leave(frame: &mut Frame<'_>, hops: &NextHops, counters: &Counters) {
     if let Some((ingress, _)) = hops.vlans().below(frame.ingress()) {
         frame.set_ingress(ingress);
     }
@@ -61,7 +65,7 @@ fn leave(frame: &mut Frame<'_>, hops: &NextHops, road: &mut Road) {
     let Some((egress, tags)) = hops.vlans().below(vlan) else { return };
     if !push(frame, tags) {
         // No port keeps so little room.
-        return super::give(frame, Verdict::Drop(DropReason::NoHeadroom), &road.counters);
+        return super::give(frame, Verdict::Drop(DropReason::NoHeadroom), counters);
     }
     frame.verdict = match frame.verdict {
         Verdict::Answer(_, reason) => Verdict::Answer(egress, reason),

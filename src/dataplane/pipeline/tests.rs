@@ -401,6 +401,7 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
     assert_eq!(frames[60].verdict, Verdict::ToHost(HostReason::NotOurs), "nobody asked");
 }
 
+mod condemned;
 mod errors;
 mod latency;
 mod persist;

@@ -42,6 +42,12 @@ pub trait Port {
     /// Only when the port can do no more work at all (the interface is gone).
     fn turn(&mut self, road: &mut dyn FnMut(&mut [Frame<'_>]) -> Vec<OwnFrame>) -> io::Result<usize>;
 
+    /// Sends what the road has made of itself, behind no frame.
+    ///
+    /// # Errors
+    /// As [`Port::turn`].
+    fn send(&mut self, own: Vec<OwnFrame>) -> io::Result<()>;
+
     /// Sleeps until a frame waits or `timeout` has gone by, whichever is first.
     ///
     /// # Errors

@@ -384,6 +384,11 @@ impl Port for XdpPort {
         Ok(0)
     }
 
+    fn send(&mut self, own: Vec<OwnFrame>) -> io::Result<()> {
+        own.into_iter().try_for_each(|own| self.give_out(0, own))?;
+        self.send_staged()
+    }
+
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let until = Instant::now() + timeout;
         loop {

@@ -50,13 +50,16 @@ struct Pool {
     /// New connections in each tick, and how many ticks one lasts.
     rate: u32,
     mean: f64,
+    /// How many addresses clients ask for.
+    addresses: u32,
 }
 
 impl Pool {
     fn new(name: SchedulerName, weights: &[u16], rate: u32, mean: f64) -> Pool {
         let reals = servers(weights);
         let scheduler = build(name, &OPTIONS, &reals);
-        Pool { name, reals, scheduler, now: Tick(0), open: BinaryHeap::new(), dice: Dice(7), rate, mean }
+        let (now, open, dice) = (Tick(0), BinaryHeap::new(), Dice(7));
+        Pool { name, reals, scheduler, now, open, dice, rate, mean, addresses: u32::MAX }
     }
 
     /// Other servers, or others that ramp.
@@ -85,7 +88,8 @@ impl Pool {
                 self.reals[server].live.closed(Standing::Active);
             }
             for _ in 0..self.rate {
-                let key = FlowKey::v4(Proto::Tcp, self.dice.throw(), self.dice.throw(), 4000, 80);
+                let (client, address) = (self.dice.throw(), self.dice.throw() % self.addresses);
+                let key = FlowKey::v4(Proto::Tcp, client, address, 4000, 80);
                 let server = self.scheduler.pick(&self.reals, &key, self.now).expect("nobody is refused");
                 got[server] += 1;
                 self.reals[server].live.opened(Standing::Active);
@@ -328,5 +332,20 @@ fn workers_at_once_give_a_newcomer_together_what_it_is_due() {
         });
         let allowed = 0.25 * due(name) * f64::from(workers * each);
         assert!((got as f64 - allowed).abs() <= 3.0, "{name}: {got}, not {allowed}");
+    }
+}
+
+#[test]
+fn addresses_that_are_asked_for_too_much_do_not_flood_a_newcomer_either() {
+    for name in [Lblc, Lblcr] {
+        // Each of five has some 200 active connections, far more than its weight.
+        let mut pool = Pool { addresses: 100, ..Pool::new(name, &[40; 5], 20, 50.0) };
+        pool.run(1000);
+        pool.add(40);
+        for tenth in 0..10 {
+            let share = pool.run(LASTS / 10)[5];
+            let allowed = f64::from(tenth + 1) / 10.0 / 6.0;
+            assert!(share <= allowed + 0.01, "{name} tenth {tenth}: {share:.3}");
+        }
     }
 }

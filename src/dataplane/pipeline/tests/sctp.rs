@@ -3,9 +3,9 @@
 use super::*;
 use crate::wire::sctp::complete_partial;
 
-const VIP6: &str = "[2001:db8::100]:3868";
-const RIP6: &str = "[fd00::11]:3900";
-const CIP6: &str = "[2001:db8:1::7]:40000";
+pub(super) const VIP6: &str = "[2001:db8::100]:3868";
+pub(super) const RIP6: &str = "[fd00::11]:3900";
+pub(super) const CIP6: &str = "[2001:db8:1::7]:40000";
 
 fn at(text: &str) -> Endpoint {
     text.parse().unwrap()
@@ -13,6 +13,11 @@ fn at(text: &str) -> Endpoint {
 
 /// One masqueraded server behind an SCTP service.
 fn world() -> World {
+    world_of(Proto::Sctp)
+}
+
+/// One masqueraded server behind a service of this protocol, all in IPv6.
+pub(super) fn world_of(proto: Proto) -> World {
     let link = |name: &str, last, address: &str| Link {
         name: name.into(),
         mac: mac(last),
@@ -52,7 +57,7 @@ fn world() -> World {
     };
     let service = VirtualService {
         name: "diameter".into(),
-        proto: Proto::Sctp,
+        proto,
         group: None,
         endpoint: at(VIP6),
         scheduler: SchedulerName::Rr,

@@ -5,7 +5,7 @@ use crate::dataplane::nexthop::Vlan;
 use crate::wire::vlan::Tag;
 
 /// Clients are in VLAN 100 of the first interface.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut rib = rib();
     let vlan = Some(Vlan { parent: CLIENTS, tag: Tag { protocol: Tag::DOT1Q, vlan: 100 } });
     let addresses = std::mem::take(&mut rib.links[0].addresses);
@@ -22,7 +22,7 @@ fn world() -> World {
 }
 
 /// Behind a tag of VLAN 100 with a priority.
-fn tagged(frame: &[u8]) -> Vec<u8> {
+pub(super) fn tagged(frame: &[u8]) -> Vec<u8> {
     [&frame[..12], &[0x81, 0, 0xa0, 100], &frame[12..]].concat()
 }
 

@@ -223,6 +223,12 @@ where
         Ok(frames.len())
     }
 
+    /// Behind the packet that was lent last.
+    fn send(&mut self, own: Vec<OwnFrame>) -> io::Result<()> {
+        let last = self.next.saturating_sub(1);
+        own.into_iter().try_for_each(|mut own| (self.sink)(last, &own.frame()))
+    }
+
     /// Returns at once: time passes on the tape only.
     fn wait(&mut self, _timeout: Duration) -> io::Result<()> {
         Ok(())
