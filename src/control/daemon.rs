@@ -4,6 +4,7 @@
 //! are missing, the control socket's jobs, the clock. Workers hear of it by snapshots alone.
 
 mod error;
+mod network;
 mod setup;
 mod watch;
 mod workers;
@@ -21,16 +22,15 @@ use super::report;
 use crate::config::{self, Config, Poll};
 use crate::conntrack::{Table, Tracker};
 use crate::dataplane::counters::Counters;
-use crate::dataplane::nexthop::NextHops;
 use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
 use crate::dataplane::port::steer::Steering;
 use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
-use crate::health::Target;
 use crate::net::{InterfaceId, Prefix};
 use crate::service::VirtualService;
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
+use network::OwnNetwork;
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
 use std::io;
@@ -139,9 +139,8 @@ impl Director {
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
         let own_cores = on_cores.clone();
-        let at_hand = shared.published.clone();
-        let own_fault = move |target: &Target| own_fault(&at_hand.current().hops, target);
-        let checks = Checks::start(start, move || keep_off(&own_cores), own_fault);
+        let network = OwnNetwork(shared.published.clone());
+        let checks = Checks::start(start, move || keep_off(&own_cores), network);
         let checks = checks.map_err(RunError::io("start the thread of health checks"))?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
         let mut director = Director {
@@ -363,19 +362,6 @@ fn history(control: &config::Control) -> Result<History, RunError> {
             Ok(History::in_memory())
         }
     }
-}
-
-/// Why the director has no way to a server that is asked itself. To who is asked in its place, there may be others.
-fn own_fault(hops: &NextHops, target: &Target) -> Option<String> {
-    let server = target.server.addr;
-    if target.check.addr.is_some() {
-        return None;
-    }
-    let Some((interface, _)) = hops.neighbour_towards(server) else {
-        return Some(format!("there is no route to {server}"));
-    };
-    let link = hops.links().get(interface.index()).filter(|link| !link.up)?;
-    Some(format!("{} is down", link.name))
 }
 
 /// VLANs are the kernel's, on whatever interfaces lvx works on: those written are for a replay, as routes are.

@@ -2,6 +2,7 @@
 
 use super::probe::{Prober, Shared};
 use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
+use crate::net::InterfaceId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,7 +29,7 @@ pub struct Driver {
     /// Times of the machines count from here.
     origin: Instant,
     shared: Arc<Shared>,
-    own_fault: OwnFault,
+    network: Arc<dyn Network>,
     watches: Mutex<HashMap<Arc<Target>, Watch>>,
     tell: Sender<Event>,
     events: Receiver<Event>,
@@ -36,8 +37,26 @@ pub struct Driver {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Says why the director itself cannot reach a target that has failed, if it cannot: then that is no verdict.
-type OwnFault = Arc<dyn Fn(&Target) -> Option<String> + Send + Sync>;
+/// The director's own network, whose faults are no server's.
+pub trait Network: Send + Sync {
+    /// By which interface a target is reached, as far as that is known.
+    fn way(&self, target: &Target) -> Option<InterfaceId>;
+
+    /// Why the director itself cannot reach a target, which it reached by this interface when that answered last, if it
+    /// did; `None` if nothing is known to be wrong.
+    fn fault(&self, target: &Target, last: Option<InterfaceId>) -> Option<String>;
+}
+
+/// Of such a network nothing is known.
+impl Network for () {
+    fn way(&self, _: &Target) -> Option<InterfaceId> {
+        None
+    }
+
+    fn fault(&self, _: &Target, _: Option<InterfaceId>) -> Option<String> {
+        None
+    }
+}
 
 /// A target whose task is running.
 #[derive(Debug)]
@@ -93,14 +112,14 @@ pub struct Status {
 }
 
 impl Driver {
-    /// Starts the thread, which runs `prepare` first. It asks nobody yet. `own_fault` says of a target that has failed
-    /// why the director itself cannot reach it, if it cannot: then that is no verdict.
+    /// Starts the thread, which runs `prepare` first. It asks nobody yet. A failure that `network` can
+    /// explain is no verdict.
     ///
     /// # Errors
     /// What the system says.
     pub fn start(
         prepare: impl FnOnce() + Send + 'static,
-        own_fault: impl Fn(&Target) -> Option<String> + Send + Sync + 'static,
+        network: impl Network + 'static,
     ) -> io::Result<Driver> {
         let runtime =
             Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
@@ -116,7 +135,7 @@ impl Driver {
             runtime: handle,
             origin: Instant::now(),
             shared: Arc::default(),
-            own_fault: Arc::new(own_fault),
+            network: Arc::new(network),
             watches: Mutex::default(),
             tell,
             events,
@@ -177,7 +196,8 @@ impl Driver {
             target,
             origin: self.origin,
             shared: self.shared.clone(),
-            own_fault: self.own_fault.clone(),
+            network: self.network.clone(),
+            way: None,
             status: status.clone(),
             tell: self.tell.clone(),
         };
@@ -223,13 +243,15 @@ struct Watcher {
     target: Arc<Target>,
     origin: Instant,
     shared: Arc<Shared>,
-    own_fault: OwnFault,
+    network: Arc<dyn Network>,
+    /// By which interface the target was reached when it answered last.
+    way: Option<InterfaceId>,
     status: Arc<Mutex<Status>>,
     tell: Sender<Event>,
 }
 
 impl Watcher {
-    async fn run(self, urge: Arc<Notify>) {
+    async fn run(mut self, urge: Arc<Notify>) {
         let prober = Prober::of(&self.target.check, &self.shared);
         let mut belief = RiseFall::new(self.target.check.pace, self.origin.elapsed(), fastrand::u16(..));
         loop {
@@ -246,7 +268,13 @@ impl Watcher {
                 Ok(prober) => prober.probe(&self.target).await,
                 Err(failure) => Err(failure.clone()),
             };
-            let outcome = outcome.map_err(|failure| self.whose(failure));
+            let outcome = match outcome {
+                Ok(found) => {
+                    self.way = self.network.way(&self.target);
+                    Ok(found)
+                }
+                Err(failure) => Err(self.whose(failure)),
+            };
             let now = self.origin.elapsed();
             let change = belief.heard(began, now, verdict(&outcome), fastrand::u16(..));
             for what in self.note(outcome, change, now - began, belief.contrary()) {
@@ -257,7 +285,7 @@ impl Watcher {
 
     /// The failure, or the director's own behind it.
     fn whose(&self, failure: Failure) -> Failure {
-        let own = if failure.is_own { None } else { (self.own_fault)(&self.target) };
+        let own = if failure.is_own { None } else { self.network.fault(&self.target, self.way) };
         own.map_or(failure, Failure::own)
     }
 

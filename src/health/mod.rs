@@ -30,7 +30,7 @@ mod tcp;
 mod tls;
 mod udp;
 
-pub use driver::{Driver, Event, Status, What};
+pub use driver::{Driver, Event, Network, Status, What};
 pub use failure::Failure;
 pub use notify::Notifier;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_program_is_told_of_each_change_in_order_and_one_that_hangs_is_killed() {
-        let driver = Driver::start(|| (), |_| None).unwrap();
+        let driver = Driver::start(|| (), ()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("told");
         // It hangs with the first.

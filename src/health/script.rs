@@ -376,7 +376,7 @@ mod tests {
             let kind = Kind::Script(shell(&lines));
             target(server(), Check { kind, pace, port: Some(port as u16 + 1), ..Check::default() })
         });
-        let driver = Driver::start(|| (), |_| None).unwrap();
+        let driver = Driver::start(|| (), ()).unwrap();
         driver.set(targets);
         for _ in 0..wanted {
             let event = driver.events().recv_timeout(LONG).unwrap();
@@ -391,7 +391,7 @@ mod tests {
     fn scripts_end_with_their_driver_and_leave_no_zombies() {
         let folder = tempfile::tempdir().unwrap();
         let pids = folder.path().join("pids");
-        let driver = Driver::start(|| (), |_| None).unwrap();
+        let driver = Driver::start(|| (), ()).unwrap();
         let short = shell(&format!("echo $$ >> {}", pids.display()));
         driver.set([target(server(), check(Kind::Script(short)))]);
         let lines = || fs::read_to_string(&pids).unwrap_or_default();

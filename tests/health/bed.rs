@@ -93,7 +93,7 @@ impl Bed {
 
     /// A driver on the director's side of the wire.
     pub fn driver(&self) -> Driver {
-        self.inside_director(|| Driver::start(|| (), |_| None)).unwrap()
+        self.inside_director(|| Driver::start(|| (), ())).unwrap()
     }
 
     /// Does this in the director's namespace.

@@ -25,8 +25,8 @@ pub struct Condition {
 /// What its checks have found out about a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How it is.
-    pub wellness: Wellness,
+    /// How it is; `None` if nobody knows yet.
+    pub wellness: Option<Wellness>,
     /// Since when, after the director's start.
     pub since: Duration,
     /// Why it is not well, in one line; empty if it is.
@@ -121,7 +121,7 @@ pub struct Effect {
     pub weight: u16,
     /// Whether not even a persistence template leads to it.
     pub is_shut: bool,
-    /// Whether its connections are to be forgotten.
+    /// Whether its connections are to be reset.
     pub ends: bool,
 }
 
@@ -131,13 +131,17 @@ impl Condition {
         if self.drain.is_some() {
             return ServerState::Draining;
         }
-        match self.finding.as_ref().map(|finding| finding.wellness) {
+        match self.wellness() {
             Some(Wellness::Ill) => ServerState::Down,
             Some(Wellness::Suspect) => ServerState::Suspect,
             Some(Wellness::Well) => ServerState::Up,
             None if service.care.alpha && !service.checks_of(real).is_empty() => ServerState::Down,
             None => ServerState::Up,
         }
+    }
+
+    fn wellness(&self) -> Option<Wellness> {
+        self.finding.as_ref()?.wellness
     }
 
     /// What becomes of a server of this service, whose state this is: what all conditions together amount to is decided
@@ -297,15 +301,15 @@ fn of_real<'a>(of: Option<&'a OfService>, real: &Real) -> &'a Condition {
     of.and_then(|of| of.servers.get(&real.endpoint)).unwrap_or(&NOTHING)
 }
 
-/// As [`Conditions::fails_open`]. Where there is a sorry server, it is for that. Drained and quiesced servers do not count; and as long as some have not been asked yet,
-/// nobody knows.
+/// As [`Conditions::fails_open`]. Drained and quiesced servers do not count; as long as some have not been asked yet,
+/// nobody knows; and where there is a sorry server, it is there for that.
 fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState]) -> bool {
     let (Some(percent), None) = (service.care.fail_open_percent, &service.sorry) else { return false };
     let (mut well, mut down) = (0, 0);
     for (real, state) in service.reals.iter().zip(states).filter(|(real, _)| real.weight > 0) {
         match state {
             ServerState::Up | ServerState::Starting | ServerState::Suspect => well += u64::from(real.weight),
-            ServerState::Down if of_real(of, real).finding.is_none() => return false,
+            ServerState::Down if of_real(of, real).wellness().is_none() => return false,
             ServerState::Down => down += u64::from(real.weight),
             ServerState::Draining => {}
         }
@@ -525,7 +529,7 @@ mod tests {
 
     fn finding(wellness: Wellness, weight: Option<u16>) -> Option<Finding> {
         Some(Finding {
-            wellness,
+            wellness: Some(wellness),
             since: seconds(7),
             cause: "check http: no".into(),
             weight,

@@ -2,8 +2,8 @@
 
 use super::News;
 use crate::config::{NamedCheck, Notify, Real, Service};
-use crate::control::desired::{Desired, Finding, Key, Wellness};
-use crate::health::{Driver, Event, Health, Notifier, Target, What};
+use crate::control::desired::{Desired, Finding, Key, ServerState, Wellness};
+use crate::health::{Driver, Event, Health, Network, Notifier, Target, What};
 use crate::net::Endpoint;
 use crossbeam::channel::Receiver;
 use hashbrown::{HashMap, HashSet};
@@ -43,7 +43,7 @@ struct Asked {
 }
 
 impl Checks {
-    /// Starts the thread that makes checks, which runs `prepare` first. It makes none yet. `own_fault` as for
+    /// Starts the thread that makes checks, which runs `prepare` first. It makes none yet. `network` as for
     /// [`Driver::start`].
     ///
     /// # Errors
@@ -51,11 +51,11 @@ impl Checks {
     pub fn start(
         start: Instant,
         prepare: impl FnOnce() + Send + 'static,
-        own_fault: impl Fn(&Target) -> Option<String> + Send + Sync + 'static,
+        network: impl Network + 'static,
     ) -> io::Result<Checks> {
         raise_open_files();
         Ok(Checks {
-            driver: Driver::start(prepare, own_fault)?,
+            driver: Driver::start(prepare, network)?,
             start,
             asked: HashMap::new(),
             notify: Vec::new(),
@@ -67,9 +67,13 @@ impl Checks {
         self.driver.events()
     }
 
-    /// Tells the operator's programs what has changed.
+    /// Tells the operator's programs what has changed, but for suspicions that are not borne out.
     pub fn tell(&self, news: &[News]) {
-        for News { service, server, state, was, cause, .. } in news {
+        let suspect = ServerState::Suspect.name();
+        let is_for_them = |news: &&News| {
+            news.state != suspect && (news.was != suspect || news.state == ServerState::Down.name())
+        };
+        for News { service, server, state, was, cause, .. } in news.iter().filter(is_for_them) {
             // What a server has said comes last, so that nothing in it is taken for a name.
             let facts = [
                 ("service", service.clone()),
@@ -151,17 +155,21 @@ impl Checks {
             checks.iter().filter_map(|check| Some((check.name.as_str(), asked(check)?))).collect();
         let first = |health| asked.iter().find(|(_, asked)| asked.health == health);
         let (wellness, by) = match (first(Health::Down), first(Health::Unchecked), first(Health::Suspect)) {
-            (Some(by), ..) => (Wellness::Ill, Some(by)),
+            (Some(by), ..) => (Some(Wellness::Ill), Some(by)),
             // What held goes on to hold until all are answered.
-            (None, Some(_), _) => return None,
-            (None, None, Some(by)) => (Wellness::Suspect, Some(by)),
-            (None, None, None) => (Wellness::Well, None),
+            (None, Some(_), _) => (before.and_then(|before| before.wellness), None),
+            (None, None, Some(by)) => (Some(Wellness::Suspect), Some(by)),
+            (None, None, None) => (Some(Wellness::Well), None),
         };
         let weight = asked.iter().filter_map(|(_, asked)| asked.weight).min();
         let unasked = asked.iter().map(|(_, asked)| &*asked.unasked).find(|why| !why.is_empty());
         let unasked = unasked.unwrap_or_default();
         let same = before.filter(|before| before.wellness == wellness);
-        if same.is_some_and(|same| same.weight == weight && &*same.unasked == unasked) {
+        let is_news = match same {
+            Some(same) => same.weight != weight || &*same.unasked != unasked,
+            None => wellness.is_some() || !unasked.is_empty(),
+        };
+        if !is_news {
             return None;
         }
         let cause = |by: Option<&(&str, &Asked)>| match by {
@@ -240,7 +248,9 @@ mod tests {
             desired = desired.with_findings(&findings);
             let of = |service| {
                 let condition = desired.conditions().of(Key::of(service), service.reals[0].endpoint);
-                condition.and_then(|condition| condition.finding.as_ref()).map(|finding| finding.wellness)
+                condition
+                    .and_then(|condition| condition.finding.as_ref())
+                    .and_then(|finding| finding.wellness)
             };
             if desired.services().iter().all(|service| of(service) == Some(wanted)) {
                 return desired;
@@ -254,7 +264,7 @@ mod tests {
         let [.., high, low] = std::process::id().to_be_bytes();
         let listener = TcpListener::bind((Ipv4Addr::new(127, 77, high, low), 0)).unwrap();
         let at = listener.local_addr().unwrap();
-        let mut checks = Checks::start(Instant::now(), || {}, |_| None).unwrap();
+        let mut checks = Checks::start(Instant::now(), || {}, ()).unwrap();
         let desired = Desired::from(shared(at, quick()));
         assert_eq!(checks.follow(&desired), []);
         assert_eq!(checks.asked.len(), 1);
@@ -269,7 +279,7 @@ mod tests {
         other.services[0].reals[0].weight = 7;
         let reloaded = Desired::from(other).with_findings(&[]);
         let findings = checks.follow(&reloaded);
-        assert!(findings.iter().all(|(.., found)| found.as_ref().unwrap().wellness == Wellness::Ill));
+        assert!(findings.iter().all(|(.., found)| found.as_ref().unwrap().wellness == Some(Wellness::Ill)));
         assert_eq!(findings.len(), 2);
         // With another check, what held holds until that is answered.
         let reloaded = reloaded.with_findings(&findings);

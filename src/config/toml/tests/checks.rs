@@ -364,7 +364,7 @@ fn what_is_wrong_with_a_check_is_said() {
     assert_eq!(
         errors_of(&twice),
         [
-            "check 2: name stands in line 5 already (allowed: each name once)",
+            "check 2: name stands in line 6 already (allowed: each name once)",
             "check 3: name \"tcp\" is a type's (allowed: any other name)",
             "check 4: name is missing",
         ]
