@@ -233,3 +233,28 @@ fn a_full_table_refuses_the_same_packets_whoever_is_at_work() {
         assert!(run(workers) == one, "{workers} workers");
     }
 }
+
+#[test]
+fn a_servers_answer_time_is_that_of_the_capture_with_any_number_of_workers() {
+    let folder = Folder::new();
+    let mut writer = PcapWriter::new(Vec::new()).unwrap();
+    for (micros, ack) in [(0, false), (1000, false), (3500, true), (3600, true)] {
+        let mut frame = Vec::new();
+        let ip =
+            PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 1]).ipv4([10, 0, 0, 9], [10, 0, 0, 100], 64);
+        let tcp = ip.tcp(4000, 80, 0, 64240);
+        let tcp = if ack { tcp.ack(1) } else { tcp.syn() };
+        tcp.write(&mut frame, &[]).unwrap();
+        let time = Duration::from_micros(1_700_000_000_000_000 + micros);
+        writer.write_packet(&PcapPacket::new(time, frame.len() as u32, &frame)).unwrap();
+    }
+    fs::write(folder.path("open.pcap"), writer.into_writer()).unwrap();
+    for workers in ["1", "3"] {
+        let output =
+            folder.replay(&["--input", "open.pcap", "--json", "--workers", workers, "--repeat", "3"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let latency = &report["services"][0]["real_servers"][0]["latency"];
+        assert_eq!((&latency["count"], &latency["sum_seconds"]), (&1.into(), &0.0035.into()), "{report}");
+        assert_eq!(latency["buckets"][8], 1, "within 4.096 ms");
+    }
+}

@@ -62,6 +62,8 @@ pub struct World {
     pub pipeline: Pipeline,
     pub method: Method,
     pub flows: u32,
+    /// The services' addresses; flows are of each in turn.
+    vips: Vec<u32>,
     /// Server of each flow, for replies.
     servers: Vec<u8>,
     arena: Vec<u8>,
@@ -83,17 +85,10 @@ impl World {
         publish(&table, &published, method, SERVERS);
         let world = |worker| {
             let tracker = Tracker::new(table.clone(), worker, workers);
+            let pipeline = Pipeline::new(tracker, Arc::default(), published.clone());
             World {
-                table: table.clone(),
-                published: published.clone(),
-                pipeline: Pipeline::new(tracker, Arc::new(Counters::default()), published.clone()),
-                method,
-                flows,
-                servers: vec![0; flows as usize],
-                arena: vec![0xa5; FRAMES * STRIDE],
                 dice: 88 + u64::from(worker),
-                next_new: flows,
-                clock: Tick(0),
+                ..World::of_pipeline(table.clone(), published.clone(), pipeline, method, vec![VIP], flows)
             }
         };
         let mut worlds: Vec<World> = (0..workers).map(world).collect();
@@ -101,6 +96,44 @@ impl World {
         let servers = worlds[0].servers.clone();
         worlds[1..].iter_mut().for_each(|world| world.servers.clone_from(&servers));
         worlds
+    }
+
+    /// The only worker of a director that masquerades services at port 80 of these addresses.
+    pub fn of_director(
+        table: Arc<Table>,
+        published: Arc<Published>,
+        counters: Arc<Counters>,
+        vips: Vec<u32>,
+        flows: u32,
+    ) -> World {
+        let tracker = Tracker::new(table.clone(), 0, 1);
+        let pipeline = Pipeline::new(tracker, counters, published.clone());
+        let mut world = World::of_pipeline(table, published, pipeline, Method::Nat, vips, flows);
+        world.establish();
+        world
+    }
+
+    fn of_pipeline(
+        table: Arc<Table>,
+        published: Arc<Published>,
+        pipeline: Pipeline,
+        method: Method,
+        vips: Vec<u32>,
+        flows: u32,
+    ) -> World {
+        World {
+            table,
+            published,
+            pipeline,
+            method,
+            flows,
+            vips,
+            servers: vec![0; flows as usize],
+            arena: vec![0xa5; FRAMES * STRIDE],
+            dice: 88,
+            next_new: flows,
+            clock: Tick(0),
+        }
     }
 
     fn establish(&mut self) {
@@ -232,7 +265,7 @@ impl World {
             let server = self.servers[flow as usize] as u32;
             ((0x0a01_0000 + server, 8080), client)
         } else {
-            (client, (VIP, 80))
+            (client, (self.vips[flow as usize % self.vips.len()], 80))
         };
         let packet = &mut self.arena[at * STRIDE + START..][..PACKET];
         packet[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0]);

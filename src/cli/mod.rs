@@ -22,6 +22,8 @@ mod drain;
 pub mod ipvsadm;
 #[cfg(target_os = "linux")]
 pub mod lab;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+pub mod log;
 pub mod replay;
 pub mod run;
 #[cfg(all(feature = "control", unix))]
@@ -35,9 +37,18 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Behind the commands.
+#[cfg(all(feature = "control", unix))]
+const HINT: &str = "\
+What speaks with a running director finds it at --socket or LVX_SOCKET: a path, or https://HOST:PORT, to which the token \
+in --token-file (LVX_TOKEN_FILE, LVX_TOKEN) is shown, and whose certificate --ca-file (LVX_CA_FILE) vouches for.
+How the director logs: `lvx run --help`.";
+#[cfg(not(all(feature = "control", unix)))]
+const HINT: &str = "";
+
 /// A Linux Virtual Server director in userspace.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = HINT)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

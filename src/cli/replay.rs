@@ -136,6 +136,7 @@ fn replay(args: &ReplayArgs) -> Result<Replayed, Error> {
     let report = director.report();
 
     let length = tape_length(&tape);
+    port.lend_whole_ticks();
     let later = (1..args.repeat).map(|pass| director.play(&mut port, length * pass));
     let later = later.collect::<Result<Vec<_>, _>>()?;
     let timing = Timing::new(tape.len(), first, &later);

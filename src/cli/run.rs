@@ -14,6 +14,10 @@ pub struct RunArgs {
     /// Write a report of everything counted, as JSON, to this file each second and at the end
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+
+    #[cfg(all(feature = "xdp", target_os = "linux"))]
+    #[command(flatten)]
+    log: super::log::LogArgs,
 }
 
 /// Runs the director; the exit code says whether it ended as it was told to.
@@ -21,14 +25,11 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> ExitCode {
     use crate::control::daemon::{self, Options};
 
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LVX_LOG").unwrap_or_else(|_| "info".into());
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colours);
-    log.with_writer(std::io::stderr).init();
+    let log = args.log.begin();
     match daemon::run(&Options { config: args.config, report: args.report }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lvx: {error}");
+            log.fail(&error);
             ExitCode::FAILURE
         }
     }

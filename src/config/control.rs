@@ -26,6 +26,9 @@ pub struct Control {
     pub state_dir: PathBuf,
     /// `watch`: whether the configuration file is read again when it changes.
     pub watch: bool,
+    /// `metrics`: where Prometheus may read the metrics, over plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// `listen` and what it needs: the same over TCP.
     #[serde(flatten)]
     pub remote: Option<Remote>,
@@ -56,6 +59,7 @@ impl Default for Control {
             group: None,
             state_dir: "/var/lib/lvx".into(),
             watch: false,
+            metrics: None,
             remote: None,
             is_written: false,
         }

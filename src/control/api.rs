@@ -8,6 +8,7 @@
 mod answer;
 mod guests;
 mod routes;
+mod scrape;
 mod socket;
 mod tls;
 
@@ -23,10 +24,11 @@ use guests::Guests;
 use socket::Socket;
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 /// The largest request, but for a whole configuration.
@@ -46,6 +48,8 @@ pub struct Link {
     connections: Arc<Mutex<Connections>>,
     large: Arc<Semaphore>,
     whole: Arc<Semaphore>,
+    scrape: Arc<Semaphore>,
+    started: SystemTime,
 }
 
 impl Link {
@@ -58,6 +62,8 @@ impl Link {
             connections: Arc::new(Mutex::new(connections)),
             large: Arc::new(Semaphore::new(LARGE_ANSWERS)),
             whole: Arc::new(Semaphore::new(1)),
+            scrape: Arc::new(Semaphore::new(1)),
+            started: SystemTime::now(),
         }
     }
 
@@ -89,7 +95,8 @@ pub struct Api {
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
     // Removed when the thread has ended.
-    _socket: Socket,
+    socket: Socket,
+    remote: Option<SocketAddr>,
 }
 
 /// Why there is no control socket: what was tried, and what the system said.
@@ -124,15 +131,28 @@ impl Api {
         let socket = Socket::bind(control)?;
         let unix = socket.listener()?;
         let remote = control.remote.as_ref().map(tls::Remote::open).transpose()?;
+        let metrics = control.metrics.map(listener).transpose()?;
+        let at = remote.as_ref().and_then(tls::Remote::address);
+        // Two for answers, one for a scrape.
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(3).build();
         let runtime = runtime.map_err(tried("start the control socket's thread"))?;
         let stop: Arc<Notify> = Arc::default();
         let (stopped, workers) = (stop.clone(), workers.to_vec());
         let body = move || {
             keep_off(&workers);
             runtime.block_on(async {
-                let router = routes::router(link);
+                let scraped = async {
+                    match metrics {
+                        Some(listener) => {
+                            let router = scrape::router(link.clone());
+                            let plain = |stream| std::future::ready(Ok(stream));
+                            Guests::default().receive_tcp(listener, router, plain).await;
+                        }
+                        None => std::future::pending().await,
+                    }
+                };
+                let router = routes::router(link.clone());
                 let local = Guests::default().receive_unix(unix, router.clone());
                 let far = async {
                     match remote {
@@ -144,17 +164,23 @@ impl Api {
                     () = stopped.notified() => {}
                     () = local => {}
                     () = far => {}
+                    () = scraped => {}
                 }
             });
         };
         let thread = std::thread::Builder::new().name("lvx-control".to_owned()).spawn(body);
         let thread = thread.map_err(tried("start the control socket's thread"))?;
-        Ok(Api { stop, thread: Some(thread), _socket: socket })
+        Ok(Api { stop, thread: Some(thread), socket, remote: at })
     }
 
     /// Where the socket is.
     pub fn path(&self) -> &PathBuf {
-        self._socket.path()
+        self.socket.path()
+    }
+
+    /// Where it listens over TCP, if it does.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
     }
 }
 
@@ -166,6 +192,13 @@ impl Drop for Api {
             let _ = thread.join();
         }
     }
+}
+
+/// A TCP socket, for a runtime.
+fn listener(at: SocketAddr) -> Result<TcpListener, ApiError> {
+    TcpListener::bind(at)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(tried(format!("listen at {at}")))
 }
 
 /// Keeps this thread off the workers' cores; where there is no other, it takes second place there.

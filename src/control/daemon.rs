@@ -5,6 +5,7 @@
 
 mod error;
 mod network;
+mod reach;
 mod setup;
 mod watch;
 mod workers;
@@ -12,32 +13,32 @@ mod workers;
 pub use error::RunError;
 
 use super::api::{Api, Link, keep_off};
+use super::cause::Cause;
 use super::desired::Desired;
 use super::desk::{Desk, Job, Shared};
 use super::health::Checks;
 use super::history::History;
 use super::kernel::{Following, Kernel};
 use super::publish::Publisher;
-use super::report;
 use crate::config::{self, Config, Poll};
 use crate::conntrack::{Table, Tracker};
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::device::{may_carry_partial_checksums, strips_vlan_tags};
 use crate::dataplane::port::steer::Steering;
-use crate::dataplane::port::xdp::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
 use crate::service::VirtualService;
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
-use network::OwnNetwork;
+use network::Network;
+use reach::OwnNetwork;
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
+use signal_hook::low_level::signal_name;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use watch::Watch;
 use workers::Workers;
@@ -86,6 +87,7 @@ struct Director {
     steerings: Vec<Steering>,
     wanted: Receiver<Wanted>,
     workers: Workers,
+    network: Network,
 }
 
 impl Director {
@@ -129,13 +131,12 @@ impl Director {
             let shift = Shift { core, ..shift.clone() };
             ready.push(Worker::new(Box::new(port), tracker, counters, published.clone(), shift));
         }
-        let shared = Shared { table: table.clone(), published, counters, start };
+        let shared = Shared { table: table.clone(), published, counters, ports, start };
         let (tell_job, jobs) = bounded(JOBS);
         let file = options.config.clone();
         let history = history(&config.control)?;
-        let port = Box::new(move || port_totals(&ports));
         let (control, interfaces) = (config.control.clone(), config.interfaces.clone());
-        let desk = Desk::new(desired, publisher, shared.clone(), history, file, port)?;
+        let desk = Desk::new(desired, publisher, shared.clone(), history, file)?;
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
         let own_cores = on_cores.clone();
@@ -157,9 +158,12 @@ impl Director {
             steerings,
             wanted,
             workers,
+            network: Network::default(),
         };
         director.meet_neighbours();
         director.check();
+        director.network.look_at_links(&director.interfaces, &director.kernel);
+        director.network.look_at_neighbours(&director.desk.publisher.current(), &director.interfaces);
         director.warn_of_absent_vips();
         director.warn_of_hidden_tags();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
@@ -223,7 +227,7 @@ impl Director {
     /// answered by then is asked again and again, and missed only by packets to it.
     fn meet_neighbours(&mut self) {
         let until = Instant::now() + ACQUAINTANCE;
-        while self.desk.publisher.current().lacks_neighbours() {
+        while !self.desk.publisher.current().neighbours_missing().is_empty() {
             if self.following.changes().recv_deadline(until).is_err() {
                 return;
             }
@@ -243,13 +247,13 @@ impl Director {
             let soon = if self.desk.is_on_round() { after(Duration::from_millis(1)) } else { never() };
             select! {
                 recv(signals) -> signal => match signal {
-                    Ok(SIGHUP) => drop(self.desk.reload("SIGHUP")),
-                    _ => {
-                        tracing::info!("ending");
+                    Ok(SIGHUP) => drop(self.desk.reload(Cause::Signal)),
+                    other => {
+                        tracing::info!(by = other.ok().and_then(signal_name), "ending");
                         return Ok(());
                     }
                 },
-                recv(edited) -> _ => drop(self.desk.reload("the file has changed")),
+                recv(edited) -> _ => drop(self.desk.reload(Cause::File)),
                 recv(jobs) -> job => if let Ok(job) = job {
                     job(&mut self.desk);
                 },
@@ -273,6 +277,7 @@ impl Director {
                     if self.desk.tick(Instant::now()) {
                         self.follow_up();
                     }
+                    self.network.look_at_neighbours(&self.desk.publisher.current(), &self.interfaces);
                     self.write_report();
                 }
             }
@@ -293,12 +298,14 @@ impl Director {
 
     fn network_changed(&mut self) {
         self.desk.publisher.set_rib(&self.kernel.rib());
+        self.network.look_at_links(&self.interfaces, &self.kernel);
         self.follow_up();
     }
 
     /// What was published decides which neighbours are kept known and which packets are steered here.
     fn follow_up(&mut self) {
         self.kernel.keep(&self.desk.publisher.current().neighbours_needed());
+        self.network.neighbours_changed();
         if let Err(error) = self.steer() {
             tracing::error!(%error, "cannot fill the steering program's tables");
         }
@@ -326,23 +333,14 @@ impl Director {
     }
 }
 
-fn port_totals(ports: &[Arc<PortCounters>]) -> report::Port {
-    let sum = |count: fn(&PortCounters) -> &AtomicU64| ports.iter().map(|p| count(p).load(Relaxed)).sum();
-    report::Port {
-        received: sum(|port| &port.received),
-        sent: sum(|port| &port.sent),
-        tx_ring_full: sum(|port| &port.tx_ring_full),
-        host_unreachable: sum(|port| &port.host_unreachable),
-        rx_dropped: sum(|port| &port.rx_dropped),
-        rx_ring_full: sum(|port| &port.rx_ring_full),
-        fill_ring_empty: sum(|port| &port.fill_ring_empty),
-    }
-}
-
 /// The control socket. One that nobody asked for need not be had.
 fn api(control: &config::Control, link: Link, workers: &[usize]) -> Result<Option<Api>, RunError> {
     match Api::open(control, link, workers) {
-        Ok(api) => Ok(Some(api)),
+        Ok(api) => {
+            let over_tcp = api.remote().map(|at| at.to_string());
+            tracing::info!(path = %api.path().display(), over_tcp, "control socket open");
+            Ok(Some(api))
+        }
         Err(error) if control.is_written => Err(RunError::Api(error)),
         Err(error) => {
             tracing::warn!("there is no control socket: {error}");

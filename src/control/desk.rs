@@ -1,11 +1,14 @@
 //! The director's desk: whoever wants to know or to change something gets it done here, one at a time. It holds the
 //! desired state and the publisher; the daemon around it holds what has to do with the system.
 
+use super::cause::Cause;
 use super::connections::{Connections, Ending, Whereabouts};
 use super::desired::{Desired, Edit, EditErrors, Finding, Key, Plan, Zeroed, plan};
+use super::diary::{Deed, note};
 use super::drains::Drains;
 use super::health::{self, News};
 use super::history::{History, Version};
+use super::pressure::Pressure;
 use super::publish::{Publisher, TooManyServers};
 use super::rates::{PERIOD, Rates};
 use super::report::Port;
@@ -14,6 +17,7 @@ use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::net::{Endpoint, Tick};
 use std::fmt;
@@ -33,6 +37,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// What each worker counted.
     pub counters: Vec<Arc<Counters>>,
+    /// What each worker's port counted.
+    pub ports: Vec<Arc<PortCounters>>,
     /// Tick 0.
     pub start: Instant,
 }
@@ -46,8 +52,6 @@ pub struct Desk {
     history: History,
     /// The configuration file.
     file: PathBuf,
-    /// What the ports counted.
-    port: Box<dyn Fn() -> Port + Send>,
     pending: Option<Pending>,
     rates: Arc<Rates>,
     estimated: Instant,
@@ -58,6 +62,7 @@ pub struct Desk {
     round: Option<Round>,
     /// Not before, after the director's start, there is another round.
     next_round: Duration,
+    pressure: Pressure,
 }
 
 /// A change that is undone unless somebody confirms it.
@@ -74,6 +79,14 @@ pub struct How {
     pub only_plan: bool,
     /// Undo it after so long, unless it is confirmed.
     pub confirm_within: Option<Duration>,
+    /// Who makes it, or what.
+    pub cause: Cause,
+}
+
+impl From<Cause> for How {
+    fn from(cause: Cause) -> How {
+        How { cause, ..How::default() }
+    }
 }
 
 /// Why the desk refused something; nothing has changed then.
@@ -128,7 +141,6 @@ impl Desk {
         shared: Shared,
         history: History,
         file: PathBuf,
-        port: Box<dyn Fn() -> Port + Send>,
     ) -> Result<Desk, TooManyServers> {
         publisher.set_desired(&desired, tick_at(shared.start, Instant::now()))?;
         let connections = Connections::new(shared.table.clone(), shared.published.clone());
@@ -139,7 +151,6 @@ impl Desk {
             desired,
             history,
             file,
-            port,
             pending: None,
             rates,
             estimated,
@@ -148,6 +159,7 @@ impl Desk {
             drains: Drains::default(),
             round: None,
             next_round: Duration::ZERO,
+            pressure: Pressure::default(),
         })
     }
 
@@ -182,12 +194,7 @@ impl Desk {
         if let Err(error) = self.take_up(desired) {
             tracing::error!("what checks have found out is not taken up: {error}");
         }
-        for one in &news {
-            match one.is_bad {
-                true => tracing::warn!("{one}"),
-                false => tracing::info!("{one}"),
-            }
-        }
+        news.iter().for_each(News::log);
         news
     }
 
@@ -196,7 +203,7 @@ impl Desk {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
         let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
         let drained = self.drains.counts.clone();
-        view.of_director(self.file.clone(), self.rates.clone(), (self.port)(), confirm_within, drained)
+        view.of_director(self.file.clone(), self.rates.clone(), &self.shared.ports, confirm_within, drained)
     }
 
     /// The configurations kept.
@@ -210,6 +217,14 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
+        let plan = self.make(edits, how)?;
+        if !how.only_plan && !plan.is_empty() {
+            note(Deed::Edited, &plan, how);
+        }
+        Ok(plan)
+    }
+
+    fn make(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
         if !how.only_plan && !edits.iter().all(Edit::is_of_condition) {
             self.refuse_while_waiting()?;
         }
@@ -233,6 +248,9 @@ impl Desk {
             Zeroed::Some(keys) => keys,
             Zeroed::All => self.desired.services().iter().map(|service| Key::of(service)).collect(),
         };
+        if !zeroed.is_empty() {
+            tracing::info!(by = %how.cause, services = zeroed.len(), "traffic counted from 0 again");
+        }
         for key in zeroed {
             self.publisher.zero(key);
         }
@@ -244,8 +262,16 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn replace(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
+        let plan = self.put(config, how)?;
+        if !how.only_plan {
+            note(Deed::Applied, &plan, how);
+        }
+        Ok(plan)
+    }
+
+    fn put(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
         // It is one edit, which nobody has numbered.
-        self.change(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
+        self.make(&[Edit::Replace(Arc::new(config))], how).map_err(|refusal| match refusal {
             Refusal::Edits(EditErrors(errors)) => {
                 Refusal::Unfit(errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("\n"))
             }
@@ -253,24 +279,18 @@ impl Desk {
         })
     }
 
-    /// Reads the configuration file again, and takes up what it says; the log has what became of it, and why it was
-    /// done.
+    /// Reads the configuration file again, and takes up what it says; the log has what became of it.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
-    pub fn reload(&mut self, why: &str) -> Result<Plan, Refusal> {
+    pub fn reload(&mut self, by: Cause) -> Result<Plan, Refusal> {
         let outcome = self.refuse_while_waiting().and_then(|()| {
             let config = config::read(&self.file).map_err(Refusal::Config)?;
-            self.replace(config, How::default())
+            self.put(config, by.into())
         });
         match &outcome {
-            Ok(plan) => tracing::info!(
-                why,
-                services = self.desired.services().len(),
-                changed = plan.services.len(),
-                "reloaded"
-            ),
-            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+            Ok(plan) => note(Deed::Reloaded, plan, by.into()),
+            Err(error) => tracing::error!(%by, "not reloaded, everything stays as it was: {error}"),
         }
         outcome
     }
@@ -279,15 +299,23 @@ impl Desk {
     ///
     /// # Errors
     /// None waits.
-    pub fn confirm(&mut self) -> Result<(), Refusal> {
-        self.pending.take().map(drop).ok_or(Refusal::NothingToConfirm)
+    pub fn confirm(&mut self, by: Cause) -> Result<(), Refusal> {
+        self.pending.take().ok_or(Refusal::NothingToConfirm)?;
+        tracing::info!(%by, "the last change is confirmed");
+        Ok(())
     }
 
     /// Goes back to the configuration so many steps ago. A change that waits for its confirmation is the first step.
     ///
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
-    pub fn roll_back(&mut self, steps: usize) -> Result<Plan, Refusal> {
+    pub fn roll_back(&mut self, steps: usize, by: Cause) -> Result<Plan, Refusal> {
+        let plan = self.go_back(steps, by)?;
+        note(Deed::RolledBack, &plan, by.into());
+        Ok(plan)
+    }
+
+    fn go_back(&mut self, steps: usize, by: Cause) -> Result<Plan, Refusal> {
         if let (Some(pending), 1) = (&self.pending, steps) {
             let before = pending.before.under_conditions_of(&self.desired);
             let plan = self.plan(&before);
@@ -298,15 +326,14 @@ impl Desk {
         self.refuse_while_waiting()?;
         let kept = self.history.back(steps).ok_or(Refusal::NotKept(steps, self.history.versions().len()))?;
         let config = kept.map_err(Refusal::Config)?.config();
-        self.replace(config, How::default())
+        self.put(config, by.into())
     }
 
     /// What is to be done now and then; call it each second. Says whether servers are gone for good.
     pub fn tick(&mut self, now: Instant) -> bool {
         if self.pending.as_ref().is_some_and(|pending| pending.deadline <= now) {
-            match self.roll_back(1) {
-                Ok(_) => tracing::warn!("nobody has confirmed the last change in time; it is undone"),
-                Err(error) => tracing::error!("cannot undo a change that nobody confirmed: {error}"),
+            if let Err(error) = self.roll_back(1, Cause::Silence) {
+                tracing::error!("cannot undo a change that nobody confirmed: {error}");
             }
             self.pending = None;
         }
@@ -316,6 +343,7 @@ impl Desk {
             let view = View::new(&self.publisher, &self.shared.counters, self.shared.start);
             view.estimate(Arc::make_mut(&mut self.rates));
         }
+        self.pressure.look(&self.shared.counters, Port::of(&self.shared.ports), now);
         self.begin_round();
         self.publisher.settle(tick_at(self.shared.start, now));
         self.publisher.retire(now)

@@ -103,7 +103,7 @@ struct Known {
 }
 
 impl Drains {
-    /// Tells what has become of the drains since the last call, each once. Gives what the next round is to do with the
+    /// Tells which drains have come to their end or to their deadline since the last call, each once. Gives what the next round is to do with the
     /// connections of drained servers, if they have any.
     pub fn follow(
         &mut self,
@@ -119,27 +119,22 @@ impl Drains {
             let (Some(drain), Some(real)) = (condition.drain, real) else { continue };
             let far = Draining::of(&drain, real, self.counts.get(&real.id), now);
             let known = before.remove(&(key, server)).filter(|known| known.drain == drain);
-            let known = known.unwrap_or_else(|| begun(key, real, drain, &far)).follow(key, real, &far, now);
+            let known = known.unwrap_or_else(|| Known::of(drain)).follow(key, real, &far, now);
             if real.live.is_named() {
                 let ending = if known.is_over { Ending::of(drain.rest) } else { None };
                 errands.push((real.id, Errand { ending, counts: true }));
             }
             self.known.insert((key, server), known);
         }
-        for (service, server) in before.into_keys() {
-            tracing::info!(%service, %server, "drained no longer");
-        }
         errands
     }
 }
 
-fn begun(key: Key, real: &RealServer, drain: Drain, far: &Draining) -> Known {
-    let (server, Draining { connections, deadline_seconds, at_deadline, .. }) = (real.endpoint, *far);
-    tracing::info!(service = %key, %server, connections, deadline_seconds, ?at_deadline, "draining");
-    Known { drain, is_empty: false, is_over: false }
-}
-
 impl Known {
+    fn of(drain: Drain) -> Known {
+        Known { drain, is_empty: false, is_over: false }
+    }
+
     fn follow(mut self, key: Key, real: &RealServer, far: &Draining, now: Duration) -> Known {
         let (server, Draining { connections, at_deadline, .. }) = (real.endpoint, *far);
         if !self.is_over && self.drain.deadline.is_some_and(|deadline| deadline <= now) {

@@ -14,17 +14,18 @@ use std::time::Instant;
 
 /// The report as of now. Reasons that never occurred are left out. What the port could not carry out after the
 /// pipeline had given its verdict counts as dropped.
-pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
-    report_of(&View::new(publisher, workers, Instant::now()), workers, table, port)
+pub fn report(publisher: &Publisher, workers: &[Arc<Counters>], table: &Table) -> Report {
+    report_of(&View::new(publisher, workers, Instant::now()), table)
 }
 
 /// The same of what was seen.
-pub(super) fn report_of(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
-    Report { services: services(view), ..totals(view, workers, table, port) }
+pub(super) fn report_of(view: &View, table: &Table) -> Report {
+    Report { services: services(view), ..totals(view, table) }
 }
 
 /// The report without its services.
-pub(super) fn totals(view: &View, workers: &[Arc<Counters>], table: &Table, port: Port) -> Report {
+pub(super) fn totals(view: &View, table: &Table) -> Report {
+    let (workers, port) = (view.workers(), Port::of(view.ports()));
     let sum = |count: &dyn Fn(&Counters) -> u64| workers.iter().map(|counters| count(counters)).sum::<u64>();
     let to_host_by_reason: BTreeMap<String, u64> = named(
         HostReason::ALL.iter().map(|&reason| (reason.name(), sum(&|counters| counters.to_host(reason)))),

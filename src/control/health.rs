@@ -10,7 +10,6 @@ use super::desired::{Condition, Conditions, Desired, Finding, Key, ServerState};
 use crate::config::Service;
 use crate::net::Endpoint;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::time::Duration;
 
 /// What its checks have found out about a server.
@@ -59,15 +58,16 @@ pub struct News {
     pub is_bad: bool,
 }
 
-impl fmt::Display for News {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let News { service, server, state, was, cause, .. } = self;
-        write!(f, "virtual service {service:?}: ")?;
-        match server {
-            Some(server) => write!(f, "{server} is {state}, no longer {was}")?,
-            None => write!(f, "{state}, no longer {was}")?,
+impl News {
+    /// Tells the log.
+    pub fn log(&self) {
+        let News { service, server, state, was, cause, is_bad } = self;
+        match (server, is_bad) {
+            (Some(server), true) => tracing::warn!(service, %server, was, cause, "server {state}"),
+            (Some(server), false) => tracing::info!(service, %server, was, cause, "server {state}"),
+            (None, true) => tracing::warn!(service, was, cause, "service {state}"),
+            (None, false) => tracing::info!(service, was, cause, "service {state}"),
         }
-        if cause.is_empty() { Ok(()) } else { write!(f, ": {cause}") }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Floor 5: the desired state, and the only writer of what workers read.
 
+pub mod allowance;
 #[cfg(all(feature = "control", unix))]
 pub mod api;
+pub mod cause;
 #[cfg(all(feature = "control", unix))]
 pub mod client;
 pub mod connections;
@@ -9,12 +11,16 @@ pub mod connections;
 pub mod daemon;
 pub mod desired;
 pub mod desk;
+mod diary;
 pub mod drains;
 pub mod gather;
 pub mod health;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod kernel;
+#[cfg(feature = "control")]
+pub mod metrics;
+mod pressure;
 pub mod publish;
 pub mod rates;
 pub mod report;

@@ -8,7 +8,8 @@ use super::desired::ServerState;
 use super::drains::Draining;
 use super::health::Health;
 use super::starts::Starting;
-use crate::dataplane::counters::Counters;
+use crate::dataplane::counters::{Counter, Counters};
+use crate::dataplane::port::counters::{ArmCounters, PortCounters};
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -196,6 +197,23 @@ pub struct Traffic {
     pub out_packets: u64,
     /// Bytes to clients that the director saw (NAT).
     pub out_bytes: u64,
+}
+
+impl Port {
+    /// What these ports count together.
+    pub fn of(ports: &[Arc<PortCounters>]) -> Port {
+        let sum = |count: fn(&PortCounters) -> &Counter| ports.iter().map(|port| count(port).get()).sum();
+        let arms = |count: fn(&ArmCounters) -> &Counter| ports.iter().map(|port| port.sum(count)).sum();
+        Port {
+            received: arms(|arm| &arm.received),
+            sent: arms(|arm| &arm.sent),
+            tx_ring_full: sum(|port| &port.tx_ring_full),
+            host_unreachable: sum(|port| &port.host_unreachable),
+            rx_dropped: arms(|arm| &arm.rx_dropped),
+            rx_ring_full: arms(|arm| &arm.rx_ring_full),
+            fill_ring_empty: arms(|arm| &arm.fill_ring_empty),
+        }
+    }
 }
 
 impl Report {

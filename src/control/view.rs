@@ -13,12 +13,13 @@ use super::gather;
 use super::health::Health;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
-use super::report::{Latency, Port, Report, Traffic};
+use super::report::{Latency, Report, Traffic};
 use super::rounds::Count;
 use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
+use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
@@ -46,7 +47,7 @@ pub struct View {
     drained: Arc<HashMap<RealId, Count>>,
     counters: Vec<Arc<Counters>>,
     start: Instant,
-    port: Port,
+    ports: Vec<Arc<PortCounters>>,
 }
 
 /// A service as it is listed: its table in the file's keys, and what is counted.
@@ -141,7 +142,7 @@ impl View {
             drained: Arc::default(),
             counters: counters.to_vec(),
             start,
-            port: Port::default(),
+            ports: Vec::new(),
         }
     }
 
@@ -150,11 +151,11 @@ impl View {
         self,
         file: PathBuf,
         rates: Arc<Rates>,
-        port: Port,
+        ports: &[Arc<PortCounters>],
         confirm_within: Option<Duration>,
         drained: Arc<HashMap<RealId, Count>>,
     ) -> View {
-        View { file, rates, port, confirm_within, drained, ..self }
+        View { file, rates, ports: ports.to_vec(), confirm_within, drained, ..self }
     }
 
     /// The virtual services as they are compiled, in the operator's order.
@@ -165,6 +166,16 @@ impl View {
     /// Servers taken out of this service that may have connections yet.
     pub fn departed_from(&self, key: Key) -> &[RealServer] {
         self.departed.get(&key).map_or(&[], |reals| &reals[..])
+    }
+
+    /// What each worker counts.
+    pub fn workers(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// What each worker's port counts; none in a replay.
+    pub fn ports(&self) -> &[Arc<PortCounters>] {
+        &self.ports
     }
 
     /// Every server that connections may name.
@@ -257,12 +268,12 @@ impl View {
 
     /// What the report has of all services together.
     pub fn totals(&self, table: &Table) -> Report {
-        gather::totals(self, &self.counters, table, self.port)
+        gather::totals(self, table)
     }
 
     /// The whole report.
     pub fn report(&self, table: &Table) -> Report {
-        gather::report_of(self, &self.counters, table, self.port)
+        gather::report_of(self, table)
     }
 
     /// Now, for connections.

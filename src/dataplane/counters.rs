@@ -29,6 +29,12 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Makes it what somebody else has counted, or what there is now of something; only the writer may.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The count now.
     #[inline]
     pub fn get(&self) -> u64 {

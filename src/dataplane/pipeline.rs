@@ -76,8 +76,13 @@ impl Pipeline {
     }
 
     /// Gives every frame its verdict, and rewrites those to be forwarded.
+    #[inline]
     pub fn run(&mut self, frames: &mut [Frame<'_>], now: impl Into<Moment>) {
-        let moment = now.into();
+        self.run_at(frames, now.into());
+    }
+
+    #[inline(never)]
+    fn run_at(&mut self, frames: &mut [Frame<'_>], moment: Moment) {
         let (now, micros) = (moment.tick(), moment.micros());
         self.follow();
         for batch in frames.chunks_mut(BATCH) {

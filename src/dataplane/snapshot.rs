@@ -331,9 +331,17 @@ impl Snapshot {
         needed
     }
 
-    /// Whether some of the neighbours needed are not known.
-    pub fn lacks_neighbours(&self) -> bool {
-        self.neighbours_needed().into_iter().any(|(interface, address)| !self.hops.knows(interface, address))
+    /// Those of the neighbours needed that are not known.
+    pub fn neighbours_missing(&self) -> Vec<(InterfaceId, IpAddr)> {
+        let mut needed = self.neighbours_needed();
+        needed.retain(|&(interface, address)| !self.hops.knows(interface, address));
+        needed
+    }
+
+    /// Servers that no route leads to.
+    pub fn servers_without_route(&self) -> impl Iterator<Item = IpAddr> {
+        let servers = self.servers.iter().map(|&(server, _)| server);
+        servers.filter(|&server| self.hops.find(server).is_err_and(|missing| missing == Missing::Route))
     }
 }
 
@@ -466,9 +474,9 @@ mod tests {
             let snapshot = snapshot(vip, rip, Method::Nat);
             let server = rip.parse::<Endpoint>().unwrap().addr;
             assert_eq!(snapshot.neighbours_needed(), [(InterfaceId(0), server)]);
-            assert!(snapshot.lacks_neighbours());
+            assert_eq!(snapshot.neighbours_missing(), snapshot.neighbours_needed());
         }
-        assert!(!snapshot("[2001:db8::100]:80", "[2001:db8::11]:80", Method::Nat).lacks_neighbours());
+        assert_eq!(snapshot("[2001:db8::100]:80", "[2001:db8::11]:80", Method::Nat).neighbours_missing(), []);
     }
 
     #[test]

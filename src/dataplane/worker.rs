@@ -70,6 +70,11 @@ impl Worker {
         Worker { pipeline: Pipeline::new(tracker, counters, published), port, shift }
     }
 
+    /// The core that it is to run on.
+    pub fn core(&self) -> usize {
+        self.shift.core
+    }
+
     /// Runs until told to stop.
     ///
     /// # Errors

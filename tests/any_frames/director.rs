@@ -4,9 +4,9 @@
 use super::soundness::{Kind, unsound};
 use lvx::config::{self, Config};
 use lvx::conntrack::{Seed, Table, Tracker};
+use lvx::control::gather;
 use lvx::control::publish::Publisher;
 use lvx::control::report::Report;
-use lvx::control::{gather, report};
 use lvx::dataplane::counters::Counters;
 use lvx::dataplane::pipeline::Pipeline;
 use lvx::dataplane::port::{Frame, HEADROOM};
@@ -155,7 +155,7 @@ impl Director {
     /// What it counted.
     pub fn report(&self) -> Report {
         let counters = std::slice::from_ref(&self.counters);
-        gather::report(&self.publisher, counters, &self.table, report::Port::default())
+        gather::report(&self.publisher, counters, &self.table)
     }
 
     /// Whether what was counted is what was seen, and the counts add up.

@@ -60,6 +60,7 @@ fn asks(office: &Office) -> Vec<Ask> {
         ("post", "/v1/rollback", "?steps=9", Load::None, 404),
         ("post", "/v1/reload", "", Load::None, 200),
         ("get", "/v1/configuration", "", Load::None, 200),
+        ("get", "/metrics", "", Load::None, 200),
     ]
 }
 

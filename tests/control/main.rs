@@ -8,6 +8,9 @@ mod changes;
 mod document;
 mod drains;
 mod ipvsadm;
+#[path = "../judges/mod.rs"]
+mod judges;
+mod metrics;
 mod office;
 mod overview;
 mod remote;

@@ -9,7 +9,6 @@ use lvx::control::desired::Desired;
 use lvx::control::desk::{Desk, Job, Shared};
 use lvx::control::history::History;
 use lvx::control::publish::Publisher;
-use lvx::control::report::Port;
 use lvx::net::{Endpoint, FlowKey, Proto, TcpFlags, Tick};
 use lvx::service::{RealId, Standing};
 use std::fs;
@@ -32,7 +31,7 @@ pub struct Office {
     pub shared: Shared,
     pub config: Config,
     pub dir: TempDir,
-    api: Option<Api>,
+    pub api: Option<Api>,
     desk: Option<JoinHandle<()>>,
 }
 
@@ -59,13 +58,13 @@ impl Office {
             table: table.clone(),
             published: Arc::default(),
             counters: vec![Arc::default()],
+            ports: Vec::new(),
             start: Instant::now(),
         };
         let publisher = Publisher::new(table, shared.published.clone(), shared.counters.clone(), Vec::new());
         let history = History::open(&config.control.state_dir).unwrap();
-        let port = Box::new(Port::default);
         let desired = Desired::from(config.clone());
-        let mut desk = Desk::new(desired, publisher, shared.clone(), history, file.clone(), port).unwrap();
+        let mut desk = Desk::new(desired, publisher, shared.clone(), history, file.clone()).unwrap();
         let (tell, jobs) = bounded::<Job>(64);
         let api = Api::open(&config.control, Link::new(tell, shared.clone()), &[]).unwrap();
         let desk = std::thread::spawn(move || {

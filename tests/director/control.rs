@@ -6,6 +6,7 @@ use lvx::control::view::Columns;
 use lvx::lab::{LabService, Layout, Tally};
 use lvx::service::SchedulerName;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -184,6 +185,21 @@ fn a_file_that_is_watched_is_taken_up_when_it_changes() {
     put(&bed, &watched(&in_turn().map(|service| service.without(2))));
     eventually("reload", || bed.log().contains("the file has changed"));
     assert_eq!(bed.load(10).answers.len(), 2);
+
+    // As Kubernetes mounts it: `director.toml -> ..data/director.toml`, and `..data` is swapped.
+    let mount = |version: &str, config: &str| {
+        let at = |name: &str| bed.dir().join(name);
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("director.toml"), config).unwrap();
+        symlink(version, at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    };
+    mount("..1", &watched(&in_turn()));
+    symlink("..data/director.toml", bed.dir().join("link")).unwrap();
+    fs::rename(bed.dir().join("link"), bed.dir().join("director.toml")).unwrap();
+    eventually("a link in its place", || bed.load(10).answers.len() == 3);
+    mount("..2", &watched(&in_turn().map(|service| service.without(1))));
+    eventually("another behind the link", || bed.load(10).answers.len() == 2);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn drain_under_load(layout: Layout) {
     assert!(tally.1 == 0 && tally.0 > 0, "{:?}", tally.2);
     assert_eq!((states(&bed), bed.load(9).answers.len()), (vec![UP; 3], 3));
     let log = bed.log();
-    for word in ["draining", "drained: no connection is left", "drained no longer"] {
+    for word in ["server draining", "drained: no connection is left", "server up"] {
         assert!(log.matches(word).count() >= 2, "{word}: {log}");
     }
     let report = director.stop().unwrap();

@@ -78,10 +78,12 @@ fn a_killed_server_is_out_of_rotation_and_back_when_it_returns() {
 
     let before = bed.log().len();
     assert!(nginx(&bed, 1).signal(Signal::KILL));
-    let (took, line) = told(&bed, before, "is down");
+    let (took, line) = told(&bed, before, "server down");
     println!("killed: out of rotation within {} ms", took.as_millis());
     assert!(
-        line.contains("10.30.0.11:8080 is down, no longer suspect: check tcp: connect: connection refused"),
+        line.contains(
+            "server=10.30.0.11:8080 was=\"suspect\" cause=\"check tcp: connect: connection refused\""
+        ),
         "{line}"
     );
     assert_eq!(states(&bed), [Down, Up, Up]);
@@ -96,9 +98,8 @@ fn a_killed_server_is_out_of_rotation_and_back_when_it_returns() {
     bed.load(30);
 
     let _nginx = start_again(&bed, 1);
-    let (took, line) = told(&bed, before, "10.30.0.11:8080 is up");
+    let (took, _) = told(&bed, before, "server up service=\"http\" server=10.30.0.11:8080 was=\"down\"");
     println!("returned: in rotation within {} ms of the start of its process", took.as_millis());
-    assert!(line.contains("no longer down"), "{line}");
     assert_eq!(bed.load(30).answers.len(), 3);
 }
 
@@ -108,16 +109,16 @@ fn a_hung_server_is_found_by_http_though_its_port_accepts_connections() {
     let _director = direct(&bed, CHECKS);
     let (before, nginx) = (bed.log().len(), nginx(&bed, 2));
     assert!(nginx.signal(Signal::STOP));
-    let (took, line) = told(&bed, before, "is down");
+    let (took, line) = told(&bed, before, "server down");
     println!("hung: out of rotation within {} ms", took.as_millis());
     assert!(
-        line.contains("10.30.0.12:8080 is down, no longer suspect: check http: timed out after 200ms"),
+        line.contains("server=10.30.0.12:8080 was=\"suspect\" cause=\"check http: timed out after 200ms"),
         "{line}"
     );
     let answers = bed.load(30).answers;
     assert!(answers.len() == 2 && !answers.contains_key("server 2"), "{answers:?}");
     assert!(nginx.signal(Signal::CONT));
-    told(&bed, before, "10.30.0.12:8080 is up");
+    told(&bed, before, "server up service=\"http\" server=10.30.0.12:8080");
     assert_eq!(bed.load(30).answers.len(), 3);
 }
 
@@ -231,13 +232,13 @@ fn while_the_directors_own_link_is_down_no_server_is_taken_for_ill() {
     let _director = direct(&bed, CHECKS);
     let before = bed.log().len();
     bed.on(Node::Director, "ip link set eth1 down");
-    let (_, line) = told(&bed, before, "is unasked");
+    let (_, line) = told(&bed, before, "server unasked");
     assert!(line.contains("eth1 is down") || line.contains("there is no route"), "{line}");
     // Long enough for many probes.
     sleep(Duration::from_millis(600));
     assert!(!states(&bed).contains(&ServerState::Down), "{}", bed.log());
     bed.on(Node::Director, "ip link set eth1 up");
-    told(&bed, before, "asked again");
+    told(&bed, before, "server asked again");
     eventually("servers up", || states(&bed) == [ServerState::Up; 3]);
     assert_eq!(bed.load(30).answers.len(), 3);
 }

@@ -13,9 +13,13 @@ mod drain;
 mod errors;
 mod fragments;
 mod health;
+#[path = "../judges/mod.rs"]
+mod judges;
 mod lifecycle;
 mod limits;
+mod log;
 mod methods;
+mod metrics;
 mod modes;
 mod network;
 mod reload;

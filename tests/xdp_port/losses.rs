@@ -16,15 +16,14 @@ fn losses(mut deal: impl FnMut(&mut [Frame<'_>]) + Send) -> (u64, u64) {
         // The first turn is the first beat, without which the kernel keeps the packet.
         port.turn(&mut road).unwrap();
         let patience = Instant::now() + Duration::from_secs(10);
-        while port.counters().received.load(Ordering::Relaxed) == 0 && Instant::now() < patience {
+        while port.counters().received() == 0 && Instant::now() < patience {
             socket.send_to(b"question", SERVICE).unwrap();
             port.wait(Duration::from_millis(20)).unwrap();
             port.turn(&mut road).unwrap();
         }
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let counters = port.counters();
         let (lost, received) =
-            ((count(&counters.tx_ring_full), count(&counters.host_unreachable)), count(&counters.received));
+            ((counters.tx_ring_full.get(), counters.host_unreachable.get()), counters.received());
         assert!(received > 0 && lost.0 + lost.1 == received, "{lost:?} of {received}");
         lost
     })

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::conntrack::{Seed, Table, Tracker};
 use crate::control::gather;
 use crate::control::publish::Publisher;
-use crate::control::report::{self, Report};
+use crate::control::report::Report;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::Rib;
 use crate::dataplane::pipeline::Pipeline;
@@ -102,6 +102,6 @@ impl Director {
 
     /// What was counted until now.
     pub fn report(&self) -> Report {
-        gather::report(&self.publisher, &self.counters, &self.table, report::Port::default())
+        gather::report(&self.publisher, &self.counters, &self.table)
     }
 }

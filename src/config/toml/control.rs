@@ -22,6 +22,7 @@ pub(super) fn control(root: &mut Section<'_>) -> Control {
         group: section.optional("group", account).map(Spanned::into_inner),
         state_dir: section.optional("state_dir", path).map_or(default.state_dir, Spanned::into_inner),
         watch: section.optional("watch", boolean).map_or(default.watch, Spanned::into_inner),
+        metrics: section.optional("metrics", listen).map(Spanned::into_inner),
         remote: remote(&mut section),
         is_written: true,
     };
@@ -55,7 +56,7 @@ fn remote(section: &mut Section<'_>) -> Option<Remote> {
 }
 
 fn listen(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-    const ALLOWED: &str = "such as \"192.0.2.1:9180\" or \"[::]:9180\"";
+    const ALLOWED: &str = "such as \"127.0.0.1:9180\" or \"[::]:9180\"";
     let found =
         value.as_str().ok_or_else(|| wrong_type(value, &format!("an address with a port, {ALLOWED}")))?;
     found.parse().map_err(|_| format!("{} is no address with a port (allowed: {ALLOWED})", quoted(found)))

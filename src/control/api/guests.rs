@@ -1,6 +1,7 @@
 //! Whoever is connected: so many at once, for so long in silence, and not for ever without reading.
 
 use super::PATIENCE;
+use crate::control::cause::Cause;
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -10,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -49,7 +52,40 @@ impl Guests {
         };
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(router.clone(), std::future::ready(Ok(stream))),
+                Ok((stream, _)) => {
+                    let who =
+                        stream.peer_cred().map(|peer| Cause::Process { uid: peer.uid(), pid: peer.pid() });
+                    self.admit(
+                        router.clone(),
+                        who.unwrap_or(Cause::Somebody),
+                        std::future::ready(Ok(stream)),
+                    );
+                }
+                Err(error) => not_accepted(&error).await,
+            }
+        }
+    }
+
+    /// Receives whoever connects to this port, and is what `accept` makes of it.
+    pub(super) async fn receive_tcp<S, F>(
+        self,
+        listener: TcpListener,
+        router: Router,
+        accept: impl Fn(TcpStream) -> F,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!("the control socket over TCP is closed: {error}");
+                return std::future::pending().await;
+            }
+        };
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => self.admit(router.clone(), Cause::Remote(from), accept(stream)),
                 Err(error) => not_accepted(&error).await,
             }
         }
@@ -59,6 +95,7 @@ impl Guests {
     pub(super) fn admit<S>(
         &self,
         router: Router,
+        who: Cause,
         stream: impl Future<Output = io::Result<S>> + Send + 'static,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -70,7 +107,8 @@ impl Guests {
         let serving = is_served.clone();
         let task = tokio::spawn(async move {
             let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, stream).await else { return };
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(who);
                 let (mut router, serving) = (router.clone(), serving.clone());
                 async move {
                     serving.store(true, Relaxed);
@@ -114,7 +152,7 @@ async fn tower_call(
 }
 
 /// Too many files are open, perhaps; that passes.
-pub(super) async fn not_accepted(error: &io::Error) {
+async fn not_accepted(error: &io::Error) {
     tracing::warn!("the control socket cannot take a connection: {error}");
     sleep(Duration::from_millis(100)).await;
 }

@@ -1,8 +1,10 @@
 //! What can be asked for, and what is answered. The document at `/openapi.json` is made of the same list.
 
 use super::answer::{Changed, Ended, Fault, Overview, Problem, Status, Timeouts, Transaction};
+use super::scrape;
 use super::{Link, MAX_REQUEST_BYTES, PATIENCE};
 use crate::config::{self, Config, MAX_FILE_BYTES, Written};
+use crate::control::cause::Cause;
 use crate::control::connections::{Filter, Page, Whom};
 use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::desk::{Desk, How, whereabouts};
@@ -17,7 +19,7 @@ use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,7 @@ fn paths() -> OpenApiRouter<Link> {
         .routes(routes!(roll_back))
         .routes(routes!(reload))
         .routes(routes!(zero))
+        .routes(routes!(scrape::metrics))
 }
 
 /// The document that describes the control socket.
@@ -73,18 +76,17 @@ pub(super) fn router(link: Link) -> Router {
     router
         .route("/openapi.json", get(own))
         .fallback(|method: Method, uri: Uri| async move {
-            Fault::of(
-                StatusCode::NOT_FOUND,
-                format!("there is no {method} {}; see /openapi.json", uri.path()),
-            )
+            nothing_there(StatusCode::NOT_FOUND, &method, &uri, "/openapi.json")
         })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            Fault::of(
-                StatusCode::METHOD_NOT_ALLOWED,
-                format!("there is no {method} {}; see /openapi.json", uri.path()),
-            )
+            nothing_there(StatusCode::METHOD_NOT_ALLOWED, &method, &uri, "/openapi.json")
         })
         .with_state(link)
+}
+
+/// What is said to who asks for what there is not.
+pub(super) fn nothing_there(status: StatusCode, method: &Method, uri: &Uri, see: &str) -> Fault {
+    Fault::of(status, format!("there is no {method} {}; see {see}", uri.path()))
 }
 
 /// A query string; what is wrong with it is a problem like others.
@@ -121,7 +123,7 @@ async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Fault> {
 }
 
 /// Waits for one of few turns.
-async fn turn(turns: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
+pub(super) async fn turn(turns: &Arc<Semaphore>) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
     match timeout(PATIENCE, turns.clone().acquire_owned()).await {
         Ok(Ok(turn)) => Ok(turn),
         _ => Err(Fault::busy("too many large answers wait to be read; ask again")),
@@ -290,9 +292,13 @@ async fn timeouts(State(link): State<Link>) -> Result<Json<Timeouts>, Fault> {
     (status = 200, body = Changed),
     (status = "default", body = Problem),
 ))]
-async fn set_timeouts(State(link): State<Link>, request: Request) -> Result<Json<Changed>, Fault> {
+async fn set_timeouts(
+    State(link): State<Link>,
+    Extension(by): Extension<Cause>,
+    request: Request,
+) -> Result<Json<Changed>, Fault> {
     let table: Written = json(request).await?;
-    change(&link, vec![Edit::SetTimeouts { table }], How::default()).await
+    change(&link, vec![Edit::SetTimeouts { table }], by.into()).await
 }
 
 /// The configuration as it is now, as a file.
@@ -364,7 +370,11 @@ async fn connections(State(link): State<Link>, Asked(which): Asked<Which>) -> Re
     (status = 200, body = Ended),
     (status = "default", body = Problem),
 ))]
-async fn end_connections(State(link): State<Link>, Asked(which): Asked<Which>) -> Result<Response, Fault> {
+async fn end_connections(
+    State(link): State<Link>,
+    Extension(by): Extension<Cause>,
+    Asked(which): Asked<Which>,
+) -> Result<Response, Fault> {
     let filter = which.filter()?;
     if filter == Filter::default() {
         return Err(Fault::bad("say which connections (allowed: client, server, service, protocol, state)"));
@@ -372,7 +382,9 @@ async fn end_connections(State(link): State<Link>, Asked(which): Asked<Which>) -
     let connections = link.connections.clone();
     large(&link, JSON, move |view| {
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
-        to_json(&Ended { ended: connections.end_all(&filter, &whereabouts(&view)) })
+        let ended = connections.end_all(&filter, &whereabouts(&view));
+        tracing::info!(%by, ended, "connections ended");
+        to_json(&Ended { ended })
     })
     .await
 }
@@ -407,17 +419,17 @@ async fn drains(State(link): State<Link>, Asked(asked): Asked<Drained>) -> Resul
     (status = 200, body = Changed),
     (status = "default", body = Problem),
 ))]
-async fn edit(State(link): State<Link>, request: Request) -> Result<Json<Changed>, Fault> {
+async fn edit(
+    State(link): State<Link>,
+    Extension(cause): Extension<Cause>,
+    request: Request,
+) -> Result<Json<Changed>, Fault> {
     let Transaction { edits, only_plan, confirm_seconds } = json(request).await?;
-    change(&link, edits, How { only_plan, confirm_within: within(confirm_seconds)? }).await
+    change(&link, edits, How { only_plan, confirm_within: within(confirm_seconds)?, cause }).await
 }
 
 async fn change(link: &Link, edits: Vec<Edit>, how: How) -> Result<Json<Changed>, Fault> {
-    let count = edits.len();
     let plan = link.ask(move |desk| desk.change(&edits, how)).await??;
-    if !how.only_plan {
-        tracing::info!(edits = count, changed = plan.services.len(), "edited over the control socket");
-    }
     Ok(Json(plan.into()))
 }
 
@@ -465,7 +477,7 @@ async fn plan(
     request: Request,
 ) -> Result<Json<Changed>, Fault> {
     let config = whole(&link, &applying, request).await?;
-    let plan = link.ask(|desk| desk.replace(config, How { only_plan: true, confirm_within: None })).await??;
+    let plan = link.ask(|desk| desk.replace(config, How { only_plan: true, ..How::default() })).await??;
     Ok(Json(plan.into()))
 }
 
@@ -477,24 +489,21 @@ async fn plan(
 ))]
 async fn apply(
     State(link): State<Link>,
+    Extension(cause): Extension<Cause>,
     Asked(applying): Asked<Applying>,
     request: Request,
 ) -> Result<Json<Changed>, Fault> {
     let confirm_within = within(applying.confirm_seconds)?;
     let config = whole(&link, &applying, request).await?;
-    let plan = link.ask(move |desk| desk.replace(config, How { only_plan: false, confirm_within })).await??;
-    tracing::info!(
-        changed = plan.services.len(),
-        ?confirm_within,
-        "a configuration was applied over the control socket"
-    );
+    let plan =
+        link.ask(move |desk| desk.replace(config, How { only_plan: false, confirm_within, cause })).await??;
     Ok(Json(plan.into()))
 }
 
 /// Lets a change that waits for its confirmation stay.
 #[utoipa::path(post, path = "/v1/confirm", responses((status = 204), (status = "default", body = Problem)))]
-async fn confirm(State(link): State<Link>) -> Result<StatusCode, Fault> {
-    link.ask(|desk| desk.confirm()).await??;
+async fn confirm(State(link): State<Link>, Extension(by): Extension<Cause>) -> Result<StatusCode, Fault> {
+    link.ask(move |desk| desk.confirm(by)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -513,10 +522,10 @@ struct Steps {
 ))]
 async fn roll_back(
     State(link): State<Link>,
+    Extension(by): Extension<Cause>,
     Asked(Steps { steps }): Asked<Steps>,
 ) -> Result<Json<Changed>, Fault> {
-    let plan = link.ask(move |desk| desk.roll_back(steps.unwrap_or(1))).await??;
-    tracing::info!(changed = plan.services.len(), "rolled back over the control socket");
+    let plan = link.ask(move |desk| desk.roll_back(steps.unwrap_or(1), by)).await??;
     Ok(Json(plan.into()))
 }
 
@@ -525,8 +534,8 @@ async fn roll_back(
     (status = 200, body = Changed),
     (status = "default", body = Problem),
 ))]
-async fn reload(State(link): State<Link>) -> Result<Json<Changed>, Fault> {
-    let plan = link.ask(|desk| desk.reload("asked over the control socket")).await??;
+async fn reload(State(link): State<Link>, Extension(by): Extension<Cause>) -> Result<Json<Changed>, Fault> {
+    let plan = link.ask(move |desk| desk.reload(by)).await??;
     Ok(Json(plan.into()))
 }
 
@@ -541,7 +550,11 @@ struct One {
 
 /// Counts traffic from 0 again (`ipvsadm -Z`).
 #[utoipa::path(post, path = "/v1/zero", params(One), responses((status = 204), (status = "default", body = Problem)))]
-async fn zero(State(link): State<Link>, Asked(One { service }): Asked<One>) -> Result<StatusCode, Fault> {
-    let Json(_) = change(&link, vec![Edit::Zero { service }], How::default()).await?;
+async fn zero(
+    State(link): State<Link>,
+    Extension(by): Extension<Cause>,
+    Asked(One { service }): Asked<One>,
+) -> Result<StatusCode, Fault> {
+    let Json(_) = change(&link, vec![Edit::Zero { service }], by.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

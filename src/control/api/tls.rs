@@ -1,8 +1,9 @@
 //! The same over TCP, for those who have the token.
 
-use super::guests::{Guests, not_accepted};
+use super::guests::Guests;
 use super::{ApiError, tried};
 use crate::config;
+use crate::control::cause::Cause;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header::AUTHORIZATION};
@@ -12,7 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -50,28 +51,19 @@ impl Remote {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(|error| bad(&error))
             .map_err(tried(format!("use {}", remote.tls_certificate.display())))?;
-        let listener = TcpListener::bind(remote.listen)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(tried(format!("listen at {}", remote.listen)))?;
+        let listener = super::listener(remote.listen)?;
         Ok(Remote { listener, acceptor: TlsAcceptor::from(Arc::new(tls)), token: token.as_bytes().into() })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
     }
 
     /// Receives whoever connects.
     pub(super) async fn receive(self, guests: Guests, router: Router) {
         let router = router.layer(from_fn_with_state(self.token, with_token));
-        let listener = match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!("the control socket over TCP is closed: {error}");
-                return std::future::pending().await;
-            }
-        };
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => guests.admit(router.clone(), self.acceptor.accept(stream)),
-                Err(error) => not_accepted(&error).await,
-            }
-        }
+        guests.receive_tcp(self.listener, router, |stream| self.acceptor.accept(stream)).await;
     }
 }
 
@@ -82,8 +74,13 @@ async fn with_token(State(token): State<Arc<[u8]>>, request: Request, next: Next
     if shown.is_some_and(|shown| is_same(shown, &token)) {
         return next.run(request).await;
     }
-    super::Fault::of(StatusCode::UNAUTHORIZED, "show the token, as `Authorization: Bearer`".to_owned())
-        .into_response()
+    let from = request.extensions().get::<Cause>().copied().unwrap_or(Cause::Somebody);
+    tracing::warn!(%from, "a request without the token was refused");
+    super::Fault::of(
+        StatusCode::UNAUTHORIZED,
+        "the token is missing, or is another (Authorization: Bearer; lvx: --token-file)".to_owned(),
+    )
+    .into_response()
 }
 
 /// Takes as long wherever they differ.

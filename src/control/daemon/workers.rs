@@ -24,10 +24,11 @@ impl Workers {
         for (number, worker) in ready.into_iter().enumerate() {
             let tell = tell.clone();
             let body = move || {
+                tracing::info!(worker = number, core = worker.core(), "worker started");
                 // A panic of one worker must be heard of while the others still hold their ends of the channel.
                 let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
                 let failure = match ended {
-                    Ok(Ok(())) => return,
+                    Ok(Ok(())) => return tracing::info!(worker = number, "worker ended"),
                     Ok(Err(error)) => error,
                     Err(_) => io::Error::other("a worker panicked"),
                 };

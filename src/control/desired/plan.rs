@@ -260,6 +260,25 @@ impl Plan {
         self.director.is_empty() && self.services.is_empty()
     }
 
+    /// All of it in a line.
+    pub fn summary(&self) -> String {
+        let count = |act| self.services.iter().filter(|service| service.act == act).count();
+        let servers = |act| {
+            let servers = self.services.iter().flat_map(|service| &service.servers);
+            servers.filter(|server| server.act == act).count()
+        };
+        format!(
+            "services: {} added, {} changed, {} removed; servers: {} added, {} changed, {} removed; {} forgotten",
+            count(Act::Added),
+            count(Act::Changed),
+            count(Act::Removed),
+            servers(Act::Added),
+            servers(Act::Changed),
+            servers(Act::Removed),
+            counted(self.expiring())
+        )
+    }
+
     /// Connections that would be forgotten.
     pub fn expiring(&self) -> u64 {
         let servers = self.services.iter().flat_map(|service| &service.servers);
@@ -273,7 +292,6 @@ impl fmt::Display for Plan {
         if self.is_empty() {
             return f.write_str("nothing changes");
         }
-        let counted = |n: u64| format!("{n} connection{}", if n == 1 { "" } else { "s" });
         for (index, ConditionChange { service, server, state, connections }) in
             self.conditions.iter().enumerate()
         {
@@ -316,26 +334,12 @@ impl fmt::Display for Plan {
                 writeln!(f)?;
             }
         }
-        let count = |act| self.services.iter().filter(|service| service.act == act).count();
-        let servers = |act| {
-            self.services
-                .iter()
-                .flat_map(|service| &service.servers)
-                .filter(|server| server.act == act)
-                .count()
-        };
-        write!(
-            f,
-            "services: {} added, {} changed, {} removed; servers: {} added, {} changed, {} removed; {} forgotten",
-            count(Act::Added),
-            count(Act::Changed),
-            count(Act::Removed),
-            servers(Act::Added),
-            servers(Act::Changed),
-            servers(Act::Removed),
-            counted(self.expiring())
-        )
+        f.write_str(&self.summary())
     }
+}
+
+fn counted(connections: u64) -> String {
+    format!("{connections} connection{}", if connections == 1 { "" } else { "s" })
 }
 
 impl Change {

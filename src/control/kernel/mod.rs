@@ -165,7 +165,7 @@ impl Kernel {
         let inner = Inner {
             names: interfaces.to_vec(),
             view: Mutex::new(view),
-            asks: Mutex::new(Asks::default()),
+            asks: Mutex::new(Asks::new(Instant::now())),
             requests: Mutex::new(requests),
         };
         Ok(Kernel { inner: Arc::new(inner), events: Mutex::new(Some(events)) })

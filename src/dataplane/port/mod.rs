@@ -5,6 +5,7 @@
 
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod bpf;
+pub mod counters;
 #[cfg(all(feature = "xdp", target_os = "linux"))]
 pub mod device;
 mod frame;

@@ -20,6 +20,7 @@ pub use error::PortError;
 use arm::{Arm, poll};
 use umem::{Region, Shares, frame_bytes};
 
+use super::counters::PortCounters;
 use super::host::{Allowance, HostDoor};
 use super::ledger::{FrameCensus, Ledger, Place};
 use super::steer::{Heartbeat, Steering};
@@ -30,7 +31,6 @@ use arrayvec::ArrayVec;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use xsk_rs::Umem;
 use xsk_rs::config::BindFlags;
@@ -60,34 +60,6 @@ impl Default for XdpOptions {
     fn default() -> XdpOptions {
         XdpOptions { frames: 8192, busy_poll: false, zero_copy: true }
     }
-}
-
-/// What the port itself counted. Written by its worker, read from anywhere; the kernel's three are some
-/// milliseconds old.
-#[derive(Debug, Default)]
-pub struct PortCounters {
-    /// Frames lent to the road.
-    pub received: AtomicU64,
-    /// Frames given to the kernel to be sent.
-    pub sent: AtomicU64,
-    /// Frames handed to the host.
-    pub to_host: AtomicU64,
-    /// Frames freed since the egress interface's transmit ring was full, or no interface of this port is the
-    /// egress, or the packet had become longer than a frame holds.
-    pub tx_ring_full: AtomicU64,
-    /// Frames for the host that could not be handed over, or were more than the host door's allowance.
-    pub host_unreachable: AtomicU64,
-    /// Packets that the kernel dropped since they did not fit a frame, or for want of one in copy mode.
-    pub rx_dropped: AtomicU64,
-    /// Packets that the kernel dropped since the receive ring was full.
-    pub rx_ring_full: AtomicU64,
-    /// Times that the kernel found no frame to receive into.
-    pub fill_ring_empty: AtomicU64,
-}
-
-/// One writer: no locked addition is needed.
-fn count(counter: &AtomicU64, more: usize) {
-    counter.store(counter.load(Ordering::Relaxed) + more as u64, Ordering::Relaxed);
 }
 
 /// See the module.
@@ -151,6 +123,11 @@ impl XdpPort {
             arms.push(Arm::open(id, name, steering, queue, &umem, &shares, bind)?);
         }
         let total = free.len();
+        let counters = PortCounters {
+            arms: arms.iter().map(|arm| arm.counters(queue, &shares)).collect(),
+            frames: total as u64,
+            ..PortCounters::default()
+        };
         let region = Region::of(umem, &free, frame_bytes);
         let mut port = XdpPort {
             arms,
@@ -159,7 +136,7 @@ impl XdpPort {
             ledger: Ledger::new(total),
             region,
             allowance: Allowance::new(monotonic_ns()),
-            counters: Arc::default(),
+            counters: Arc::new(counters),
             total,
             turns: 0,
         };
@@ -269,7 +246,7 @@ impl XdpPort {
                     self.send_staged()?;
                 }
                 let Some(mut desc) = self.free.pop() else {
-                    count(&self.counters.tx_ring_full, 1);
+                    self.counters.tx_ring_full.add(1);
                     return Ok(());
                 };
                 self.ledger.moved(self.region.number(&desc), Place::Free, Place::Lent);
@@ -279,7 +256,7 @@ impl XdpPort {
                 let place = frame.get_mut(start..start + packet.len());
                 let fits = place.map(|place| place.copy_from_slice(packet)).is_some();
                 if !fits {
-                    count(&self.counters.tx_ring_full, 1);
+                    self.counters.tx_ring_full.add(1);
                 }
                 if !fits || !self.stage(&mut desc, egress, start, packet.len()) {
                     self.ledger.moved(self.region.number(&desc), Place::Lent, Place::Free);
@@ -299,7 +276,7 @@ impl XdpPort {
         // SAFETY: the frame is lent, so in no ring, and the road has returned.
         let staged = room.filter(|_| unsafe { self.region.place(desc, start, len) });
         let Some(arm) = staged else {
-            count(&self.counters.tx_ring_full, 1);
+            self.counters.tx_ring_full.add(1);
             return false;
         };
         desc.set_options(0);
@@ -318,43 +295,38 @@ impl XdpPort {
     #[cold]
     fn hand_over_packet(&mut self, ingress: usize, packet: &[u8]) {
         let handed = self.allowance.take() && self.arms[ingress].door.send(packet).is_ok();
-        count(if handed { &self.counters.to_host } else { &self.counters.host_unreachable }, 1);
+        if handed { &self.counters.to_host } else { &self.counters.host_unreachable }.add(1);
     }
 
     /// Gives the kernel what is in line. There is always room: `stage` kept to the limit, which the rings hold.
     fn send_staged(&mut self) -> io::Result<()> {
-        for arm in &mut self.arms {
+        for (arm, counters) in self.arms.iter_mut().zip(&self.counters.arms) {
             if arm.staged.is_empty() {
                 continue;
             }
             // SAFETY: descriptors of this UMEM that are in no other ring.
             let sent = unsafe { arm.tx.produce(&arm.staged) };
-            count(&self.counters.sent, sent);
+            counters.sent.add(sent as u64);
             arm.sending += sent;
             for desc in arm.staged.drain(..).skip(sent) {
                 self.ledger.moved(self.region.number(&desc), Place::Sending, Place::Free);
                 self.free.push(desc);
-                count(&self.counters.tx_ring_full, 1);
+                self.counters.tx_ring_full.add(1);
             }
             arm.push()?;
         }
         Ok(())
     }
 
-    /// What need not be known at every turn: the kernel's counters, and whether the interfaces are still there.
+    /// What need not be known at every turn: whether the interfaces are still there, what the kernel counts, and how full
+    /// everything is.
     #[cold]
-    fn look_around(&self) -> io::Result<()> {
-        self.arms.iter().try_for_each(Arm::check)?;
-        let (mut dropped, mut ring_full, mut fill_empty) = (0, 0, 0);
-        for statistics in self.arms.iter().filter_map(|arm| arm.rx.fd().xdp_statistics().ok()) {
-            dropped += statistics.rx_dropped();
-            ring_full += statistics.rx_ring_full();
-            fill_empty += statistics.rx_fill_ring_empty_descs();
-        }
-        self.counters.rx_dropped.store(dropped, Ordering::Relaxed);
-        self.counters.rx_ring_full.store(ring_full, Ordering::Relaxed);
-        self.counters.fill_ring_empty.store(fill_empty, Ordering::Relaxed);
-        Ok(())
+    fn look_around(&mut self) -> io::Result<()> {
+        self.counters.free_frames.set(self.free.len() as u64);
+        self.arms.iter_mut().zip(&self.counters.arms).try_for_each(|(arm, counters)| {
+            arm.tell(counters);
+            arm.check()
+        })
     }
 }
 
@@ -375,7 +347,7 @@ impl Port for XdpPort {
             let n = unsafe { arm.rx.consume(&mut received) };
             if n > 0 {
                 arm.filling -= n;
-                count(&self.counters.received, n);
+                self.counters.arms[ingress].received.add(n as u64);
                 self.lend(ingress, &mut received[..n], road)?;
                 self.send_staged()?;
                 return Ok(n);

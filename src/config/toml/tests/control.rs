@@ -22,11 +22,15 @@ fn what_is_wrong_with_the_control_section_is_said() {
             ("owner = -1", "control: owner -1 is out of range (allowed: 0 to 4294967294)"),
             ("group = \"\"", "control: group \"\" is empty (allowed: a name)"),
             ("watch = 1", "control: watch is the integer 1 (allowed: true or false)"),
+            (
+                "metrics = 9180",
+                "control: metrics is the integer 9180 (allowed: an address with a port, such as \"127.0.0.1:9180\" or \"[::]:9180\")",
+            ),
             ("tls_key = \"/k\"", "control: tls_key is for listen, which is missing (allowed: together)"),
             (
                 "sockets = 1",
                 "control: key \"sockets\" is unknown; did you mean \"socket\"? (allowed: socket, mode, owner, \
-              group, state_dir, watch, tls_certificate, tls_key, token_file, listen)",
+              group, state_dir, watch, metrics, tls_certificate, tls_key, token_file, listen)",
             ),
         ],
     );
@@ -35,7 +39,7 @@ fn what_is_wrong_with_the_control_section_is_said() {
         errors_of(without_token),
         [
             "control: token_file is missing",
-            "control: listen \"here\" is no address with a port (allowed: such as \"192.0.2.1:9180\" or \"[::]:9180\")",
+            "control: listen \"here\" is no address with a port (allowed: such as \"127.0.0.1:9180\" or \"[::]:9180\")",
             "control: tls_key \"k\" is no absolute path (allowed: such as \"/run/lvx/lvx.sock\")",
         ]
     );

@@ -22,6 +22,9 @@ const FRONT: usize = 256;
 const LINE: usize = 64;
 const LAID_OUT_BYTES: usize = 8192 * STRIDE;
 
+/// Packets that came within this are of one moment: what is measured of connections is not measured more closely.
+const TOGETHER: Duration = Duration::from_micros(16);
+
 const _: () = assert!(FRONT >= HEADROOM);
 
 /// The packets of several captures in the order of time, each with the interface it came in on.
@@ -112,12 +115,13 @@ impl Tape {
 
 /// Plays a tape: lends its packets in order, and gives each with its verdict to a sink, and behind it what the road made.
 ///
-/// A batch holds packets of one interface that came in within one [`Tick`], so that the caller can hand the
-/// pipeline the tick of [`PcapPort::next_time`] as the present for all of them.
+/// A batch holds packets of one interface that came in within one [`Tick`] and within [`TOGETHER`], so that the caller can
+/// hand the pipeline the moment of [`PcapPort::next_time`] as the present for all of them.
 #[derive(Debug)]
 pub struct PcapPort<'t, S> {
     tape: &'t Tape,
     next: usize,
+    together: Duration,
     /// The MACs by interface.
     macs: Vec<Mac>,
     /// Frames of `stride` bytes, each with [`FRONT`] bytes of room in front, from `aligned` on.
@@ -147,6 +151,7 @@ where
         PcapPort {
             tape,
             next: 0,
+            together: TOGETHER,
             macs: macs.to_vec(),
             buffers,
             aligned,
@@ -160,6 +165,12 @@ where
     /// When the next packet came in, since the first one; `None` at the end of the tape.
     pub fn next_time(&self) -> Option<Duration> {
         (self.next < self.tape.len()).then(|| self.tape.since_first(self.next))
+    }
+
+    /// From here on, batches hold whatever came within one tick: for who measures what packets cost, and not what
+    /// is measured of them.
+    pub fn lend_whole_ticks(&mut self) {
+        self.together = Duration::MAX;
     }
 
     /// Back to the beginning.
@@ -185,11 +196,15 @@ where
         self.laid_out = self.next..self.next + self.lengths.len();
     }
 
-    /// Where the batch that begins at `first` ends: at another interface, at another tick, or when it is full.
+    /// Where the batch that begins at `first` ends: at another interface, at another tick, with what came later, or when
+    /// it is full.
     fn batch_end(&self, first: usize) -> usize {
-        let of_batch = |index| (self.tape.ingress(index), Tick::from_duration(self.tape.since_first(index)));
+        let time = |index| self.tape.since_first(index);
+        let of_batch = |index| (self.tape.ingress(index), Tick::from_duration(time(index)));
+        let is_later = |index| time(index) - time(first) > self.together;
         let last = self.tape.len().min(first + BATCH);
-        (first + 1..last).find(|&index| of_batch(index) != of_batch(first)).unwrap_or(last)
+        let ends = |&index: &usize| of_batch(index) != of_batch(first) || is_later(index);
+        (first + 1..last).find(ends).unwrap_or(last)
     }
 }
 
@@ -290,6 +305,19 @@ mod tests {
             (InterfaceId(2), capture(1, &full, b'c', 60)),
         ]);
         let mut port = PcapPort::new(&tape, &[], |_, _| Ok(()));
+        port.lend_whole_ticks();
+        let expected = [(0, 0, 2), (10, 0, 2), (12, 1, 1), (30, 0, 1), (40, 2, 64), (40, 2, 1)];
+        assert_eq!(batches(&mut port), expected.map(|(ms, interface, lent)| (ms * 1000, interface, lent)));
+        assert_eq!(port.turn(&mut |_| panic!("the tape is at its end")).unwrap(), 0);
+        port.rewind();
+        assert_eq!(port.next_time(), Some(Duration::ZERO));
+    }
+
+    /// The batches up to the end of a tape: when in microseconds, from which interface, how many packets.
+    fn batches<S>(port: &mut PcapPort<'_, S>) -> Vec<(u128, u16, usize)>
+    where
+        S: FnMut(usize, &Frame<'_>) -> io::Result<()>,
+    {
         let mut batches = Vec::new();
         while let Some(time) = port.next_time() {
             let mut interface = None;
@@ -298,12 +326,17 @@ mod tests {
                 Vec::new()
             };
             let lent = port.turn(&mut road).unwrap();
-            batches.push((time.as_millis(), interface.unwrap(), lent));
+            batches.push((time.as_micros(), interface.unwrap(), lent));
         }
-        assert_eq!(batches, [(0, 0, 2), (10, 0, 2), (12, 1, 1), (30, 0, 1), (40, 2, 64), (40, 2, 1)]);
-        assert_eq!(port.turn(&mut |_| panic!("the tape is at its end")).unwrap(), 0);
-        port.rewind();
-        assert_eq!(port.next_time(), Some(Duration::ZERO));
+        batches
+    }
+
+    #[test]
+    fn what_is_measured_of_connections_sees_packets_apart_that_came_apart() {
+        let times = [0, 9, 16, 17, 33, 34].map(|micros| micros * MILLI / 1000);
+        let tape = merge(vec![(InterfaceId(0), capture(1, &times, b'a', 60))]);
+        let mut port = PcapPort::new(&tape, &[], |_, _| Ok(()));
+        assert_eq!(batches(&mut port), [(0, 0, 3), (17, 0, 2), (34, 0, 1)]);
     }
 
     #[test]

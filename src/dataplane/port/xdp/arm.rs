@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::super::counters::{ArmCounters, Ring};
 use super::error::{PortError, source_of};
 use super::umem::{Region, Shares};
 use super::{BATCH, Heartbeat, HostDoor, Ledger, Place, Steering};
@@ -10,7 +11,7 @@ use arrayvec::ArrayVec;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
-use xsk_rs::config::{BindFlags, LibxdpFlags, SocketConfig};
+use xsk_rs::config::{BindFlags, LibxdpFlags, QueueSize, SocketConfig};
 use xsk_rs::umem::frame::FrameDesc;
 use xsk_rs::{CompQueue, FillQueue, RxQueue, Socket, TxQueue, Umem};
 
@@ -85,6 +86,40 @@ impl Arm {
         // SAFETY: writes one int.
         unsafe { libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_ERROR, at, &mut bytes) };
         if code == 0 { Ok(()) } else { Err(gone(&self.name, io::Error::from_raw_os_error(code))) }
+    }
+
+    /// Where what it counts is to be written.
+    pub(super) fn counters(&self, queue: u32, shares: &Shares) -> ArmCounters {
+        let ring = |size: QueueSize| Ring { size: u64::from(size.get()), ..Ring::default() };
+        let [receiving, sending] = [shares.fill_ring, shares.send_ring];
+        ArmCounters {
+            interface: self.name.clone(),
+            queue,
+            fill: ring(receiving),
+            rx: ring(receiving),
+            tx: ring(sending),
+            completion: ring(sending),
+            ..ArmCounters::default()
+        }
+    }
+
+    /// Writes down what the kernel counts, and how full the rings are.
+    pub(super) fn tell(&mut self, counters: &ArmCounters) {
+        if let Ok(kernel) = self.rx.fd().xdp_statistics() {
+            counters.rx_dropped.set(kernel.rx_dropped());
+            counters.rx_ring_full.set(kernel.rx_ring_full());
+            counters.fill_ring_empty.set(kernel.rx_fill_ring_empty_descs());
+            counters.tx_ring_empty.set(kernel.tx_ring_empty_descs());
+            counters.rx_invalid.set(kernel.rx_invalid_descs());
+            counters.tx_invalid.set(kernel.tx_invalid_descs());
+        }
+        counters.filling.set(self.filling as u64);
+        counters.sending.set(self.sending as u64);
+        let without = |ring: &Ring, free: u32| ring.used.set(ring.size.saturating_sub(u64::from(free)));
+        without(&counters.fill, self.fill.nb_free_exact());
+        without(&counters.tx, self.tx.nb_free_exact());
+        counters.rx.used.set(u64::from(self.rx.nb_avail_exact()));
+        counters.completion.used.set(u64::from(self.completion.nb_avail_exact()));
     }
 
     /// Takes back the frames that were sent.
