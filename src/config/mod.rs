@@ -251,6 +251,11 @@ impl Service {
         self.sorry.is_some() || self.care.quorum > 1
     }
 
+    /// Every check that it or one of its servers names.
+    pub fn named_checks(&self) -> impl Iterator<Item = &NamedCheck> {
+        self.checks.iter().chain(self.reals.iter().flat_map(|real| real.checks.iter().flatten()))
+    }
+
     /// What a server of this service must answer to be well.
     pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a [NamedCheck] {
         real.checks.as_ref().unwrap_or(&self.checks)

@@ -14,9 +14,10 @@ pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServiceP
 
 use crate::config::{Config, Director, Removed, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
+use crate::service::check::{Kind, Script};
 use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -167,6 +168,21 @@ impl Desired {
     /// How a service's server starts that comes new, or back; `None` if at once.
     pub fn slow_start(&self, service: &Service) -> Option<SlowStart> {
         service.slow_start.or(&self.rest.director.slow_start)
+    }
+
+    /// What this has the director do on its own host, in words: programs that it runs, files that it looks at.
+    pub fn doings(&self) -> HashSet<String> {
+        let run = |script: &Script| {
+            let user = script.user.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
+            format!("run {}{user}", script.command.join(" "))
+        };
+        let of_checks = self.services.iter().flat_map(|service| service.named_checks());
+        let of_checks = of_checks.filter_map(|named| match &named.check.kind {
+            Kind::Script(script) => Some(run(script)),
+            Kind::File(file) => Some(format!("look at {}", file.path)),
+            _ => None,
+        });
+        of_checks.chain(self.rest.notify.iter().map(|notify| run(&notify.script))).collect()
     }
 
     /// How many real servers there are.

@@ -217,6 +217,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
+        self.refuse_doings(edits, how.cause)?;
         let plan = self.make(edits, how)?;
         if !how.only_plan && !plan.is_empty() {
             note(Deed::Edited, &plan, how);
@@ -262,6 +263,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn replace(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
+        self.refuse_doings(&[Edit::Replace(Arc::new(config.clone()))], how.cause)?;
         let plan = self.put(config, how)?;
         if !how.only_plan {
             note(Deed::Applied, &plan, how);
@@ -411,6 +413,22 @@ impl Desk {
             here.map_or(0, |here| u64::from(here.live.active()) + u64::from(here.live.inactive()))
         };
         plan(&self.desired, new, &live)
+    }
+
+    /// Refuses edits by which somebody would have the director do on its host what they could not do themselves, and
+    /// what the configuration does not have it do already.
+    fn refuse_doings(&self, edits: &[Edit], by: Cause) -> Result<(), Refusal> {
+        if by.is_of_the_host() {
+            return Ok(());
+        }
+        // What is wrong with them otherwise is said later.
+        let Ok(applied) = self.desired.apply(edits, self.shared.start.elapsed()) else { return Ok(()) };
+        match applied.desired.doings().difference(&self.desired.doings()).next() {
+            None => Ok(()),
+            Some(doing) => Err(Refusal::Unfit(format!(
+                "the director is not to {doing} (allowed: what its file has it do; from root, anything)"
+            ))),
+        }
     }
 
     fn refuse_while_waiting(&self) -> Result<(), Refusal> {

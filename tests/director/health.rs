@@ -80,12 +80,9 @@ fn a_killed_server_is_out_of_rotation_and_back_when_it_returns() {
     assert!(nginx(&bed, 1).signal(Signal::KILL));
     let (took, line) = told(&bed, before, "server down");
     println!("killed: out of rotation within {} ms", took.as_millis());
-    assert!(
-        line.contains(
-            "server=10.30.0.11:8080 was=\"suspect\" cause=\"check tcp: connect: connection refused\""
-        ),
-        "{line}"
-    );
+    // Whichever check has failed often enough first.
+    let (server, cause) = ("server=10.30.0.11:8080 was=\"suspect\"", "connect: connection refused");
+    assert!(line.contains(server) && line.contains(cause), "{line}");
     assert_eq!(states(&bed), [Down, Up, Up]);
     let answers = bed.load(30).answers;
     assert!(answers.len() == 2 && !answers.contains_key("server 1"), "{answers:?}");

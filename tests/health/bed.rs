@@ -86,7 +86,8 @@ impl Bed {
 
     /// Drops or refuses packets at the server, as these rules of nft's say.
     pub fn firewall(&self, rules: &str) {
-        let table = format!("table inet f {{ chain in {{ type filter hook input priority 0; {rules} }} }}");
+        let table =
+            format!("table inet f {{ chain in {{ type filter hook input priority 0; {rules} }}\n}}\n");
         let file = self.file("rules.nft", &table);
         self.server.exec(&["nft", "-f", &file.to_string_lossy()]).unwrap();
     }

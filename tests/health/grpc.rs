@@ -1,7 +1,7 @@
 //! gRPC's health service, of a server that is made with gRPC's own library.
 
 use crate::bed::{Bed, V4, V6};
-use lvx::service::check::{Grpc, Http, HttpVersion, Kind};
+use lvx::service::check::{Grpc, Kind};
 use std::net::SocketAddr;
 
 #[test]
@@ -17,9 +17,4 @@ fn a_grpc_server_says_how_its_services_are() {
     assert_eq!(ask(V6, "shop"), Ok(()));
     assert_eq!(ask(V4, "closed"), Err("gRPC: NOT_SERVING".to_owned()));
     assert_eq!(ask(V4, "none"), Err("gRPC status 5 no such service".to_owned()));
-
-    // To HTTP it is a server that has no such page.
-    let http = Http { version: HttpVersion::Http2, ..Http::default() };
-    let cause = bed.ask(SocketAddr::new(V4, 50051), Kind::Http(Box::new(http))).unwrap_err();
-    assert!(cause.starts_with("HTTP"), "{cause}");
 }

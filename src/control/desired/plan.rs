@@ -150,6 +150,9 @@ fn director(desired: &Desired) -> Written {
     if let Some(Value::Object(timeouts)) = written.0.remove("timeouts") {
         written.0.extend(timeouts.into_iter().map(|(key, value)| (format!("timeouts.{key}"), value)));
     }
+    if !desired.rest.notify.is_empty() {
+        written.0.insert("notify".to_owned(), serde_json::json!(desired.rest.notify));
+    }
     written
 }
 
