@@ -3,6 +3,8 @@
 use super::table::{Cell, Column, Table, Tone};
 use crate::control::api::Status;
 use crate::control::client::{Client, ClientError};
+use crate::control::desired::ServerState;
+use crate::control::health::Health;
 use crate::control::rates::Rate;
 use crate::control::view::{Columns, ServerRow, ServiceRow};
 use serde::Serialize;
@@ -100,7 +102,11 @@ fn service_cells(service: &ServiceRow) -> Vec<Cell> {
         connections,
         in_packets,
         out_packets,
-        Cell::default(),
+        match (service.fails_open, service.has_lost_quorum) {
+            (true, _) => Cell::new("too few seem well: all are scheduled").with(Tone::Warning),
+            (_, true) => Cell::new("the quorum is lost").with(Tone::Warning),
+            _ => Cell::default(),
+        },
     ]
 }
 
@@ -132,10 +138,24 @@ fn state(server: &ServerRow) -> Cell {
         };
         return Cell::new(format!("{state}: {left}"));
     }
-    let Some(drain) = server.drain else { return Cell::new(state.to_string()) };
+    let Some(drain) = server.drain else { return checked(state, server.health.as_ref()) };
     let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
     let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
     Cell::new(format!("{state} for {since}, {} left{deadline}", drain.connections)).with(Tone::Warning)
+}
+
+/// How a server is as its checks have it, and why.
+fn checked(state: ServerState, health: Option<&Health>) -> Cell {
+    let Some(health) = health else { return Cell::new(state.to_string()) };
+    let mut text = state.to_string();
+    if state != ServerState::Up {
+        text += &format!(" for {}: {}", clock(health.since_seconds), health.cause);
+    }
+    if !health.unasked.is_empty() {
+        text += &format!(", not asked: {}", health.unasked);
+    }
+    let is_well = state == ServerState::Up && health.unasked.is_empty();
+    if is_well { Cell::new(text) } else { Cell::new(text).with(Tone::Warning) }
 }
 
 fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {
@@ -166,9 +186,10 @@ mod tests {
             confirm_within_seconds: Some(59),
         };
         let services = json!([{
-            "service": "tcp 192.0.2.1:80", "table": { "name": "web", "scheduler": "wlc" },
+            "service": "tcp 192.0.2.1:80", "table": { "name": "web", "scheduler": "wlc" }, "fails_open": true,
             "servers": [
-                { "table": { "address": "10.0.0.1:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "up",
+                { "table": { "address": "10.0.0.1:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "down",
+                  "health": { "since_seconds": 65, "cause": "check http: timed out after 1s connecting" },
                   "active": 1, "inactive": 2, "persistent": 0 },
                 { "table": { "address": "10.0.0.3:80", "forward": "nat", "weight": 4 }, "weight": 0, "state": "draining",
                   "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset", "connections": 3 },
@@ -196,8 +217,8 @@ mod tests {
              3 of 10 connections; 5 packets forwarded, 1 to the host, 0 dropped\n\
              the last change is undone in 59 seconds without `lvx confirm`\n\
              service / server             weight  active  inactive  conn/s  packets/s in  out  state\n\
-             tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0\n  \
-               10.0.0.1:80           nat       2       1         2       0             0    0  up\n  \
+             tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0  too few seem well: all are scheduled\n  \
+               10.0.0.1:80           nat       2       1         2       0             0    0  down for 1:05: check http: timed out after 1s connecting\n  \
                10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, 3 left, deadline in 8:45\n  \
                10.0.0.4:80           nat       2       0         0       0             0    0  starting: 37 % of its share, 1:19 left\n  \
                10.0.0.5:80           nat       2       0         0       0             0    0  starting: fewer connections than others\n  \

@@ -3,24 +3,30 @@
 //! `toml` turns the text into the types below and finds all errors of a file at once; nothing here asks the
 //! system about itself, so that `lvx check` works anywhere.
 
+mod care;
 mod control;
 mod errors;
+mod notify;
 mod rib;
 mod slow_start;
 mod toml;
 mod written;
 
+pub use care::{Care, OnDown};
 pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
+pub use notify::Notify;
 pub use slow_start::SlowStartKeys;
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
 pub use written::{Written, written_service};
 
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, InterfaceId, Mac, Prefix, Proto};
+use crate::service::check::Check;
 use crate::service::{Conduct, Group, Method, Policy, SchedulerName, SchedulerOptions, Thresholds};
 use serde::Serialize;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A whole configuration, checked: references resolve, names and addresses are unique.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -35,6 +41,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Static neighbours, as for routes.
     pub neighbours: Vec<Neighbour>,
+    /// Programs that are told when something changes of servers.
+    pub notify: Vec<Notify>,
     /// The virtual services, in the file's order.
     pub services: Vec<Service>,
 }
@@ -202,6 +210,15 @@ pub struct Service {
     /// `slow_start` and `slow_start_curve`, as far as it says them.
     #[serde(flatten)]
     pub slow_start: SlowStartKeys,
+    /// `on_down`, `alpha`, `fail_open`, `quorum` and `hysteresis`: what becomes of servers that fall ill.
+    #[serde(flatten)]
+    pub care: Care,
+    /// `check`: what its servers must answer, all of it, to be well.
+    #[serde(rename = "check", skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<NamedCheck>,
+    /// `sorry_server`: who gets what comes while the quorum is lost.
+    #[serde(rename = "sorry_server", skip_serializing_if = "Option::is_none")]
+    pub sorry: Option<Real>,
     /// `[[virtual_service.real_server]]`, in the file's order.
     #[serde(rename = "real_server", skip_serializing_if = "Vec::is_empty")]
     pub reals: Vec<Real>,
@@ -221,4 +238,38 @@ pub struct Real {
     /// `forward`: nat, dr or tun; default: the service's `forward`, and without that, dr as with ipvsadm.
     #[serde(rename = "forward")]
     pub method: Method,
+    /// `check`, in the place of the service's; `None` means as the service has it.
+    #[serde(rename = "check", skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<NamedCheck>>,
+}
+
+impl Service {
+    /// All who may get connections: its servers, then the sorry server, if it has one.
+    pub fn all_reals(&self) -> impl Iterator<Item = &Real> {
+        self.reals.iter().chain(&self.sorry)
+    }
+
+    /// Whether anything depends on its quorum, or it wants to be told of it.
+    pub fn wants_quorum(&self) -> bool {
+        self.sorry.is_some() || self.care.quorum > 1
+    }
+
+    /// Every check that it or one of its servers names.
+    pub fn named_checks(&self) -> impl Iterator<Item = &NamedCheck> {
+        self.checks.iter().chain(self.reals.iter().flat_map(|real| real.checks.iter().flatten()))
+    }
+
+    /// What a server of this service must answer to be well.
+    pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a [NamedCheck] {
+        real.checks.as_ref().unwrap_or(&self.checks)
+    }
+}
+
+/// `check`, or `[[check]]` for those that several services share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedCheck {
+    /// `name`: the operator's name for it; default: the type.
+    pub name: String,
+    /// What it is.
+    pub check: Arc<Check>,
 }

@@ -1,6 +1,8 @@
 //! The configuration written again, under the file's keys: to be kept, to be shown, and to be read back by the one
 //! reader there is.
 
+mod check;
+
 use super::{Config, Interface, Service};
 use crate::dataplane::nexthop::Vlan;
 use crate::net::{Endpoint, Mac, Prefix, Proto};
@@ -102,7 +104,7 @@ impl Config {
     /// The file's tables.
     fn to_table(&self) -> Map<String, Value> {
         // A key that is added above must find its place here.
-        let Config { director, control, interfaces, routes, neighbours, services } = self;
+        let Config { director, control, interfaces, routes, neighbours, notify, services } = self;
         let mut table = Map::new();
         table.insert("director".to_owned(), Value::Object(Written::of(director).0));
         if control.is_written {
@@ -126,6 +128,7 @@ impl Config {
                     .map(|neighbour| named(Written::of(neighbour), neighbour.interface))
                     .collect(),
             ),
+            ("notify", notify.iter().map(Written::of).collect()),
             ("virtual_service", services.iter().map(written_service).collect()),
         ];
         for (key, list) in lists {

@@ -202,7 +202,7 @@ fn listener(at: SocketAddr) -> Result<TcpListener, ApiError> {
 }
 
 /// Keeps this thread off the workers' cores; where there is no other, it takes second place there.
-fn keep_off(workers: &[usize]) {
+pub(super) fn keep_off(workers: &[usize]) {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_setaffinity};

@@ -28,6 +28,13 @@ pub enum Cause {
     Silence,
 }
 
+impl Cause {
+    /// Whether it could do on the director's host what the director can.
+    pub fn is_of_the_host(self) -> bool {
+        !matches!(self, Cause::Process { uid: 1.., .. } | Cause::Somebody | Cause::Remote(_))
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,6 +6,7 @@
 mod error;
 mod network;
 mod probing;
+mod reach;
 mod setup;
 mod watch;
 mod workers;
@@ -13,10 +14,11 @@ mod workers;
 pub use error::RunError;
 pub use probing::ProbeRoad;
 
-use super::api::{Api, Link};
+use super::api::{Api, Link, keep_off};
 use super::cause::Cause;
 use super::desired::Desired;
 use super::desk::{Desk, Job, Shared};
+use super::health::Checks;
 use super::history::History;
 use super::kernel::{Following, Kernel};
 use super::publish::Publisher;
@@ -32,6 +34,7 @@ use crate::service::VirtualService;
 use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
 use network::Network;
 use probing::Probing;
+use reach::OwnNetwork;
 use setup::{attach, cores_for, open_port, random_seed, signals, steering_table, worker_count};
 use signal_hook::consts::SIGHUP;
 use signal_hook::low_level::signal_name;
@@ -78,6 +81,7 @@ pub struct Director {
     options: Options,
     interfaces: Vec<config::Interface>,
     desk: Desk,
+    checks: Checks,
     jobs: Receiver<Job>,
     watch: Option<Watch>,
     table: Arc<Table>,
@@ -146,12 +150,17 @@ impl Director {
         let desk = Desk::new(desired, publisher, shared.clone(), history, file)?;
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
+        let own_cores = on_cores.clone();
+        let network = OwnNetwork(shared.published.clone());
+        let checks = Checks::start(start, move || keep_off(&own_cores), network);
+        let checks = checks.map_err(RunError::io("start the thread of health checks"))?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
         let mut director = Director {
             _api: api(&control, Link::new(tell_job, shared), &on_cores)?,
             options: options.clone(),
             interfaces,
             desk,
+            checks,
             jobs,
             watch,
             table,
@@ -164,6 +173,7 @@ impl Director {
             network: Network::default(),
         };
         director.meet_neighbours();
+        director.check();
         director.network.look_at_links(&director.interfaces, &director.kernel);
         director.network.look_at_neighbours(&director.desk.publisher.current(), &director.interfaces);
         director.warn_of_absent_vips();
@@ -252,7 +262,7 @@ impl Director {
         let seconds = tick(Duration::from_secs(1));
         let (changes, wanted, jobs) =
             (self.following.changes().clone(), self.wanted.clone(), self.jobs.clone());
-        let failures = self.workers.failures.clone();
+        let (failures, heard) = (self.workers.failures.clone(), self.checks.events().clone());
         let edited = self.watch.as_ref().map_or_else(never, |watch| watch.edited().clone());
         loop {
             // Many connections are ended or counted little by little, so that nobody waits.
@@ -268,6 +278,10 @@ impl Director {
                 recv(edited) -> _ => drop(self.desk.reload(Cause::File)),
                 recv(jobs) -> job => if let Ok(job) = job {
                     job(&mut self.desk);
+                },
+                recv(heard) -> event => if let Ok(event) = event {
+                    let findings = self.checks.heard(event, self.desk.desired());
+                    self.checks.tell(&self.desk.found(&findings));
                 },
                 recv(soon) -> _ => self.desk.go_on(),
                 recv(changes) -> change => match change {
@@ -298,7 +312,16 @@ impl Director {
             if self.desk.take_moved() {
                 self.follow_up();
             }
+            if self.desk.take_edited() {
+                self.check();
+            }
         }
+    }
+
+    /// Has the checks made and the programs told that the configuration names now.
+    fn check(&mut self) {
+        let findings = self.checks.follow(self.desk.desired());
+        self.checks.tell(&self.desk.found(&findings));
     }
 
     fn network_changed(&mut self) {

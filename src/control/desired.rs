@@ -8,15 +8,16 @@ mod conditions;
 mod edit;
 mod plan;
 
-pub use conditions::{Condition, Conditions, Drain, Effect, Rest, ServerState};
+pub use conditions::{Condition, Conditions, Drain, Effect, Finding, Rest, ServerState, Wellness};
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
 use crate::config::{Config, Director, Removed, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
+use crate::service::check::{Kind, Script};
 use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -113,7 +114,7 @@ impl PartialEq for Desired {
 impl From<Config> for Desired {
     fn from(mut config: Config) -> Desired {
         let services = std::mem::take(&mut config.services).into_iter().map(Arc::new).collect();
-        Desired::new(Arc::new(config), services, Conditions::default())
+        Desired::new(Arc::new(config), services, Conditions::default()).with_quorums()
     }
 }
 
@@ -169,9 +170,24 @@ impl Desired {
         service.slow_start.or(&self.rest.director.slow_start)
     }
 
+    /// What this has the director do on its own host, in words: programs that it runs, files that it looks at.
+    pub fn doings(&self) -> HashSet<String> {
+        let run = |script: &Script| {
+            let user = script.user.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
+            format!("run {}{user}", script.command.join(" "))
+        };
+        let of_checks = self.services.iter().flat_map(|service| service.named_checks());
+        let of_checks = of_checks.filter_map(|named| match &named.check.kind {
+            Kind::Script(script) => Some(run(script)),
+            Kind::File(file) => Some(format!("look at {}", file.path)),
+            _ => None,
+        });
+        of_checks.chain(self.rest.notify.iter().map(|notify| run(&notify.script))).collect()
+    }
+
     /// How many real servers there are.
     pub fn servers(&self) -> usize {
-        self.services.iter().map(|service| service.reals.len()).sum()
+        self.services.iter().map(|service| service.all_reals().count()).sum()
     }
 
     /// The whole, as a configuration file has it.

@@ -3,9 +3,10 @@
 
 use super::cause::Cause;
 use super::connections::{Connections, Ending, Whereabouts};
-use super::desired::{Desired, Edit, EditErrors, Key, Plan, Zeroed, plan};
+use super::desired::{Desired, Edit, EditErrors, Finding, Key, Plan, Zeroed, plan};
 use super::diary::{Deed, note};
 use super::drains::Drains;
+use super::health::{self, News};
 use super::history::{History, Version};
 use super::pressure::Pressure;
 use super::publish::{Publisher, TooManyServers};
@@ -18,7 +19,7 @@ use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
-use crate::net::Tick;
+use crate::net::{Endpoint, Tick};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Desk {
     rates: Arc<Rates>,
     estimated: Instant,
     connections: Connections,
+    /// Whether the configuration is another since somebody asked.
+    is_edited: bool,
     drains: Drains,
     round: Option<Round>,
     /// Not before, after the director's start, there is another round.
@@ -152,6 +155,7 @@ impl Desk {
             rates,
             estimated,
             connections,
+            is_edited: true,
             drains: Drains::default(),
             round: None,
             next_round: Duration::ZERO,
@@ -174,6 +178,26 @@ impl Desk {
         self.publisher.take_moved()
     }
 
+    /// Whether the configuration is another since this was asked last: then other checks may be to be made, and other
+    /// programs told.
+    pub fn take_edited(&mut self) -> bool {
+        std::mem::take(&mut self.is_edited)
+    }
+
+    /// Takes up what checks have found out about servers. Returns what that changes, which the log has too.
+    pub fn found(&mut self, findings: &[(Key, Endpoint, Option<Finding>)]) -> Vec<News> {
+        if findings.is_empty() {
+            return Vec::new();
+        }
+        let desired = self.desired.with_findings(findings);
+        let news = health::news(&self.desired, &desired, findings);
+        if let Err(error) = self.take_up(desired) {
+            tracing::error!("what checks have found out is not taken up: {error}");
+        }
+        news.iter().for_each(News::log);
+        news
+    }
+
     /// What there is to see, to be looked at elsewhere.
     pub fn view(&self) -> View {
         let confirm_within = self.pending.as_ref().map(|pending| left_until(pending.deadline));
@@ -193,6 +217,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn change(&mut self, edits: &[Edit], how: How) -> Result<Plan, Refusal> {
+        self.refuse_doings(edits, how.cause)?;
         let plan = self.make(edits, how)?;
         if !how.only_plan && !plan.is_empty() {
             note(Deed::Edited, &plan, how);
@@ -238,6 +263,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal`]; then everything is as it was.
     pub fn replace(&mut self, config: Config, how: How) -> Result<Plan, Refusal> {
+        self.refuse_doings(&[Edit::Replace(Arc::new(config.clone()))], how.cause)?;
         let plan = self.put(config, how)?;
         if !how.only_plan {
             note(Deed::Applied, &plan, how);
@@ -343,15 +369,17 @@ impl Desk {
         }
     }
 
-    /// Begins a round, if there is a reason: connections of removed servers whose services want these forgotten, or of
-    /// drained ones.
+    /// Begins a round, if there is a reason: connections of removed servers whose services want these forgotten, of servers
+    /// that are down whose services want these reset, or of drained ones.
     fn begin_round(&mut self) {
         let now = self.shared.start.elapsed();
         let services = self.publisher.services().table().services();
         let drained = self.drains.follow(&self.desired, services, now);
         let forget = Errand { ending: Some(Ending::Forget), counts: false };
         let removed = self.publisher.expiring().into_iter().map(|server| (server, forget));
-        let round = Round::new(removed.chain(drained), now);
+        let reset = Errand { ending: Some(Ending::Reset), counts: false };
+        let down = self.publisher.down().into_iter().map(|server| (server, reset));
+        let round = Round::new(removed.chain(down).chain(drained), now);
         match &mut self.round {
             // Somebody may have thought better of it since it began.
             Some(under_way) => under_way.follow(&round),
@@ -366,6 +394,10 @@ impl Desk {
     fn take_up(&mut self, desired: Desired) -> Result<(), Refusal> {
         let now = tick_at(self.shared.start, Instant::now());
         self.publisher.set_desired(&desired, now).map_err(Refusal::Servers)?;
+        let (before, after) = (self.desired.services(), desired.services());
+        self.is_edited |= !std::ptr::eq(self.desired.rest(), desired.rest())
+            || before.len() != after.len()
+            || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b));
         self.desired = desired;
         self.begin_round();
         Ok(())
@@ -381,6 +413,22 @@ impl Desk {
             here.map_or(0, |here| u64::from(here.live.active()) + u64::from(here.live.inactive()))
         };
         plan(&self.desired, new, &live)
+    }
+
+    /// Refuses edits by which somebody would have the director do on its host what they could not do themselves, and
+    /// what the configuration does not have it do already.
+    fn refuse_doings(&self, edits: &[Edit], by: Cause) -> Result<(), Refusal> {
+        if by.is_of_the_host() {
+            return Ok(());
+        }
+        // What is wrong with them otherwise is said later.
+        let Ok(applied) = self.desired.apply(edits, self.shared.start.elapsed()) else { return Ok(()) };
+        match applied.desired.doings().difference(&self.desired.doings()).next() {
+            None => Ok(()),
+            Some(doing) => Err(Refusal::Unfit(format!(
+                "the director is not to {doing} (allowed: what its file has it do; from root, anything)"
+            ))),
+        }
     }
 
     fn refuse_while_waiting(&self) -> Result<(), Refusal> {

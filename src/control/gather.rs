@@ -92,6 +92,7 @@ fn services(view: &View) -> Vec<Service> {
         forward: real.method.to_string(),
         weight,
         state: None,
+        health: None,
         start: None,
         drain: None,
         active: real.live.active() as u64,
@@ -105,8 +106,10 @@ fn services(view: &View) -> Vec<Service> {
         .map(|service| {
             let key = Key::from(&**service);
             let departed = view.departed_from(key);
-            let current = service.reals.iter().map(|real| RealServer {
-                state: Some(view.state(key, real)),
+            let states = view.states(key, &service.reals);
+            let current = service.reals.iter().zip(states).map(|(real, state)| RealServer {
+                state: Some(state),
+                health: view.health(key, real.endpoint),
                 start: view.starting(real),
                 drain: view.draining(key, real),
                 ..row(real, real.weight)
@@ -122,6 +125,8 @@ fn services(view: &View) -> Vec<Service> {
                     .map_or_else(Vec::new, |group| group.matches.iter().map(Match::to_string).collect()),
                 scheduler: service.scheduler.to_string(),
                 traffic: view.traffic_of(service),
+                fails_open: view.fails_open(key),
+                has_lost_quorum: view.has_lost_quorum(key),
                 real_servers: current.chain(departed.iter().map(|real| row(real, 0))).collect(),
             }
         })

@@ -14,6 +14,7 @@ pub mod desk;
 mod diary;
 pub mod drains;
 pub mod gather;
+pub mod health;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod kernel;

@@ -12,7 +12,7 @@ pub use ids::Baselines;
 
 use super::desired::{Desired, Effect, Key};
 use super::report::Traffic;
-use crate::config::{Config, Real, Removed, Service};
+use crate::config::{Config, OnDown, Real, Removed, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
 use crate::dataplane::nexthop::{NextHops, Rib};
@@ -131,7 +131,7 @@ impl Publisher {
         let changed = desired.services().iter().filter(|service| !self.has(service, desired));
         let fresh = changed.flat_map(|service| {
             let ports = noun(service).port_map();
-            service.reals.iter().map(move |real| (Key::of(service), identity(real, ports)))
+            service.all_reals().map(move |real| (Key::of(service), identity(real, ports)))
         });
         if fresh.filter(|(key, identity)| !is_known(key, identity)).count() > self.ids.available() {
             return Err(TooManyServers);
@@ -243,8 +243,8 @@ impl Publisher {
         let mut known = known.get_mut(&key);
         let mut departed = self.departed.get_mut(&key);
         let (table, ids, has_moved) = (&self.table, &mut self.ids, &mut self.has_moved);
-        let mut took = Vec::with_capacity(service.reals.len());
-        let mut compile = |real: &Real| {
+        let mut took = Vec::with_capacity(service.reals.len() + 1);
+        let mut compile = |(real, effect): (&Real, Effect)| {
             let known = known.as_mut().and_then(|of| of.remove(&identity(real, ports)));
             let back = || {
                 departed
@@ -257,7 +257,7 @@ impl Publisher {
             let ramp = known.as_ref().and_then(|real| real.ramp);
             let (id, live) = known.or_else(back).map_or_else(|| ids.take(), |real| (real.id, real.live));
             table.set_endpoint_of(id, real.endpoint, ports);
-            let Effect { weight, is_shut } = desired.conditions().effect(key, real);
+            let Effect { weight, is_shut, .. } = effect;
             RealServer {
                 id,
                 endpoint: real.endpoint,
@@ -269,7 +269,8 @@ impl Publisher {
                 live,
             }
         };
-        let mut reals: Vec<RealServer> = service.reals.iter().map(&mut compile).collect();
+        let effects = desired.conditions().effects(service);
+        let mut reals: Vec<RealServer> = service.all_reals().zip(effects).map(&mut compile).collect();
         ramps::begin(&mut reals, &took, desired.slow_start(service), now);
         VirtualService { reals, ..noun }
     }
@@ -311,6 +312,19 @@ impl Publisher {
         let departed = self.departed.values().flat_map(HashMap::values).filter(|departed| departed.expires);
         let named = departed.map(|departed| &departed.real).filter(|real| real.live.is_named());
         named.map(|real| real.id).collect()
+    }
+
+    /// Servers that are down, whose connections are to be reset, and that have some.
+    pub fn down(&self) -> Vec<RealId> {
+        let Some(desired) = &self.desired else { return Vec::new() };
+        let both = desired.services().iter().zip(self.services.table().services());
+        let resetting = both.filter(|(service, _)| service.care.on_down == OnDown::Reset);
+        let of = |(service, compiled): (&Arc<Service>, &Arc<VirtualService>)| {
+            let reals = compiled.reals.iter().zip(desired.conditions().effects(service));
+            let named = reals.filter(|(real, effect)| effect.ends && real.live.is_named());
+            named.map(|(real, _)| real.id).collect::<Vec<_>>()
+        };
+        resetting.flat_map(of).collect()
     }
 
     /// Counts the traffic of a service from 0 again.

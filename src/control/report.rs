@@ -6,6 +6,7 @@ pub use work::{Latency, Worker};
 
 use super::desired::ServerState;
 use super::drains::Draining;
+use super::health::Health;
 use super::starts::Starting;
 use crate::dataplane::counters::{Counter, Counters};
 use crate::dataplane::port::counters::{ArmCounters, PortCounters};
@@ -134,7 +135,13 @@ pub struct Service {
     /// What its servers have counted together, servers since removed included.
     #[serde(flatten)]
     pub traffic: Traffic,
-    /// In the configuration's order; then those that were removed and still have connections.
+    /// Whether so many servers seem down that checks are not believed, and all are scheduled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fails_open: bool,
+    /// Whether less than its quorum is well, so that the sorry server has taken over, if there is one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_lost_quorum: bool,
+    /// In the configuration's order, then the sorry server; then those that were removed and still have connections.
     pub real_servers: Vec<RealServer>,
 }
 
@@ -147,11 +154,14 @@ pub struct RealServer {
     pub address: String,
     /// `nat`, `dr` or `tun`.
     pub forward: String,
-    /// 0 is quiesced, or drained.
+    /// 0 is quiesced, drained or down.
     pub weight: u16,
     /// How it is, if it was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// What its checks have found out, if it has any and they have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// If it starts slowly, how far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Starting>,

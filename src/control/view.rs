@@ -7,9 +7,10 @@ mod sums;
 pub use lines::{Counts, Listing, ServerLine, ServiceLines};
 pub use sums::{ServiceSum, Wanted};
 
-use super::desired::{Condition, Desired, Key, ServerState};
+use super::desired::{Desired, Key, ServerState};
 use super::drains::Draining;
 use super::gather;
+use super::health::Health;
 use super::publish::{Baselines, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Report, Traffic};
@@ -20,7 +21,7 @@ use crate::conntrack::Table;
 use crate::dataplane::counters::{self, Counters, Turn};
 use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Services;
-use crate::net::Tick;
+use crate::net::{Endpoint, Tick};
 use crate::service::{RealId, RealServer, VirtualService};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,13 @@ pub struct ServiceRow<T = Written> {
     /// The same by the second, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// In the operator's order; then those that were removed and still have connections.
+    /// Whether so many servers seem down that all are scheduled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fails_open: bool,
+    /// Whether less than its quorum is well, so that the sorry server has taken over, if there is one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_lost_quorum: bool,
+    /// In the operator's order, then the sorry server; then those that were removed and still have connections.
     pub servers: Vec<ServerRow<T>>,
 }
 
@@ -80,6 +87,9 @@ pub struct ServerRow<T = Written> {
     /// How it is, if it was not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ServerState>,
+    /// What its checks have found out, if it has any and they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// If it starts slowly, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Starting>,
@@ -184,12 +194,33 @@ impl View {
         self.servers().map(|real| u64::from(real.live.templates())).sum()
     }
 
-    /// How a service's server is.
-    pub fn state(&self, key: Key, real: &RealServer) -> ServerState {
-        match self.desired.conditions().of(key, real.endpoint).map_or(ServerState::Up, Condition::state) {
-            ServerState::Up if real.ramp.is_some() => ServerState::Starting,
-            state => state,
-        }
+    /// How each of a service's servers is, which are compiled to these, in the operator's order; then how the sorry server
+    /// is, if it has one, whom nobody asks.
+    pub fn states(&self, key: Key, compiled: &[RealServer]) -> Vec<ServerState> {
+        let Some(service) = self.desired.find(key) else { return Vec::new() };
+        let mut states = self.desired.conditions().states(service);
+        states.extend(service.sorry.iter().map(|_| ServerState::Up));
+        let ramping = states.iter_mut().zip(compiled).filter(|(_, real)| real.ramp.is_some());
+        ramping
+            .filter(|(state, _)| **state == ServerState::Up)
+            .for_each(|(state, _)| *state = ServerState::Starting);
+        states
+    }
+
+    /// What the checks of a service's server have found out, if they have.
+    pub fn health(&self, key: Key, server: Endpoint) -> Option<Health> {
+        let finding = self.desired.conditions().of(key, server)?.finding.as_ref()?;
+        Some(Health::of(finding, self.uptime()))
+    }
+
+    /// Whether less than the quorum of a service is well.
+    pub fn has_lost_quorum(&self, key: Key) -> bool {
+        self.desired.find(key).is_some_and(|service| self.desired.conditions().has_lost_quorum(service))
+    }
+
+    /// Whether so many of a service's servers seem down that all are scheduled.
+    pub fn fails_open(&self, key: Key) -> bool {
+        self.desired.find(key).is_some_and(|service| self.desired.conditions().fails_open(service))
     }
 
     /// How far a server's start is, if it starts slowly.
@@ -273,6 +304,8 @@ impl View {
             table: service.own_table(),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
+            fails_open: self.fails_open(key),
+            has_lost_quorum: self.has_lost_quorum(key),
             servers: self.server_rows(service, compiled, columns).collect(),
         }
     }
@@ -285,25 +318,26 @@ impl View {
         columns: Columns,
     ) -> impl Iterator<Item = ServerRow<Real>> {
         let key = Key::of(service);
-        let row = move |table: Real, real: &RealServer, departed: bool| ServerRow {
-            weight: if departed { table.weight } else { real.weight },
-            state: (!departed).then(|| self.state(key, real)),
-            start: self.starting(real).filter(|_| !departed),
-            drain: self.draining(key, real).filter(|_| !departed),
+        let row = move |table: Real, real: &RealServer, state: Option<ServerState>| ServerRow {
+            weight: if state.is_none() { table.weight } else { real.weight },
+            state,
+            health: self.health(key, table.endpoint).filter(|_| state.is_some()),
+            start: self.starting(real).filter(|_| state.is_some()),
+            drain: self.draining(key, real).filter(|_| state.is_some()),
             table,
             active: u64::from(real.live.active()),
             inactive: u64::from(real.live.inactive()),
             persistent: u64::from(real.live.templates()),
-            departed,
+            departed: state.is_none(),
             traffic: columns.traffic.then(|| self.traffic(real.id)),
             rate: columns.rate.then(|| self.rates.of_server(real.id)),
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
-        let current = service.reals.iter().zip(&compiled.reals);
-        let current = current.map(move |(table, real)| row(table.clone(), real, false));
+        let current = service.all_reals().zip(&compiled.reals).zip(self.states(key, &compiled.reals));
+        let current = current.map(move |((table, real), state)| row(table.clone(), real, Some(state)));
         let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
-            row(Real { endpoint, weight: 0, method, thresholds }, real, true)
+            row(Real { endpoint, weight: 0, method, thresholds, checks: None }, real, None)
         });
         current.chain(departed)
     }

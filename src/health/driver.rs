@@ -2,12 +2,13 @@
 
 use super::probe::{Prober, Shared};
 use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
+use crate::net::InterfaceId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -23,17 +24,38 @@ const MAX_BLOCKING: usize = 16;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Asks every target that is wanted at its pace, until it is dropped.
-#[derive(Debug)]
 pub struct Driver {
     runtime: Handle,
     /// Times of the machines count from here.
     origin: Instant,
     shared: Arc<Shared>,
+    network: Arc<dyn Network>,
     watches: Mutex<HashMap<Arc<Target>, Watch>>,
     tell: Sender<Event>,
     events: Receiver<Event>,
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The director's own network, whose faults are no server's.
+pub trait Network: Send + Sync {
+    /// By which interface a target is reached, as far as that is known.
+    fn way(&self, target: &Target) -> Option<InterfaceId>;
+
+    /// Why the director itself cannot reach a target, which it reached by this interface when that answered last, if it
+    /// did; `None` if nothing is known to be wrong.
+    fn fault(&self, target: &Target, last: Option<InterfaceId>) -> Option<String>;
+}
+
+/// Of such a network nothing is known.
+impl Network for () {
+    fn way(&self, _: &Target) -> Option<InterfaceId> {
+        None
+    }
+
+    fn fault(&self, _: &Target, _: Option<InterfaceId>) -> Option<String> {
+        None
+    }
 }
 
 /// A target whose task is running.
@@ -62,6 +84,8 @@ pub enum What {
     Health(Change, Option<Failure>),
     /// The weight that the server asks for; `None` if it asks for none any more.
     Weight(Option<u16>),
+    /// Why the director cannot ask, so that what is believed stays; `None` if it can again.
+    Unasked(Option<Failure>),
 }
 
 /// What is known of a target.
@@ -73,6 +97,8 @@ pub struct Status {
     pub since: SystemTime,
     /// How many verdicts in a row have contradicted that.
     pub contrary: u16,
+    /// Whether the last probe could be made.
+    pub can_ask: bool,
     /// The last failure, and when it was.
     pub failure: Option<(Failure, SystemTime)>,
     /// What the last probe that went well has found out.
@@ -86,11 +112,15 @@ pub struct Status {
 }
 
 impl Driver {
-    /// Starts the thread, which runs `prepare` first. It asks nobody yet.
+    /// Starts the thread, which runs `prepare` first. It asks nobody yet. A failure that `network` can
+    /// explain is no verdict.
     ///
     /// # Errors
     /// What the system says.
-    pub fn start(prepare: impl FnOnce() + Send + 'static) -> io::Result<Driver> {
+    pub fn start(
+        prepare: impl FnOnce() + Send + 'static,
+        network: impl Network + 'static,
+    ) -> io::Result<Driver> {
         let runtime =
             Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
         let handle = runtime.handle().clone();
@@ -105,6 +135,7 @@ impl Driver {
             runtime: handle,
             origin: Instant::now(),
             shared: Arc::default(),
+            network: Arc::new(network),
             watches: Mutex::default(),
             tell,
             events,
@@ -149,6 +180,11 @@ impl Driver {
         self.watches().get(target).map(|watch| lock(&watch.status).clone())
     }
 
+    /// Where what stands beside checks may run, too.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.runtime
+    }
+
     fn watches(&self) -> MutexGuard<'_, HashMap<Arc<Target>, Watch>> {
         lock(&self.watches)
     }
@@ -156,10 +192,23 @@ impl Driver {
     fn watch(&self, target: Arc<Target>) -> Watch {
         let status = Arc::new(Mutex::new(Status::new()));
         let urge: Arc<Notify> = Arc::default();
-        let (shared, tell) = (self.shared.clone(), self.tell.clone());
-        let watcher = Watcher { target, origin: self.origin, shared, status: status.clone(), tell };
+        let watcher = Watcher {
+            target,
+            origin: self.origin,
+            shared: self.shared.clone(),
+            network: self.network.clone(),
+            way: None,
+            status: status.clone(),
+            tell: self.tell.clone(),
+        };
         let task = self.runtime.spawn(watcher.run(urge.clone())).abort_handle();
         Watch { status, urge, task }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("watches", &self.watches).finish_non_exhaustive()
     }
 }
 
@@ -179,6 +228,7 @@ impl Status {
             health: Health::Unchecked,
             since: SystemTime::now(),
             contrary: 0,
+            can_ask: true,
             failure: None,
             found: Healthy::default(),
             took: Duration::ZERO,
@@ -193,12 +243,15 @@ struct Watcher {
     target: Arc<Target>,
     origin: Instant,
     shared: Arc<Shared>,
+    network: Arc<dyn Network>,
+    /// By which interface the target was reached when it answered last.
+    way: Option<InterfaceId>,
     status: Arc<Mutex<Status>>,
     tell: Sender<Event>,
 }
 
 impl Watcher {
-    async fn run(self, urge: Arc<Notify>) {
+    async fn run(mut self, urge: Arc<Notify>) {
         let prober = Prober::of(&self.target.check, &self.shared);
         let mut belief = RiseFall::new(self.target.check.pace, self.origin.elapsed(), fastrand::u16(..));
         loop {
@@ -215,12 +268,25 @@ impl Watcher {
                 Ok(prober) => prober.probe(&self.target).await,
                 Err(failure) => Err(failure.clone()),
             };
+            let outcome = match outcome {
+                Ok(found) => {
+                    self.way = self.network.way(&self.target);
+                    Ok(found)
+                }
+                Err(failure) => Err(self.whose(failure)),
+            };
             let now = self.origin.elapsed();
             let change = belief.heard(began, now, verdict(&outcome), fastrand::u16(..));
             for what in self.note(outcome, change, now - began, belief.contrary()) {
                 self.tell(what).await;
             }
         }
+    }
+
+    /// The failure, or the director's own behind it.
+    fn whose(&self, failure: Failure) -> Failure {
+        let own = if failure.is_own { None } else { self.network.fault(&self.target, self.way) };
+        own.map_or(failure, Failure::own)
     }
 
     /// Writes down what a probe came to, and returns what is news.
@@ -234,7 +300,9 @@ impl Watcher {
         let mut status = lock(&self.status);
         (status.took, status.contrary) = (took, contrary);
         status.probes += 1;
-        let mut weight = None;
+        let (mut weight, could_ask) = (None, status.can_ask);
+        status.can_ask = !matches!(&outcome, Err(failure) if failure.is_own);
+        let can_ask = status.can_ask;
         if let Some(change) = change {
             (status.health, status.since) = (change.to, SystemTime::now());
         }
@@ -250,8 +318,9 @@ impl Watcher {
                 Some(failure)
             }
         };
+        let unasked = (can_ask != could_ask).then(|| What::Unasked(failure.clone().filter(|_| !can_ask)));
         // Who comes up has its weight first.
-        weight.into_iter().chain(change.map(|change| What::Health(change, failure)))
+        unasked.into_iter().chain(weight).chain(change.map(|change| What::Health(change, failure)))
     }
 
     /// Says what changed, and waits for as long as nobody makes room for it.

@@ -2,7 +2,7 @@
 //!
 //! What cannot be read says nothing of the server: neither a missing weight, nor one that is just being written.
 
-use super::probe::{Ask, filled};
+use super::probe::{Ask, facts, filled};
 use super::{Failure, Healthy};
 use crate::service::check::{self, Says};
 use std::fs::OpenOptions;
@@ -31,7 +31,7 @@ impl Prober {
 
     pub(super) async fn probe(&self, ask: &Ask<'_>) -> Result<Healthy, Failure> {
         ask.is_busy("reading the file");
-        let path = PathBuf::from(filled(&self.file.path, ask.target.peer()));
+        let path = PathBuf::from(filled(&self.file.path, &facts(ask.target.peer())));
         let (says, is_looking) = (self.file.says, self.is_looking.clone());
         if is_looking.swap(true, Ordering::Relaxed) {
             return Err(Failure::own(format!("{}: the last probe still waits for it", path.display())));

@@ -18,6 +18,7 @@ mod file;
 mod ftp;
 mod grpc;
 mod http;
+mod notify;
 mod pattern;
 mod ping;
 mod probe;
@@ -29,9 +30,11 @@ mod tcp;
 mod tls;
 mod udp;
 
-pub use driver::{Driver, Event, Status, What};
+pub use driver::{Driver, Event, Network, Status, What};
 pub use failure::Failure;
+pub use notify::Notifier;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};
+pub use script::Facts;
 
 use crate::net::Endpoint;
 use crate::service::check::Check;

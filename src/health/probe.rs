@@ -1,5 +1,6 @@
 //! One probe: the protocols, behind one door.
 
+use super::script::Facts;
 use super::{
     Failure, Healthy, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls, udp,
 };
@@ -59,9 +60,14 @@ impl Ask<'_> {
     }
 }
 
-/// What the operator wrote, with who is asked in the place of `{address}` and `{port}`.
-pub(super) fn filled(text: &str, peer: SocketAddr) -> String {
-    text.replace("{address}", &peer.ip().to_string()).replace("{port}", &peer.port().to_string())
+/// Who is asked, as scripts and the names of files have it.
+pub(super) fn facts(peer: SocketAddr) -> Facts {
+    vec![("address", peer.ip().to_string()), ("port", peer.port().to_string())]
+}
+
+/// What the operator wrote, with each fact in the place of its name: `{address}`.
+pub(super) fn filled(text: &str, facts: &Facts) -> String {
+    facts.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
 impl Prober {

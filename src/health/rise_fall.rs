@@ -9,6 +9,9 @@
 //!        +------------------------------------ passes, rise in a row -+
 //! Unchecked: the first verdict decides alone.
 //! ```
+//! Who falls again within `damping` of having come back is held down, whatever it answers: for an interval the first time,
+//! then for twice as long each time, up to `damping`.
+//!
 //! While verdicts contradict what is believed the next probe comes sooner (`retry`), and after [`RiseFall::urge`] at once
 //! and again every [`LEAST_GAP`] until it is decided.
 
@@ -63,6 +66,11 @@ pub struct RiseFall {
     contrary: u16,
     /// Whether what is believed must be settled without delay.
     is_urgent: bool,
+    /// When it came up last.
+    rose: Option<Duration>,
+    /// How long it is held down, and until when.
+    held: Duration,
+    held_until: Duration,
     /// When the last probe began.
     began: Option<Duration>,
     next: Duration,
@@ -72,7 +80,17 @@ impl RiseFall {
     /// Begins `now`; `chance` spreads the first probes of many targets.
     pub fn new(pace: Pace, now: Duration, chance: u16) -> RiseFall {
         let next = now + share(pace.interval.min(FIRST_WITHIN), chance);
-        RiseFall { pace, health: Health::Unchecked, contrary: 0, is_urgent: false, began: None, next }
+        RiseFall {
+            pace,
+            health: Health::Unchecked,
+            contrary: 0,
+            is_urgent: false,
+            rose: None,
+            held: Duration::ZERO,
+            held_until: Duration::ZERO,
+            began: None,
+            next,
+        }
     }
 
     /// What is believed.
@@ -101,15 +119,21 @@ impl RiseFall {
     pub fn heard(&mut self, began: Duration, now: Duration, verdict: Verdict, chance: u16) -> Option<Change> {
         let from = self.health;
         match verdict {
-            Verdict::Passed => self.passed(),
+            Verdict::Passed => self.passed(now),
             Verdict::Failed => self.failed(),
             Verdict::Unknown => {}
         }
+        if from != self.health {
+            self.damp(from, now);
+        }
         let Pace { interval, retry, jitter_percent, .. } = self.pace;
-        self.is_urgent &= self.contrary > 0;
+        let is_held = self.is_held(now);
+        self.is_urgent &= self.contrary > 0 && !is_held;
         let pause = match self.contrary {
             _ if self.is_urgent => LEAST_GAP.min(retry),
-            0 => interval - share(interval * jitter_percent.min(100).into() / 100, chance),
+            contrary if contrary == 0 || is_held => {
+                interval - share(interval * jitter_percent.min(100).into() / 100, chance)
+            }
             _ => retry.min(interval),
         };
         self.began = Some(began);
@@ -117,12 +141,32 @@ impl RiseFall {
         (self.health != from).then_some(Change { from, to: self.health })
     }
 
-    fn passed(&mut self) {
+    /// Whoever falls soon after coming back is held down for longer and longer.
+    fn damp(&mut self, from: Health, now: Duration) {
+        match self.health {
+            Health::Up if from == Health::Down => self.rose = Some(now),
+            Health::Down => {
+                let is_again = self.rose.is_some_and(|rose| now < rose + self.pace.damping);
+                self.held = if is_again { (2 * self.held).max(self.pace.interval) } else { Duration::ZERO };
+                self.held = self.held.min(self.pace.damping);
+                self.held_until = now + self.held;
+            }
+            _ => {}
+        }
+    }
+
+    fn is_held(&self, now: Duration) -> bool {
+        self.health == Health::Down && now < self.held_until
+    }
+
+    fn passed(&mut self, now: Duration) {
         self.contrary = match self.health {
             Health::Down if self.contrary + 1 < self.pace.rise => self.contrary + 1,
+            // As if one answer were wanting yet.
+            Health::Down if self.is_held(now) => self.pace.rise.saturating_sub(1),
             _ => 0,
         };
-        if self.contrary == 0 {
+        if self.contrary == 0 && !self.is_held(now) {
             self.health = Health::Up;
         }
     }
@@ -175,6 +219,26 @@ mod tests {
             told(&mut other, &[Unknown, Failed, Passed, Unknown, Passed]),
             [Unchecked, Down, Down, Down, Up]
         );
+    }
+
+    #[test]
+    fn who_falls_again_and_again_is_held_down_for_longer_and_longer_and_forgiven_when_it_has_stayed_up() {
+        let pace = Pace { rise: 1, fall: 1, damping: 3000 * MS, ..pace() };
+        let mut machine = RiseFall::new(pace, Duration::ZERO, 0);
+        let mut at = |ms: u32, verdict| {
+            machine.heard(ms * MS, ms * MS, verdict, 0);
+            machine.health()
+        };
+        assert_eq!((at(0, Passed), at(1000, Failed), at(2000, Passed)), (Up, Down, Up), "the first time");
+        assert_eq!((at(3000, Failed), at(3900, Passed), at(4000, Passed)), (Down, Down, Up), "for a second");
+        assert_eq!((at(5000, Failed), at(6900, Passed), at(7000, Passed)), (Down, Down, Up), "for two");
+        assert_eq!(
+            (at(8000, Failed), at(10_900, Passed), at(11_000, Passed)),
+            (Down, Down, Up),
+            "for three, at most"
+        );
+        // Whoever has stayed up for three seconds begins anew.
+        assert_eq!((at(14_000, Failed), at(14_100, Passed)), (Down, Up));
     }
 
     #[test]
@@ -232,6 +296,7 @@ mod tests {
                 rise,
                 fall,
                 jitter_percent,
+                damping: Duration::ZERO,
             },
         )
     }

@@ -4,13 +4,12 @@
 //! nothing of it stays. Its environment is clear but for a path and who is asked.
 
 use super::failure::said;
-use super::probe::{Ask, filled};
+use super::probe::{Ask, facts, filled};
 use super::{Failure, Healthy};
 use crate::service::check::Script;
 use nix::unistd::User;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -51,8 +50,11 @@ pub(super) struct Prober {
     turns: Arc<Semaphore>,
 }
 
+/// What a script is told, by name: in its command line in the place of `{name}`, and in its environment as `LVX_NAME`.
+pub type Facts = Vec<(&'static str, String)>;
+
 /// How a script ended, and what it printed.
-type Ended = Result<(ExitStatus, Vec<u8>), Failure>;
+pub(super) type Ended = Result<(ExitStatus, Vec<u8>), Failure>;
 
 impl Default for Turns {
     fn default() -> Turns {
@@ -73,7 +75,7 @@ impl Prober {
     pub(super) async fn probe(&self, ask: &Ask<'_>, turn: Option<Turn>) -> Result<Healthy, Failure> {
         ask.is("waiting for the script");
         let (tell, ended) = oneshot::channel();
-        tokio::spawn(run(self.script.clone(), ask.target.peer(), turn, tell));
+        tokio::spawn(run(self.script.clone(), facts(ask.target.peer()), turn, tell));
         match ended.await {
             Ok(ended) => ended.and_then(|(status, output)| self.judge(status, &output)),
             Err(_) => Err(Failure::own("the script was not waited for")),
@@ -97,9 +99,9 @@ impl Prober {
 }
 
 /// Runs the script until it ends, or until nobody waits for it any more.
-async fn run(script: Script, peer: SocketAddr, turn: Option<Turn>, mut tell: oneshot::Sender<Ended>) {
+pub(super) async fn run(script: Script, facts: Facts, turn: Option<Turn>, mut tell: oneshot::Sender<Ended>) {
     // Its path may lead to a file system that hangs.
-    let started = spawn_blocking(move || start(&script, peer)).await;
+    let started = spawn_blocking(move || start(&script, &facts)).await;
     let started = started.unwrap_or_else(|error| Err(Failure::own(error.to_string())));
     let ended = match started {
         Ok(running) => running.end(&mut tell).await.map_err(|error| cannot("watch the script", &error)),
@@ -155,13 +157,13 @@ impl Drop for Group {
     }
 }
 
-fn start(script: &Script, peer: SocketAddr) -> Result<Running, Failure> {
-    let words: Vec<String> = script.command.iter().map(|word| filled(word, peer)).collect();
+fn start(script: &Script, facts: &Facts) -> Result<Running, Failure> {
+    let words: Vec<String> = script.command.iter().map(|word| filled(word, facts)).collect();
     let [program, arguments @ ..] = &words[..] else { return Err(Failure::own("there is no script")) };
     let mut command = Command::new(program);
     command.args(arguments).current_dir("/").process_group(0).stdin(Stdio::null());
     command.env_clear().env("PATH", PATH);
-    command.env("LVX_ADDRESS", peer.ip().to_string()).env("LVX_PORT", peer.port().to_string());
+    command.envs(facts.iter().map(|(name, value)| (format!("LVX_{}", name.to_uppercase()), value)));
     if let Some(name) = &script.user {
         let user = User::from_name(name).map_err(|error| Failure::own(format!("user {name:?}: {error}")))?;
         let user = user.ok_or_else(|| Failure::own(format!("user {name:?} is unknown")))?;
@@ -227,6 +229,7 @@ mod tests {
     use crate::health::bed::{MS, check, probe, probe_once, target};
     use crate::service::check::{Check, Kind, Pace};
     use std::fs;
+    use std::net::SocketAddr;
     use std::path::Path;
     use std::time::Instant;
 
@@ -373,7 +376,7 @@ mod tests {
             let kind = Kind::Script(shell(&lines));
             target(server(), Check { kind, pace, port: Some(port as u16 + 1), ..Check::default() })
         });
-        let driver = Driver::start(|| ()).unwrap();
+        let driver = Driver::start(|| (), ()).unwrap();
         driver.set(targets);
         for _ in 0..wanted {
             let event = driver.events().recv_timeout(LONG).unwrap();
@@ -388,7 +391,7 @@ mod tests {
     fn scripts_end_with_their_driver_and_leave_no_zombies() {
         let folder = tempfile::tempdir().unwrap();
         let pids = folder.path().join("pids");
-        let driver = Driver::start(|| ()).unwrap();
+        let driver = Driver::start(|| (), ()).unwrap();
         let short = shell(&format!("echo $$ >> {}", pids.display()));
         driver.set([target(server(), check(Kind::Script(short)))]);
         let lines = || fs::read_to_string(&pids).unwrap_or_default();

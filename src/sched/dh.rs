@@ -1,7 +1,7 @@
 //! `dh`, destination hashing: connections to one address go to one server, whatever its weight.
 //!
 //! 256 places are given to the servers in turn. A server that takes no new connection keeps its places, and
-//! connections that are sent there are refused, as with IPVS.
+//! connections that are sent there are refused, as with IPVS; one that is shut, being down or drained, has none.
 
 use super::Scheduler;
 use super::hash::{self, PLACES};
@@ -20,7 +20,7 @@ impl Dh {
 
     /// For those of these servers that are meant.
     pub fn among(reals: &[RealServer], is_meant: impl Fn(&RealServer) -> bool) -> Dh {
-        let meant = (0..).zip(reals).filter(|(_, real)| is_meant(real));
+        let meant = (0..).zip(reals).filter(|(_, real)| !real.is_shut && is_meant(real));
         let servers: Vec<u32> = meant.map(|(i, _)| i).collect();
         Dh(servers.iter().copied().cycle().take(PLACES).collect())
     }

@@ -2,7 +2,7 @@
 //!
 //! 256 places are given to the servers in turn, to each as many at a time as its weight says. A server that takes no
 //! new connection keeps its places (at least one), and its clients are refused, unless `sh-fallback` has them try
-//! other places. With `sh-port` a client's port counts too, so that its connections spread. All as with IPVS.
+//! other places; one that is shut, being down or drained, has none, and its clients go elsewhere. With `sh-port` a client's port counts too, so that its connections spread. All as with IPVS.
 
 use super::Scheduler;
 use super::hash::{self, PLACES};
@@ -28,7 +28,8 @@ impl Sh {
         reals: &[RealServer],
         is_meant: impl Fn(&RealServer) -> bool,
     ) -> Sh {
-        let meant = (0..).zip(reals).filter(|(_, real)| is_meant(real));
+        let has_place = |real: &RealServer| options.fallback || !real.is_shut;
+        let meant = (0..).zip(reals).filter(|(_, real)| has_place(real) && is_meant(real));
         let turn = |(i, real): (u32, &RealServer)| std::iter::repeat_n(i, usize::from(real.weight.max(1)));
         // 256 servers suffice: more than that would have no place.
         let round: Vec<u32> = meant.take(PLACES).flat_map(turn).take(PLACES).collect();
@@ -59,6 +60,17 @@ mod tests {
 
     fn share(sh: &Sh, reals: &[RealServer], of: Option<usize>) -> usize {
         (0..2560).filter(|&client| sh.pick(reals, &from(client, 1000), Tick(0)) == of).count()
+    }
+
+    #[test]
+    fn clients_of_a_server_that_is_shut_go_elsewhere() {
+        let mut reals = servers(&[1, 1, 1]);
+        (reals[1].weight, reals[1].is_shut) = (0, true);
+        let fallback = SchedulerOptions { fallback: true, ..PLAIN };
+        for options in [PLAIN, fallback] {
+            let sh = Sh::new(&options, &reals);
+            assert_eq!([Some(1), None].map(|of| share(&sh, &reals, of)), [0, 0]);
+        }
     }
 
     #[test]

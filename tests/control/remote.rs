@@ -109,6 +109,27 @@ fn who_has_the_token_is_heard_and_nobody_else() {
 }
 
 #[test]
+fn who_is_not_root_here_has_the_director_do_nothing_on_its_host_that_its_file_does_not_say() {
+    let remote = remote();
+    let new = remote.path("new.toml");
+    let text = fs::read_to_string(&remote.office.file).unwrap();
+    let check =
+        |kind: &str| text.replacen("[[virtual_service]]", &format!("[[virtual_service]]\ncheck = {kind}"), 1);
+    for (text, doing) in [
+        (format!("{text}\n[[notify]]\ncommand = [\"/bin/a\", \"b\"]\n"), "run /bin/a b"),
+        (check("{ type = \"script\", command = [\"/bin/a\"], user = \"c\" }"), "run /bin/a as c"),
+        (check("{ type = \"file\", path = \"/etc/shadow\" }"), "look at /etc/shadow"),
+    ] {
+        fs::write(&new, text).unwrap();
+        let (is_done, text) = said(remote.lvx().arg("apply").arg(&new));
+        assert!(!is_done && text.contains(&format!("the director is not to {doing} (allowed: ")), "{text}");
+    }
+    fs::write(&new, check("\"tcp\"")).unwrap();
+    let (is_done, text) = said(remote.lvx().arg("apply").arg(&new));
+    assert!(is_done, "{text}");
+}
+
+#[test]
 fn without_tls_nobody_is_heard() {
     let remote = remote();
     let mut tcp = TcpStream::connect(remote.at).unwrap();

@@ -12,6 +12,7 @@ mod control;
 mod drain;
 mod errors;
 mod fragments;
+mod health;
 #[path = "../judges/mod.rs"]
 mod judges;
 mod lifecycle;

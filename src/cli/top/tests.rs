@@ -45,6 +45,7 @@ fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
             4 => None,
             _ => Some(ServerState::Up),
         },
+        health: None,
         start: None,
         drain: None,
         active: server,

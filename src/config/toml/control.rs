@@ -1,7 +1,7 @@
 //! `[control]`.
 
 use super::section::Section;
-use super::value::{boolean, name, quoted, wrong_type};
+use super::value::{boolean, name, path, quoted, wrong_type};
 use crate::config::{Control, Remote};
 use ::toml::Spanned;
 use ::toml::de::DeValue;
@@ -60,18 +60,6 @@ fn listen(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     let found =
         value.as_str().ok_or_else(|| wrong_type(value, &format!("an address with a port, {ALLOWED}")))?;
     found.parse().map_err(|_| format!("{} is no address with a port (allowed: {ALLOWED})", quoted(found)))
-}
-
-/// An absolute path: the director's own directory is nobody's concern.
-fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
-    let path = PathBuf::from(name(value)?);
-    if path.is_absolute() && !path.to_string_lossy().contains('\0') {
-        return Ok(path);
-    }
-    Err(format!(
-        "{} is no absolute path (allowed: such as \"/run/lvx/lvx.sock\")",
-        quoted(&path.to_string_lossy())
-    ))
 }
 
 fn socket(value: &DeValue<'_>) -> Result<PathBuf, String> {

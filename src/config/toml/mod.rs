@@ -2,10 +2,13 @@
 //! all of them at once.
 
 mod addresses;
+mod care;
+mod checks;
 mod control;
 mod director;
 mod findings;
 mod network;
+mod notify;
 mod persistence;
 mod piece;
 mod section;
@@ -15,6 +18,8 @@ mod slow_start;
 mod tests;
 mod timeouts;
 mod value;
+
+pub(super) use value::shortest;
 
 pub use piece::{read_server, read_service, read_timeouts};
 
@@ -93,7 +98,8 @@ fn config(mut root: Section<'_>, findings: &Findings) -> Config {
     let interfaces = network::interfaces(&mut root, findings);
     let routes = network::routes(&mut root, &interfaces);
     let neighbours = network::neighbours(&mut root, &interfaces);
+    let notify = notify::notify(&mut root);
     let services = services::services(&mut root);
     root.finish();
-    Config { director, control, interfaces: interfaces.list, routes, neighbours, services }
+    Config { director, control, interfaces: interfaces.list, routes, neighbours, notify, services }
 }

@@ -3,7 +3,8 @@
 use super::findings::Findings;
 use super::value::{did_you_mean, quoted, wrong_type};
 use ::toml::Spanned;
-use ::toml::de::{DeTable, DeValue};
+use ::toml::de::{DeString, DeTable, DeValue};
+use std::sync::LazyLock;
 
 /// A table whose keys are asked for one by one; what was never asked for is unknown, and [`Section::finish`]
 /// says so. Errors go to the findings, so that reading goes on behind them.
@@ -18,6 +19,14 @@ pub(super) struct Section<'a> {
     outer_title: String,
     title: String,
     known: Vec<&'static str>,
+}
+
+/// What may be written in two ways: in one word, or at length.
+pub(super) enum Item<'a> {
+    /// A value.
+    Short(&'a Spanned<DeValue<'a>>),
+    /// A table.
+    Long(Section<'a>),
 }
 
 impl<'a> Section<'a> {
@@ -171,6 +180,48 @@ impl<'a> Section<'a> {
             }
         }
         sections.into_iter()
+    }
+
+    /// The value of `key`, be it a table or another.
+    pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.ask(key).map(|value| self.item_of(key, key, value))
+    }
+
+    /// The value of `key`, and if it is an array, its elements, `limit` of them at most; `None` if it is absent. Errors
+    /// of tables are headed with `noun`, until they are told a better title.
+    pub(super) fn items(&mut self, key: &'static str, noun: &str, limit: usize) -> Option<Vec<Item<'a>>> {
+        let value = self.ask(key)?;
+        let Some(elements) = value.get_ref().as_array() else {
+            return Some(vec![self.item_of(key, noun, value)]);
+        };
+        if let Some(beyond) = elements.get(limit) {
+            let found = elements.len();
+            self.error(beyond.span().start, &format!("{key} has {found} elements (allowed: {limit})"));
+        }
+        Some(elements.iter().take(limit).map(|element| self.item_of(key, noun, element)).collect())
+    }
+
+    fn item_of(&self, key: &str, title: &str, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
+        match value.get_ref().as_table() {
+            Some(table) => Item::Long(self.inner(key, title, table, value.span().start)),
+            None => Item::Short(value),
+        }
+    }
+
+    /// A table that would stand at byte `at` if anything were written in it.
+    pub(super) fn empty(&self, title: &str, at: usize) -> Section<'a> {
+        static EMPTY: LazyLock<DeTable<'static>> = LazyLock::new(DeTable::new);
+        self.inner(title, title, &EMPTY, at)
+    }
+
+    /// What stands in the table `key`, whose keys are names of the operator's choice.
+    pub(super) fn entries(&mut self, key: &'static str) -> Vec<(Spanned<&'a str>, Item<'a>)> {
+        let Some(section) = self.table(key) else { return Vec::new() };
+        let entry = |(name, value): (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)| {
+            let text: &'a str = name.get_ref();
+            (Spanned::new(name.span(), text), section.item_of(text, text, value))
+        };
+        section.table.iter().map(entry).collect()
     }
 
     /// Says which keys nobody asked for. To be called when all have been.

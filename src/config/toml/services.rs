@@ -1,6 +1,8 @@
 //! `[[virtual_service]]` and `[[virtual_service.real_server]]`.
 
 use super::addresses::{self, Addressed, Taken, helper};
+use super::care::care;
+use super::checks::{Asked, Checks};
 use super::findings::FirstSeen;
 use super::persistence::persistence;
 use super::section::Section;
@@ -57,7 +59,8 @@ const MSS: RangeInclusive<u16> = 536..=65_495;
 
 /// Reads every `[[virtual_service]]`.
 pub(super) fn services(root: &mut Section<'_>) -> Vec<Service> {
-    let mut reader = Reader { names: FirstSeen::none(), taken: Taken::none(), reals: 0 };
+    let checks = Checks::shared(root);
+    let mut reader = Reader { names: FirstSeen::none(), taken: Taken::none(), reals: 0, checks };
     let mut services = Vec::new();
     for mut section in root.tables("virtual_service", "virtual service", MAX_SERVICES) {
         services.extend(reader.service(&mut section));
@@ -72,12 +75,14 @@ struct Reader {
     taken: Taken,
     /// How many real servers all services have together.
     reals: usize,
+    checks: Checks,
 }
 
 /// What a real server takes from its service. Things that were wrong are `None`.
 struct Outer<'a> {
     addressed: Option<&'a Addressed>,
     method: Method,
+    checks: &'a Asked,
 }
 
 impl Reader {
@@ -112,7 +117,17 @@ impl Reader {
         policy.ftp = helper(section, addressed.as_ref());
         let removed_server = section.optional("removed_server", one_of(&REMOVED)).map(Spanned::into_inner);
         let slow_start = slow_start(section);
-        let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method });
+        let care = care(section);
+        let checks = self.checks.of(section).unwrap_or_default();
+        let sorry =
+            sorry(section, &Outer { addressed: addressed.as_ref(), method, checks: &Asked::default() });
+        let reals = self.reals(section, &Outer { addressed: addressed.as_ref(), method, checks: &checks });
+        let is_sorry =
+            |real: &&Real| sorry.as_ref().is_some_and(|sorry| sorry.get_ref().endpoint == real.endpoint);
+        if let (Some(real), Some(sorry)) = (reals.iter().find(is_sorry), &sorry) {
+            let error = format!("sorry_server {} is a real server too (allowed: another one)", real.endpoint);
+            section.error(sorry.span().start, &error);
+        }
         too_many_for_the_table(section, scheduler, &options, reals.len());
         let Addressed { proto, endpoint, group, at, .. } = addressed?;
         if endpoint.port == 0 && group.is_none() && policy.persistence.is_none() {
@@ -132,6 +147,9 @@ impl Reader {
             policy,
             removed_server,
             slow_start,
+            care,
+            checks: checks.into_checks(),
+            sorry: sorry.map(Spanned::into_inner),
             reals,
         })
     }
@@ -149,7 +167,7 @@ impl Reader {
                 );
                 section.error(section.at(), &error);
             }
-            reals.extend(real(&mut section, outer, &mut endpoints));
+            reals.extend(real(&mut section, outer, &mut endpoints, &self.checks));
             section.finish();
         }
         reals
@@ -277,7 +295,12 @@ pub(super) fn not_a_hosts(addr: IpAddr) -> Option<String> {
     })
 }
 
-fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<Endpoint>) -> Option<Real> {
+fn real(
+    section: &mut Section<'_>,
+    outer: &Outer<'_>,
+    endpoints: &mut FirstSeen<Endpoint>,
+    checks: &Checks,
+) -> Option<Real> {
     let address = section.required("address", address_and_port);
     if let Some(address) = &address {
         let (addr, port) = *address.get_ref();
@@ -286,6 +309,7 @@ fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<
     let weight = section.optional("weight", integer(0..=u16::MAX)).map_or(1, Spanned::into_inner);
     let method = section.optional("forward", one_of(&METHODS)).map_or(outer.method, Spanned::into_inner);
     let thresholds = thresholds(section);
+    let own = checks.of(section);
 
     let (address, service) = (address?, outer.addressed?);
     let at = address.span().start;
@@ -298,7 +322,20 @@ fn real(section: &mut Section<'_>, outer: &Outer<'_>, endpoints: &mut FirstSeen<
     if let Some(first) = endpoints.before(endpoint, at) {
         section.error_again(at, first, "address", "each server once in a service");
     }
-    Some(Real { endpoint, weight, method, thresholds })
+    own.as_ref().unwrap_or(outer.checks).can_ask(endpoint, section, at);
+    Some(Real { endpoint, weight, method, thresholds, checks: own.map(Asked::into_checks) })
+}
+
+/// `sorry_server`, which nobody checks.
+fn sorry(section: &mut Section<'_>, outer: &Outer<'_>) -> Option<Spanned<Real>> {
+    let mut table = section.table("sorry_server")?;
+    let at = table.at();
+    if table.has("check") {
+        table.error(at, "check is not for a sorry server, which is the last resort (allowed: none)");
+    }
+    let real = real(&mut table, outer, &mut FirstSeen::none(), &Checks::none());
+    table.finish();
+    real.map(|real| Spanned::new(at..at, real))
 }
 
 /// Why packets to `service` cannot be forwarded to `real` with `method`.

@@ -9,6 +9,7 @@ use ::toml::de::DeValue;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest time that a connection may be remembered; as ipvsadm limits persistence.
@@ -104,28 +105,82 @@ pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> R
 /// `"15m"`, `"900s"`, `"300"` or `300`: from 1 second to 31 days.
 pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
     const ALLOWED: &str = "such as \"15m\", \"900s\" or 300, from 1 second to 31 days";
-    let seconds = match value {
-        DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+    period(value, 1000..=MAX_SECONDS * 1000, ALLOWED, &UNITS[1..])
+}
+
+/// `"50ms"`, `"2s"` or `2`: from so many milliseconds to so many.
+pub(super) fn short_duration(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
+    move |value| {
+        let [first, last] = [range.start(), range.end()].map(|&ms| shortest(Duration::from_millis(ms)));
+        let allowed = format!("such as \"50ms\" or \"2s\", from {first} to {last}");
+        period(value, range.clone(), &allowed, &UNITS)
+    }
+}
+
+/// Units of time, in milliseconds. A number alone is of seconds.
+const UNITS: [(&str, u64); 6] =
+    [("ms", 1), ("", 1000), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// The duration as it is written in the largest unit that it is a whole number of.
+pub(in crate::config) fn shortest(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let fits = |&&(unit, in_ms): &&(&str, u64)| !unit.is_empty() && ms.is_multiple_of(in_ms.into());
+    let (unit, in_ms) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
+    format!("{}{unit}", ms / u128::from(*in_ms))
+}
+
+fn period(
+    value: &DeValue<'_>,
+    range: RangeInclusive<u64>,
+    allowed: &str,
+    units: &[(&str, u64)],
+) -> Result<Duration, String> {
+    let ms = match value {
+        DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .and_then(|seconds| seconds.checked_mul(1000)),
         DeValue::String(text) => {
             let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            let unit = match &text[digits.len()..] {
-                "" | "s" => Some(1),
-                "m" => Some(60),
-                "h" => Some(60 * 60),
-                "d" => Some(24 * 60 * 60),
-                _ => None,
+            let unit = units.iter().find(|(unit, _)| *unit == &text[digits.len()..]);
+            let (Some((_, unit)), Ok(number)) = (unit, digits.parse::<u64>()) else {
+                return Err(format!("{} is no duration (allowed: {allowed})", quoted(text)));
             };
-            let (Some(unit), Ok(number)) = (unit, digits.parse::<u64>()) else {
-                return Err(format!("{} is no duration (allowed: {ALLOWED})", quoted(text)));
-            };
-            number.checked_mul(unit)
+            number.checked_mul(*unit)
         }
-        _ => return Err(wrong_type(value, &format!("a duration {ALLOWED}"))),
+        _ => return Err(wrong_type(value, &format!("a duration {allowed}"))),
     };
-    seconds
-        .filter(|seconds| (1..=MAX_SECONDS).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("{} is out of range (allowed: {ALLOWED})", shown(value)))
+    ms.filter(|ms| range.contains(ms))
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{} is out of range (allowed: {allowed})", shown(value)))
+}
+
+/// An absolute path: the director's own directory is nobody's concern.
+pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name(value)?);
+    if path.is_absolute() && !path.to_string_lossy().contains('\0') {
+        return Ok(path);
+    }
+    Err(format!(
+        "{} is no absolute path (allowed: such as \"/run/lvx/lvx.sock\")",
+        quoted(&path.to_string_lossy())
+    ))
+}
+
+/// The name of a host, as DNS has it.
+pub(super) fn host_name(value: &DeValue<'_>) -> Result<String, String> {
+    const ALLOWED: &str = "such as www.example.com";
+    let found = string(value, &format!("a host's name, {ALLOWED}"))?;
+    // RFC 1123, 2.1; underscores are no host's, and yet in use.
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_name = found.len() <= 253 && found.trim_end_matches('.').split('.').all(is_label);
+    is_name
+        .then(|| found.to_owned())
+        .ok_or_else(|| format!("{} is no host's name (allowed: {ALLOWED})", quoted(found)))
 }
 
 /// A MAC address of one station: not the zero address, not a group's.
@@ -235,7 +290,7 @@ fn reachable(addr: IpAddr, found: &str) -> Result<IpAddr, String> {
     Err(format!("{} {why_not} (allowed: the unicast address of a host)", quoted(found)))
 }
 
-fn string<'a>(value: &'a DeValue<'_>, allowed: &str) -> Result<&'a str, String> {
+pub(super) fn string<'a>(value: &'a DeValue<'_>, allowed: &str) -> Result<&'a str, String> {
     value.as_str().ok_or_else(|| wrong_type(value, allowed))
 }
 

@@ -481,7 +481,7 @@ impl<'a> Draft<'a> {
     /// Checks what several services or servers have to do with each other. A file was checked when it was read.
     fn check(&self) -> Result<(), EditErrors> {
         let there = || self.services.iter().flatten();
-        let servers: usize = there().map(|service| service.reals.len()).sum();
+        let servers: usize = there().map(|service| service.all_reals().count()).sum();
         if servers > RealId::LIMIT {
             let message = format!("there are {servers} real servers (allowed: {} in all)", RealId::LIMIT);
             return Err(Wrong::Line(message).at(self.number));

@@ -134,7 +134,7 @@ fn conditions(old: &Desired, new: &Desired, live: &impl PlanFor) -> Vec<Conditio
             (was != is).then(|| ConditionChange {
                 service: key.to_string(),
                 server: real.endpoint.to_string(),
-                state: is.state(),
+                state: is.state(real, service),
                 connections: live.connections(service, real),
             })
         };
@@ -149,6 +149,9 @@ fn director(desired: &Desired) -> Written {
     let mut written = Written::of(&director);
     if let Some(Value::Object(timeouts)) = written.0.remove("timeouts") {
         written.0.extend(timeouts.into_iter().map(|(key, value)| (format!("timeouts.{key}"), value)));
+    }
+    if !desired.rest.notify.is_empty() {
+        written.0.insert("notify".to_owned(), serde_json::json!(desired.rest.notify));
     }
     written
 }

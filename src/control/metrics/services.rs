@@ -115,8 +115,9 @@ fn rows(view: &View) -> Vec<Row<'_>> {
     for service in view.services() {
         let first = rows.len();
         let key = Key::from(&**service);
-        rows.extend(service.reals.iter().map(|real| Row {
-            state: view.state(key, real).to_string(),
+        let states = view.states(key, &service.reals);
+        rows.extend(service.reals.iter().zip(states).map(|(real, state)| Row {
+            state: state.to_string(),
             weight: real.weight,
             ..Row::new(service, real)
         }));

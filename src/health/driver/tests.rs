@@ -16,7 +16,7 @@ fn with_pace(server: &TcpListener, pace: Pace) -> Target {
 }
 
 fn driver() -> Driver {
-    Driver::start(|| ()).unwrap()
+    Driver::start(|| (), ()).unwrap()
 }
 
 fn next(driver: &Driver) -> Event {

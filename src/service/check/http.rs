@@ -58,3 +58,17 @@ pub enum HttpVersion {
     /// HTTP/2: agreed on by ALPN with TLS, and without, known beforehand.
     Http2,
 }
+
+impl HttpVersion {
+    /// Every version.
+    pub const ALL: [HttpVersion; 3] = [HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2];
+
+    /// The name used in configuration and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            HttpVersion::Http10 => "1.0",
+            HttpVersion::Http11 => "1.1",
+            HttpVersion::Http2 => "2",
+        }
+    }
+}

@@ -89,6 +89,11 @@ impl Kind {
             Kind::File(_) => "file",
         }
     }
+
+    /// Whether a port is asked, not only a host.
+    pub const fn needs_port(&self) -> bool {
+        !matches!(self, Kind::Ping | Kind::Script(_) | Kind::File(_))
+    }
 }
 
 /// gRPC's health service (`grpc.health.v1`), by HTTP/2.
@@ -117,17 +122,27 @@ pub struct Pace {
     pub fall: u16,
     /// By how much of the interval a probe may come early, at random, so that probes do not fall into step; 0 to 100.
     pub jitter_percent: u8,
+    /// How long at most a server is held down that falls again and again; zero holds none.
+    pub damping: Duration,
+}
+
+impl Pace {
+    /// Every `interval`, and otherwise as is usual.
+    pub fn every(interval: Duration) -> Pace {
+        Pace {
+            interval,
+            retry: interval.min(Duration::from_millis(500)),
+            timeout: interval.min(Duration::from_secs(1)),
+            rise: 2,
+            fall: 3,
+            jitter_percent: 10,
+            damping: Duration::ZERO,
+        }
+    }
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace {
-            interval: Duration::from_secs(2),
-            retry: Duration::from_millis(500),
-            timeout: Duration::from_secs(1),
-            rise: 2,
-            fall: 3,
-            jitter_percent: 10,
-        }
+        Pace::every(Duration::from_secs(2))
     }
 }

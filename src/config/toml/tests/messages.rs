@@ -401,7 +401,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                  \"real_server\"? (allowed: name, address, protocol, match, fwmark, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
                  persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, slow_start, \
-                 slow_start_curve, real_server)",
+                 slow_start_curve, quorum, hysteresis, on_down, alpha, fail_open, check, sorry_server, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
@@ -579,7 +579,7 @@ fn what_is_wrong_with_a_real_server_is_said() {
             (
                 "address = \"10.0.0.11\"\nwieght = 2",
                 "virtual service \"web\": real server 10.0.0.11: key \"wieght\" is unknown; did you mean \
-                 \"weight\"? (allowed: address, weight, forward, upper_threshold, lower_threshold)",
+                 \"weight\"? (allowed: address, weight, forward, upper_threshold, lower_threshold, check)",
             ),
         ],
     );
@@ -642,7 +642,7 @@ fn all_errors_of_a_file_come_at_once_in_its_order_and_in_the_form_that_editors_j
          (allowed: rr, wrr, lc, wlc, sed, nq, sh, dh, mh, lblc, lblcr, fo, ovf, twos)\n\
          director.toml:11:7: interface \"eth0\": mtu 1 is out of range (allowed: 68 to 65535)\n\
          director.toml:13:2: key \"extra\" is unknown (allowed: director, control, interface, route, neighbour, \
-         virtual_service)"
+         notify, check, virtual_service)"
     );
 }
 

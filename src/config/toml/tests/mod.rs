@@ -1,6 +1,7 @@
 //! What the reader makes of good files; of bad ones in `messages`, of any text at all in `any_text`.
 
 mod any_text;
+mod checks;
 mod control;
 mod messages;
 
