@@ -67,8 +67,6 @@ pub struct Director {
     pub busy_poll: bool,
     /// `frames`: UMEM frames per worker.
     pub frames: u32,
-    /// `probe`: make the way for probes along the data path, even if nobody asks for any yet.
-    pub probe: bool,
     /// `removed_server`, where a service does not say.
     pub removed_server: Removed,
     /// `slow_start` and `slow_start_curve`, where a service does not say.
@@ -123,7 +121,6 @@ impl Default for Director {
             xdp_mode: XdpMode::Auto,
             busy_poll: false,
             frames: 8192,
-            probe: false,
             removed_server: Removed::Keep,
             slow_start: SlowStartKeys::default(),
             conduct: Conduct::default(),

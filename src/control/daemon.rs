@@ -151,7 +151,7 @@ impl Director {
         kernel.keep(&desk.publisher.current().neighbours_needed());
         let watch = control.watch.then(|| Watch::begin(&options.config)).transpose()?;
         let own_cores = on_cores.clone();
-        let network = OwnNetwork(shared.published.clone());
+        let network = OwnNetwork { published: shared.published.clone(), road: probing.road.clone() };
         let checks = Checks::start(start, move || keep_off(&own_cores), network);
         let checks = checks.map_err(RunError::io("start the thread of health checks"))?;
         let workers = Workers::spawn(ready, shift.stop).map_err(RunError::io("start a worker's thread"))?;
@@ -173,14 +173,13 @@ impl Director {
             network: Network::default(),
         };
         director.meet_neighbours();
-        director.check();
         director.network.look_at_links(&director.interfaces, &director.kernel);
         director.network.look_at_neighbours(&director.desk.publisher.current(), &director.interfaces);
         director.warn_of_absent_vips();
         director.warn_of_hidden_tags();
-        director.want_probes();
-        director.probing.make().map_err(RunError::io("make the way for probes along the data path"))?;
+        director.make_road();
         director.steer().map_err(RunError::io("fill the steering program's tables"))?;
+        director.check();
         // A path that cannot be written is told to whoever typed it, not to the log each second.
         director.try_write_report()?;
         tracing::info!(
@@ -303,16 +302,13 @@ impl Director {
                     self.write_report();
                 }
             }
-            if self.want_probes() {
-                if let Err(error) = self.probing.make() {
-                    tracing::error!("there are no probes along the data path: {error}");
-                }
-                self.follow_up();
-            }
             if self.desk.take_moved() {
                 self.follow_up();
             }
             if self.desk.take_edited() {
+                if self.make_road() {
+                    self.follow_up();
+                }
                 self.check();
             }
         }
@@ -347,9 +343,13 @@ impl Director {
         self.probing.set_sources(probes)
     }
 
-    /// Asks the desired state whether there are to be probes along the data path. Whether that is news.
-    fn want_probes(&mut self) -> bool {
-        self.probing.want(self.desk.desired().wants_probes())
+    /// Makes the road along the data path if checks want it. Whether it is news whether they do.
+    fn make_road(&mut self) -> bool {
+        let is_news = self.probing.want(self.desk.desired().wants_probes());
+        if let Err(error) = self.probing.make() {
+            tracing::error!("checks cannot go along the data path: {error}");
+        }
+        is_news
     }
 
     fn write_report(&self) {

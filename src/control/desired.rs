@@ -14,7 +14,7 @@ pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServiceP
 
 use crate::config::{Config, Director, Removed, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
-use crate::service::check::{Kind, Script};
+use crate::service::check::{Kind, Script, Via};
 use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -198,7 +198,8 @@ impl Desired {
 
     /// Whether servers are to be probed along the data path.
     pub fn wants_probes(&self) -> bool {
-        self.rest.director.probe
+        let mut checks = self.services.iter().flat_map(|service| service.named_checks());
+        checks.any(|named| named.check.via == Via::Vip)
     }
 
     /// What of `new` a running director cannot take up; `None` if it can take up all.
@@ -219,7 +220,6 @@ impl Desired {
         let fixed = |director: &Director| Director {
             conduct: Conduct::default(),
             removed_server: Removed::default(),
-            probe: false,
             slow_start: SlowStartKeys::default(),
             ..director.clone()
         };

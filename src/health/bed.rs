@@ -35,7 +35,7 @@ pub(super) fn check(kind: Kind) -> Check {
 }
 
 pub(super) fn target(server: SocketAddr, check: Check) -> Target {
-    Target { server: Endpoint::from(server), check: Arc::new(check) }
+    Target { server: Endpoint::from(server), check: Arc::new(check), service: None }
 }
 
 /// One probe of `server`, which has five seconds.
@@ -48,7 +48,7 @@ pub(super) fn probe(server: SocketAddr, kind: Kind) -> Result<Healthy, Failure> 
 /// One probe.
 pub(super) fn probe_once(target: &Target) -> Result<Healthy, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Prober::of(&target.check, &Arc::new(Shared::default()))?.probe(target).await })
+    runtime.block_on(async { Prober::of(&target.check, &Arc::new(Shared::default()))?.probe(target, &()).await })
 }
 
 /// A TCP server that does this with each who comes, for as long as the test runs.

@@ -2,8 +2,9 @@
 
 use super::Failure;
 use super::probe::Ask;
+use crate::net::Proto;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Who sends the segment behind the server's SYN-ACK.
@@ -19,19 +20,34 @@ pub(super) enum Ack {
 /// A connection to the peer, from the source that is asked for. It ends by a reset, so that neither side keeps it in
 /// TIME_WAIT.
 pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failure> {
-    let peer = ask.target.peer();
     ask.is("connecting");
     let failed = |error| Failure::of_system("connect", &error);
-    let socket = socket(ask, peer, ack).map_err(failed)?;
+    let led = ask.led(Proto::Tcp)?;
+    let peer = led.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
+    let opened = match led {
+        Some((socket, [source, _])) => bound(TcpSocket::from_std_stream(socket.into()), source),
+        None => direct(peer, ask.target.check.source),
+    };
+    let socket = opened.and_then(|socket| set_up(socket, ack)).map_err(failed)?;
     socket.connect(peer).await.map_err(failed)
 }
 
-fn socket(ask: &Ask<'_>, peer: SocketAddr, ack: Ack) -> io::Result<TcpSocket> {
+fn bound(socket: TcpSocket, source: SocketAddr) -> io::Result<TcpSocket> {
+    socket.set_reuseaddr(true)?;
+    socket.bind(source)?;
+    Ok(socket)
+}
+
+fn direct(peer: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_zero_linger()?;
-    if let Some(source) = ask.target.check.source {
+    if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
+    Ok(socket)
+}
+
+fn set_up(socket: TcpSocket, ack: Ack) -> io::Result<TcpSocket> {
+    socket.set_zero_linger()?;
     match ack {
         Ack::AtOnce => socket.set_nodelay(true)?,
         #[cfg(target_os = "linux")]

@@ -2,9 +2,11 @@
 
 use super::Failure;
 use super::probe::Ask;
+use crate::net::Proto;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -18,8 +20,14 @@ pub(super) struct Datagrams(UdpSocket);
 
 impl Datagrams {
     pub(super) async fn open(ask: &Ask<'_>) -> Result<Datagrams, Failure> {
-        let opened = connected(ask.target.peer(), ask).await;
-        opened.map(Datagrams).map_err(|error| Failure::of_system("open a UDP socket", &error))
+        let failed = |error| Failure::of_system("open a UDP socket", &error);
+        let led = ask.led(Proto::Udp)?;
+        let peer = led.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
+        let socket = match led {
+            Some((socket, [source, _])) => bound(socket, source),
+            None => direct(peer, ask.target.check.source).await,
+        };
+        connected(socket.map_err(failed)?, peer).await.map(Datagrams).map_err(failed)
     }
 
     pub(super) async fn send(&self, payload: &[u8]) -> Result<(), Failure> {
@@ -51,10 +59,18 @@ impl Datagrams {
     }
 }
 
-async fn connected(peer: SocketAddr, ask: &Ask<'_>) -> io::Result<UdpSocket> {
+fn bound(socket: OwnedFd, source: SocketAddr) -> io::Result<UdpSocket> {
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    rustix::net::bind(&socket, &source)?;
+    UdpSocket::from_std(socket.into())
+}
+
+async fn direct(peer: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
     let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let source = ask.target.check.source.unwrap_or(any);
-    let socket = UdpSocket::bind(SocketAddr::new(source, 0)).await?;
+    UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0)).await
+}
+
+async fn connected(socket: UdpSocket, peer: SocketAddr) -> io::Result<UdpSocket> {
     // Without this, Linux tells only that a port is closed, not that a host is unreachable.
     if peer.is_ipv4() {
         setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;

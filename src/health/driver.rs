@@ -1,7 +1,7 @@
 //! The one thread that asks. Each target has a task that sleeps, asks, and says what changed.
 
 use super::probe::{Prober, Shared};
-use super::{Change, Failure, Health, Healthy, RiseFall, Target, Verdict, lock};
+use super::{Change, Failure, Health, Healthy, Network, RiseFall, Target, Verdict, lock};
 use crate::net::InterfaceId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::{HashMap, HashSet};
@@ -35,27 +35,6 @@ pub struct Driver {
     events: Receiver<Event>,
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// The director's own network, whose faults are no server's.
-pub trait Network: Send + Sync {
-    /// By which interface a target is reached, as far as that is known.
-    fn way(&self, target: &Target) -> Option<InterfaceId>;
-
-    /// Why the director itself cannot reach a target, which it reached by this interface when that answered last, if it
-    /// did; `None` if nothing is known to be wrong.
-    fn fault(&self, target: &Target, last: Option<InterfaceId>) -> Option<String>;
-}
-
-/// Of such a network nothing is known.
-impl Network for () {
-    fn way(&self, _: &Target) -> Option<InterfaceId> {
-        None
-    }
-
-    fn fault(&self, _: &Target, _: Option<InterfaceId>) -> Option<String> {
-        None
-    }
 }
 
 /// A target whose task is running.
@@ -265,7 +244,7 @@ impl Watcher {
             }
             let began = self.origin.elapsed();
             let outcome = match &prober {
-                Ok(prober) => prober.probe(&self.target).await,
+                Ok(prober) => prober.probe(&self.target, &*self.network).await,
                 Err(failure) => Err(failure.clone()),
             };
             let outcome = match outcome {

@@ -18,6 +18,7 @@ mod file;
 mod ftp;
 mod grpc;
 mod http;
+mod network;
 mod notify;
 mod pattern;
 mod ping;
@@ -30,13 +31,14 @@ mod tcp;
 mod tls;
 mod udp;
 
-pub use driver::{Driver, Event, Network, Status, What};
+pub use driver::{Driver, Event, Status, What};
 pub use failure::Failure;
+pub use network::{Led, Network};
 pub use notify::Notifier;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};
 pub use script::Facts;
 
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Proto};
 use crate::service::check::Check;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,13 +51,18 @@ pub struct Target {
     pub server: Endpoint,
     /// The check.
     pub check: Arc<Check>,
+    /// The service whose VIP it is asked at, if the check goes that way: its protocol and address.
+    pub service: Option<(Proto, Endpoint)>,
 }
 
 impl Target {
-    /// Who is asked: the server, unless the check says otherwise.
+    /// Who is asked: the server, or the VIP, unless the check says otherwise.
     pub fn peer(&self) -> SocketAddr {
-        let addr = self.check.addr.unwrap_or(self.server.addr);
-        SocketAddr::new(addr, self.check.port.unwrap_or(self.server.port))
+        let asked = self.service.map_or(self.server, |(_, vip)| vip);
+        let addr = self.check.addr.unwrap_or(asked.addr);
+        // A service of all ports leads to the server's.
+        let port = if asked.port == 0 { self.server.port } else { asked.port };
+        SocketAddr::new(addr, self.check.port.unwrap_or(port))
     }
 }
 

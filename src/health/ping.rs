@@ -212,7 +212,7 @@ mod tests {
             for n in 0..200 {
                 let target = target(([127, 9, 9, n], 0).into(), check(Kind::Ping));
                 let prober = crate::health::probe::Prober::of(&target.check, &shared).unwrap();
-                all.spawn(async move { prober.probe(&target).await });
+                all.spawn(async move { prober.probe(&target, &()).await });
             }
             all.join_all().await
         });

@@ -2,11 +2,15 @@
 
 use super::script::Facts;
 use super::{
-    Failure, Healthy, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls, udp,
+    Failure, Healthy, Led, Network, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls,
+    udp,
 };
+use crate::dataplane::probe::ProbePort;
+use crate::net::Proto;
 use crate::service::check::{Check, Ftp, Kind};
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,9 +40,11 @@ pub(super) enum Prober {
 }
 
 /// A probe under way.
-#[derive(Debug)]
 pub(super) struct Ask<'a> {
     pub(super) target: &'a Target,
+    network: &'a dyn Network,
+    /// What leads to the server meanwhile.
+    ports: Mutex<Vec<ProbePort>>,
     /// How far it has come, and whether that is the director's own doing.
     step: Mutex<(Cow<'static, str>, bool)>,
 }
@@ -52,6 +58,17 @@ impl Ask<'_> {
     /// As [`Ask::is`], for what is no server's doing, however long it takes.
     pub(super) fn is_busy(&self, step: &'static str) {
         *lock(&self.step) = (step.into(), true);
+    }
+
+    /// A socket for this probe, with the addresses that it goes from and to, if it goes along the data path.
+    pub(super) fn led(&self, proto: Proto) -> Result<Option<(OwnedFd, [SocketAddr; 2])>, Failure> {
+        if self.target.service.is_none() {
+            return Ok(None);
+        }
+        let Led { socket, port } = self.network.lead(self.target, proto)?;
+        let ends = [port.source, port.vip];
+        lock(&self.ports).push(port);
+        Ok(Some((socket, ends)))
     }
 
     fn timed_out(&self, after: Duration) -> Failure {
@@ -90,12 +107,12 @@ impl Prober {
     }
 
     /// Asks once, within the check's timeout. What has to wait in a line does so before.
-    pub(super) async fn probe(&self, target: &Target) -> Result<Healthy, Failure> {
+    pub(super) async fn probe(&self, target: &Target, network: &dyn Network) -> Result<Healthy, Failure> {
         let turn = match self {
             Prober::Script(script) => Some(script.turn().await?),
             _ => None,
         };
-        let ask = Ask { target, step: Mutex::default() };
+        let ask = Ask { target, network, ports: Mutex::default(), step: Mutex::default() };
         let timeout = target.check.pace.timeout;
         // The larger ones are boxed, to take their room only while they are under way.
         let probe = async {

@@ -20,7 +20,7 @@ fn config(bed: &Bed, keys: &str) -> String {
 }
 
 /// nginx of a server.
-fn nginx(bed: &Bed, number: u8) -> ProcessId {
+pub fn nginx(bed: &Bed, number: u8) -> ProcessId {
     let file = bed.dir().join(format!("nginx{number}/nginx.pid"));
     ProcessId::of(fs::read_to_string(file).unwrap().trim().parse().unwrap()).unwrap()
 }
@@ -41,14 +41,14 @@ fn service(bed: &Bed) -> Value {
 }
 
 /// How the servers are, in a word.
-fn states(bed: &Bed) -> Vec<ServerState> {
+pub fn states(bed: &Bed) -> Vec<ServerState> {
     let service = service(bed);
     let servers = service["servers"].as_array().unwrap();
     servers.iter().map(|server| serde_json::from_value(server["state"].clone()).unwrap()).collect()
 }
 
 /// Waits until the log has such a line, of which there was none before; how long that took, and the line.
-fn told(bed: &Bed, after: usize, words: &str) -> (Duration, String) {
+pub fn told(bed: &Bed, after: usize, words: &str) -> (Duration, String) {
     let began = Instant::now();
     loop {
         let log = bed.log().split_off(after);

@@ -1,20 +1,22 @@
 //! Probes along the data path: a director in this process, whose probes the tests make themselves.
 
 use crate::bed::{Bed, PATIENCE, connections, eventually, in_turn, options};
+use crate::health::{nginx, states, told};
 use crossbeam::channel::bounded;
 use lvx::config;
 use lvx::control::client::Client;
 use lvx::control::daemon::{self, ProbeRoad};
+use lvx::control::desired::ServerState::{Down, Up};
 use lvx::control::report::Report;
 use lvx::dataplane::probe::Goal;
-use lvx::lab::{Family, LabService, Layout, Node, Options, ProcessId};
+use lvx::lab::{Family, LabService, Layout, Node, Options, ProcessId, Signal};
 use lvx::net::{Endpoint, Proto};
 use lvx::service::SchedulerName;
 use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
@@ -144,9 +146,16 @@ fn client(bed: &Bed) -> Client {
     Client::new(&bed.control_socket())
 }
 
-/// The lab's configuration, of a director that makes the way for probes.
+/// The lab's configuration, of a director that makes the way for probes, and seldom any itself.
 fn probing(bed: &Bed, services: &[LabService]) -> String {
-    bed.director_config_with("probe = true", services)
+    checked(bed, services, "check = { type = \"tcp\", via = \"vip\", interval = \"1d\" }", "")
+}
+
+/// The same with these keys of the HTTP service, and of the echo service.
+fn checked(bed: &Bed, services: &[LabService], http: &str, echo: &str) -> String {
+    let config = bed.director_config(services);
+    let config = config.replace("name = \"http\"", &format!("name = \"http\"\n{http}"));
+    config.replace("name = \"echo\"", &format!("name = \"echo\"\n{echo}"))
 }
 
 fn echo() -> LabService {
@@ -208,12 +217,10 @@ fn a_server_without_the_vip_fails_its_probe_and_no_other() {
         let bed = Bed::with(Layout::Dr, Options { family, ..options() });
         Host::with(&bed, &probing(&bed, &in_turn()), |host| {
             assert_eq!(host.ask(2).unwrap(), "server 2");
-            let (bits, nodad) = if bed.plan.vip.is_ipv4() { (32, "") } else { (128, " nodad") };
-            let vip = format!("{}/{bits} dev lo", bed.plan.vip);
-            assert_eq!(bed.on(Node::Server(2), &format!("ip address del {vip}")), "");
+            give_vip(&bed, Node::Server(2), false);
             assert!(host.hears_nothing(2));
             assert_eq!((host.ask(1).unwrap(), host.ask(3).unwrap()), ("server 1".into(), "server 3".into()));
-            assert_eq!(bed.on(Node::Server(2), &format!("ip address add {vip}{nodad}")), "");
+            give_vip(&bed, Node::Server(2), true);
             assert_eq!(host.ask(2).unwrap(), "server 2");
         });
     }
@@ -225,11 +232,72 @@ fn a_server_without_decapsulation_fails_its_probe_and_no_other() {
         let bed = Bed::with(Layout::Tun, Options { family, ..options() });
         Host::with(&bed, &probing(&bed, &in_turn()), |host| {
             assert_eq!(host.ask(2).unwrap(), "server 2");
-            take_decapsulation_from(&bed, Node::Server(2));
-            // Its program goes moments after its process.
-            eventually("silence", || host.hears_nothing(2));
+            give_decapsulation(&bed, Node::Server(2), false);
+            assert!(host.hears_nothing(2));
             assert_eq!((host.ask(1).unwrap(), host.ask(3).unwrap()), ("server 1".into(), "server 3".into()));
+            give_decapsulation(&bed, Node::Server(2), true);
+            assert_eq!(host.ask(2).unwrap(), "server 2");
         });
+    }
+}
+
+/// At the server's own address a connection is accepted, and clients get a page.
+const BOTH_WAYS: &str = r#"alpha = true
+check = [
+    { type = "tcp", name = "own address", interval = "50ms", rise = 1, fall = 2 },
+    { type = "http", name = "page", via = "vip", path = "/health", interval = "50ms", timeout = "500ms", rise = 1, fall = 2 },
+]"#;
+
+/// Listeners at the servers' own addresses, where the lab's servers listen at the VIP alone.
+fn listeners(bed: &Bed) -> Vec<TcpListener> {
+    let listen = |number| {
+        let server = bed.plan.server(number).unwrap();
+        let at = (server.rip, server.http.port());
+        bed.node(Node::Server(number)).unwrap().inside(|| TcpListener::bind(at).unwrap()).unwrap()
+    };
+    (1..=3).map(listen).collect()
+}
+
+#[test]
+fn a_server_that_clients_do_not_reach_passes_a_direct_check_and_fails_the_one_via_the_vip() {
+    let ways: [(Layout, fn(&Bed, Node, bool)); 2] = [(Layout::Dr, give_vip), (Layout::Tun, give_decapsulation)];
+    for ((layout, give), family) in ways.into_iter().flat_map(|way| Family::ALL.map(|family| (way, family))) {
+        let bed = Bed::with(layout, Options { family, ..options() });
+        let _listeners = listeners(&bed);
+        let _director = bed.direct_by(&checked(&bed, &in_turn(), BOTH_WAYS, ""));
+        eventually("servers up", || states(&bed) == [Up; 3]);
+        let before = bed.log().len();
+        give(&bed, Node::Server(2), false);
+        let (_, line) = told(&bed, before, "server down");
+        assert!(line.contains("cause=\"check page: timed out after 500ms connecting"), "{line}");
+        assert_eq!(states(&bed), [Up, Down, Up]);
+        assert_eq!(bed.load(20).answers.into_keys().collect::<Vec<_>>(), ["server 1", "server 3"]);
+        give(&bed, Node::Server(2), true);
+        eventually("server 2 up", || states(&bed) == [Up; 3]);
+        assert_eq!(bed.load(30).answers.len(), 3);
+        assert!(!bed.log()[before..].contains("own address"), "{}", bed.log());
+    }
+}
+
+#[test]
+fn checks_via_the_vip_of_tcp_and_udp_hold_by_every_method_and_no_client_is_counted() {
+    let page = BOTH_WAYS.replace("{ type = \"tcp\", name = \"own address\",", "{ type = \"tcp\", via = \"vip\",");
+    let word = r#"alpha = true
+check = { type = "udp", send = "well?", expect = "well?", via = "vip", interval = "50ms", rise = 1, fall = 2 }"#;
+    for layout in [Layout::Nat, Layout::Dr, Layout::Tun, Layout::Mixed] {
+        let bed = Bed::new(layout);
+        let director = bed.direct_by(&checked(&bed, &[in_turn()[0].clone(), echo()], &page, word));
+        let up = |log: &str| log.lines().filter(|line| line.contains("server up")).count();
+        eventually("servers up", || up(&bed.log()) == 6);
+        let before = bed.log().len();
+        assert!(nginx(&bed, 2).signal(Signal::KILL));
+        let (_, line) = told(&bed, before, "server down");
+        assert!(line.contains("connect: connection refused"), "{layout}: {line}");
+        assert_eq!(states(&bed), [Up, Down, Up]);
+        assert!(!bed.log()[before..].contains("service=\"echo\""), "{layout}: {}", bed.log());
+        let report = client(&bed).report().unwrap();
+        assert_eq!((connections(&report), report.connections.current, report.dropped), (vec![0; 3], 0, 0));
+        director.stop().unwrap();
     }
 }
 
@@ -322,14 +390,22 @@ fn namespace_of_probes(pid: i32) -> String {
     held[0].display().to_string()
 }
 
-fn take_decapsulation_from(bed: &Bed, server: Node) {
+/// Gives a server of direct routing the VIP, or takes it away.
+fn give_vip(bed: &Bed, server: Node, gives: bool) {
+    let (bits, nodad) = if bed.plan.vip.is_ipv4() { (32, "") } else { (128, " nodad") };
+    let change = if gives { format!("add {}/{bits} dev lo{nodad}", bed.plan.vip) } else { format!("del {}/{bits} dev lo", bed.plan.vip) };
+    assert_eq!(bed.on(server, &format!("ip address {change}")), "");
+}
+
+/// Has a server behind a tunnel take packets out of it, or not.
+fn give_decapsulation(bed: &Bed, server: Node, gives: bool) {
     if bed.on(server, "ip -br link").contains("decap0") {
-        assert_eq!(bed.on(server, "ip link del decap0"), "");
+        let state = if gives { "up" } else { "down" };
+        assert_eq!(bed.on(server, &format!("ip link set decap0 {state}")), "");
         return;
     }
     let decap = ProcessId::of(process(bed, server, "lab\0decap")).unwrap();
-    decap.kill();
-    eventually("end of the decapsulator", || !decap.is_alive());
+    assert!(decap.signal(if gives { Signal::CONT } else { Signal::STOP }));
 }
 
 /// The process on a node whose command line has these words.

@@ -121,7 +121,7 @@ impl Bed {
 
 pub fn target(server: SocketAddr, kind: Kind, pace: Pace) -> Target {
     let check = Check { kind, pace, ..Check::default() };
-    Target { server: Endpoint::from(server), check: Arc::new(check) }
+    Target { server: Endpoint::from(server), check: Arc::new(check), service: None }
 }
 
 /// What is believed next, and why.

@@ -39,6 +39,23 @@ pub(super) struct Addressed {
     pub(super) is_twin: bool,
 }
 
+impl Addressed {
+    /// The port at which clients address it by this protocol: `port`, if it is one, or its first; 0 if it has all.
+    pub(super) fn port_for(&self, proto: Proto, port: Option<u16>) -> Option<u16> {
+        let single = [Match { proto: self.proto, addr: self.endpoint.addr, ports: ports_of(self.endpoint) }];
+        let matches = self.group.as_ref().map_or(&single[..], |group| &group.matches);
+        let mut of_proto = matches.iter().filter(|to| to.proto == proto);
+        match port {
+            Some(port) => of_proto.any(|to| to.each_port().contains(&port)).then_some(port),
+            None => of_proto.next().map(|to| to.ports.0),
+        }
+    }
+}
+
+fn ports_of(single: Endpoint) -> (u16, u16) {
+    if single.port == 0 { ALL_PORTS } else { (single.port, single.port) }
+}
+
 impl Taken {
     pub(super) fn none() -> Taken {
         Taken { ports: HashMap::new(), fwmarks: FirstSeen::none() }
@@ -90,7 +107,7 @@ fn single(section: &mut Section<'_>, taken: &mut Taken) -> Option<Addressed> {
     let _ =
         (section.tables("match", "match", MAX_MATCHES), section.optional("fwmark", integer(1..=u32::MAX)));
     let (at, endpoint) = (written?.span().start, endpoint?);
-    let ports = if endpoint.port == 0 { ALL_PORTS } else { (endpoint.port, endpoint.port) };
+    let ports = ports_of(endpoint);
     let is_twin = !taken.take(section, Match { proto, addr: endpoint.addr, ports }, at);
     Some(Addressed { proto, endpoint, group: None, at, is_twin })
 }

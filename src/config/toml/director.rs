@@ -41,7 +41,6 @@ pub(super) fn director(root: &mut Section<'_>) -> Director {
         frames: section
             .optional("frames", power_of_two(64..=1 << 20))
             .map_or(default.frames, Spanned::into_inner),
-        probe: section.optional("probe", boolean).map_or(default.probe, Spanned::into_inner),
         removed_server: section
             .optional("removed_server", one_of(&REMOVED))
             .map_or(default.removed_server, Spanned::into_inner),

@@ -322,7 +322,7 @@ fn real(
     if let Some(first) = endpoints.before(endpoint, at) {
         section.error_again(at, first, "address", "each server once in a service");
     }
-    own.as_ref().unwrap_or(outer.checks).can_ask(endpoint, section, at);
+    own.as_ref().unwrap_or(outer.checks).can_ask(endpoint, service, section, at);
     Some(Real { endpoint, weight, method, thresholds, checks: own.map(Asked::into_checks) })
 }
 

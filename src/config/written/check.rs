@@ -4,7 +4,7 @@ use crate::config::NamedCheck;
 use crate::config::toml::shortest;
 use crate::service::check::{
     Check, Dialogue, Dns, File, Ftp, Grpc, Http, Kind, Pace, Pattern, Says, Script, Smtp, Sought, Step, Tls,
-    Udp,
+    Udp, Via,
 };
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 impl Serialize for NamedCheck {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Check { kind, pace, addr, port, source } = &*self.check;
+        let Check { kind, pace, via, addr, port, source } = &*self.check;
         let mut table = Table::default();
         if self.name != kind.name() {
             table.put("name", &self.name);
@@ -21,6 +21,9 @@ impl Serialize for NamedCheck {
         table.put("type", kind.name());
         table.put_kind(kind);
         table.put_pace(pace);
+        if *via == Via::Vip {
+            table.put("via", "vip");
+        }
         table.put_if_any("address", addr);
         table.put_if_any("port", port);
         table.put_if_any("source", source);

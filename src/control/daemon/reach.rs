@@ -1,12 +1,19 @@
 //! What the director itself can reach, as health checks see it.
 
+use super::ProbeRoad;
+use crate::dataplane::probe::Goal;
 use crate::dataplane::snapshot::Published;
-use crate::health::{Network, Target};
-use crate::net::InterfaceId;
+use crate::health::{Failure, Led, Network, Target};
+use crate::net::{InterfaceId, Proto};
+use rustix::net::{AddressFamily, SocketType};
 use std::sync::Arc;
 
-/// The links and routes that workers decide by.
-pub(super) struct OwnNetwork(pub(super) Arc<Published>);
+/// What workers decide by, and the road that leads to them.
+pub(super) struct OwnNetwork {
+    /// Links and routes.
+    pub(super) published: Arc<Published>,
+    pub(super) road: ProbeRoad,
+}
 
 impl Network for OwnNetwork {
     fn way(&self, target: &Target) -> Option<InterfaceId> {
@@ -14,7 +21,7 @@ impl Network for OwnNetwork {
         if target.check.addr.is_some() {
             return None;
         }
-        let (interface, _) = self.0.current().hops.neighbour_towards(target.server.addr)?;
+        let (interface, _) = self.published.current().hops.neighbour_towards(target.server.addr)?;
         Some(interface)
     }
 
@@ -22,7 +29,7 @@ impl Network for OwnNetwork {
         if target.check.addr.is_some() {
             return None;
         }
-        let hops = &self.0.current().hops;
+        let hops = &self.published.current().hops;
         let server = target.server.addr;
         let now = hops.neighbour_towards(server).map(|(interface, _)| interface);
         // When a link goes down its routes do, too, and others that lead nowhere may take their place.
@@ -35,5 +42,16 @@ impl Network for OwnNetwork {
             (None, None) => Some(format!("there is no route to {server}")),
             (None, Some(_)) => None,
         }
+    }
+
+    fn lead(&self, target: &Target, proto: Proto) -> Result<Led, Failure> {
+        let service = target.service.ok_or_else(|| Failure::own("the check is not along the data path"))?;
+        let goal = Goal { service, server: target.server, proto, port: target.check.port };
+        let port = self.road.probes.reserve(&goal).map_err(|error| Failure::own(error.to_string()))?;
+        let family = if port.vip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let kind = if proto == Proto::Udp { SocketType::DGRAM } else { SocketType::STREAM };
+        let socket = self.road.door.socket(family, kind);
+        let socket = socket.map_err(|error| Failure::own(format!("enter the data path: {error}")))?;
+        Ok(Led { socket, port })
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{NamedCheck, Notify, Real, Service};
 use crate::control::desired::{Desired, Finding, Key, ServerState, Wellness};
 use crate::health::{Driver, Event, Health, Network, Notifier, Target, What};
 use crate::net::Endpoint;
+use crate::service::check::Via;
 use crossbeam::channel::Receiver;
 use hashbrown::{HashMap, HashSet};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -98,7 +99,7 @@ impl Checks {
         let mut before = std::mem::take(&mut self.asked);
         for (service, real) in servers(desired) {
             for check in service.checks_of(real) {
-                let target = Target { server: real.endpoint, check: check.check.clone() };
+                let target = target(service, real, check);
                 let known = before.remove(&target).map(|asked| Asked { by: Vec::new(), ..asked });
                 let asked = self.asked.entry(target).or_insert_with(|| known.unwrap_or_default());
                 asked.by.push((Key::of(service), real.endpoint));
@@ -148,9 +149,7 @@ impl Checks {
         if checks.is_empty() {
             return before.map(|_| (key, real.endpoint, None));
         }
-        let asked = |check: &NamedCheck| {
-            self.asked.get(&Target { server: real.endpoint, check: check.check.clone() })
-        };
+        let asked = |check: &NamedCheck| self.asked.get(&target(service, real, check));
         let asked: Vec<(&str, &Asked)> =
             checks.iter().filter_map(|check| Some((check.name.as_str(), asked(check)?))).collect();
         let first = |health| asked.iter().find(|(_, asked)| asked.health == health);
@@ -185,6 +184,11 @@ impl Checks {
         };
         Some((key, real.endpoint, Some(finding)))
     }
+}
+
+fn target(service: &Service, real: &Real, NamedCheck { check, .. }: &NamedCheck) -> Target {
+    let service = (check.via == Via::Vip).then_some((service.proto, service.endpoint));
+    Target { server: real.endpoint, check: check.clone(), service }
 }
 
 /// Each probe under way takes a descriptor, and there may be thousands: as many as the system lets us have. If it does

@@ -9,10 +9,12 @@ use super::{BATCH, Frame, HEADROOM};
 use crate::net::InterfaceId;
 use crate::wire::{ETHERNET, IPV4, IPV6};
 use arrayvec::ArrayVec;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 /// What fits a packet in the namespace: as much as any link of the way is likely to carry.
 pub const MTU_BYTES: usize = 1500;
@@ -51,6 +53,18 @@ impl ProbeDoor {
     pub fn enter(&self) -> io::Result<()> {
         let ends = self.ends.get().ok_or(io::ErrorKind::NotConnected)?;
         Ok(move_into_link_name_space(ends.namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+    }
+
+    /// A socket inside, not blocking.
+    ///
+    /// # Errors
+    /// NotConnected while the door is closed; else as setns(2) and socket(2).
+    pub fn socket(&self, family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let open = || self.enter().and_then(|()| Ok(socket_with(family, kind, flags, None)?));
+        // A thread that went in might find no way back, but it can end.
+        thread::scope(|scope| thread::Builder::new().spawn_scoped(scope, open)?.join())
+            .map_err(|_| io::Error::other("a thread panicked"))?
     }
 
     /// Brings a packet in, whose Ethernet header is left outside. Whether it could be.

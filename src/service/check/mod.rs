@@ -22,6 +22,7 @@ pub use smtp::Smtp;
 pub use tls::Tls;
 pub use udp::Udp;
 
+use crate::net::Proto;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -32,12 +33,24 @@ pub struct Check {
     pub kind: Kind,
     /// How often, and how soon it is believed.
     pub pace: Pace,
+    /// Which way it goes.
+    pub via: Via,
     /// Who is asked in the server's place.
     pub addr: Option<IpAddr>,
-    /// The port that is asked in the place of the server's own.
+    /// The port that is asked in the place of the server's own; via the VIP, in the place of the service's first.
     pub port: Option<u16>,
     /// The director's address that it is asked from; `None` leaves it to the kernel.
     pub source: Option<IpAddr>,
+}
+
+/// Which way a check's probes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Via {
+    /// To the server's own address.
+    #[default]
+    Direct,
+    /// To the VIP, and forwarded to the server as clients' packets are.
+    Vip,
 }
 
 /// What is asked, with the options of each protocol.
@@ -90,9 +103,13 @@ impl Kind {
         }
     }
 
-    /// Whether a port is asked, not only a host.
-    pub const fn needs_port(&self) -> bool {
-        !matches!(self, Kind::Ping | Kind::Script(_) | Kind::File(_))
+    /// By what it asks a port; `None` if it asks none.
+    pub const fn proto(&self) -> Option<Proto> {
+        match self {
+            Kind::Ping | Kind::Script(_) | Kind::File(_) => None,
+            Kind::Dns(Dns { is_tcp: false, .. }) | Kind::Udp(_) => Some(Proto::Udp),
+            _ => Some(Proto::Tcp),
+        }
     }
 }
 

@@ -13,12 +13,13 @@ mod tls;
 
 pub(super) use local::command;
 
+use super::addresses::Addressed;
 use super::findings::FirstSeen;
 use super::section::{Item, Section};
 use super::value::{address, did_you_mean, integer, name, one_of, quoted, short_duration, wrong_type};
 use crate::config::NamedCheck;
-use crate::net::Endpoint;
-use crate::service::check::{Check, Kind, Pace};
+use crate::net::{Endpoint, Proto};
+use crate::service::check::{Check, Kind, Pace, Via};
 use ::toml::Spanned;
 use std::sync::Arc;
 
@@ -52,6 +53,9 @@ const TYPES: [Type; 13] = [
     ("script", local::script),
     ("file", local::file),
 ];
+
+/// Which way a check goes.
+const WAYS: [(&str, Via); 2] = [("direct", Via::Direct), ("vip", Via::Vip)];
 
 /// The checks of the file that have names.
 pub(super) struct Checks(Vec<NamedCheck>);
@@ -134,12 +138,11 @@ impl Asked {
         self.0
     }
 
-    /// Says which of the checks cannot be made of `real`, whose address stands at byte `at` of `section`.
-    pub(super) fn can_ask(&self, real: Endpoint, section: &Section<'_>, at: usize) {
+    /// Says which of the checks cannot be made of `service`'s server `real`, whose address stands at byte `at` of `section`.
+    pub(super) fn can_ask(&self, real: Endpoint, service: &Addressed, section: &Section<'_>, at: usize) {
         for NamedCheck { name, check } in &self.0 {
-            if check.kind.needs_port() && check.port.unwrap_or(real.port) == 0 {
-                let error = format!("check {name} has no port to ask (allowed: with port = 80 and the like)");
-                section.error(at, &error);
+            if let Some(error) = check.kind.proto().and_then(|proto| cannot_ask(check, proto, real, service)) {
+                section.error(at, &format!("check {name} {error}"));
             }
             let peer = check.addr.unwrap_or(real.addr);
             if let Some(source) = check.source.filter(|source| source.is_ipv4() != peer.is_ipv4()) {
@@ -147,6 +150,22 @@ impl Asked {
                 section.error(at, &error);
             }
         }
+    }
+}
+
+/// Why a check has no port to ask, if it has none.
+fn cannot_ask(check: &Check, proto: Proto, real: Endpoint, service: &Addressed) -> Option<String> {
+    let asked = match check.via {
+        Via::Direct => Some(check.port.unwrap_or(0)),
+        Via::Vip => service.port_for(proto, check.port),
+    };
+    match asked.map(|port| if port == 0 { real.port } else { port }) {
+        None => {
+            let port = check.port.map_or_else(String::new, |port| format!(" port {port}"));
+            Some(format!("asks the VIP by {proto}{port} (allowed: what clients address, or via = \"direct\")"))
+        }
+        Some(0) => Some("has no port to ask (allowed: with port = 80 and the like)".to_owned()),
+        Some(_) => None,
     }
 }
 
@@ -158,13 +177,28 @@ fn check(mut section: Section<'_>, name: Option<String>) -> Option<NamedCheck> {
     // Without its type nobody knows which keys there are.
     let kind = section.required("type", one_of(&TYPES))?.into_inner()(&mut section);
     let pace = pace(&mut section);
+    let via = section.optional("via", one_of(&WAYS));
     let addr = section.optional("address", address).map(Spanned::into_inner);
     let port = section.optional("port", integer(1..=u16::MAX)).map(Spanned::into_inner);
     let source = section.optional("source", address).map(Spanned::into_inner);
+    if let Some(via) = via.as_ref().filter(|via| *via.get_ref() == Via::Vip) {
+        let at = via.span().start;
+        if let Some(kind) = kind.as_ref().filter(|kind| kind.proto().is_none()) {
+            let error = format!("via \"vip\" is not for {}, which asks no port (allowed: direct)", kind.name());
+            section.error(at, &error);
+        }
+        for (key, is_there) in [("address", addr.is_some()), ("source", source.is_some())] {
+            if is_there {
+                let error = format!("{key} is not for a check via the VIP (allowed: with via = \"direct\")");
+                section.error(at, &error);
+            }
+        }
+    }
     section.finish();
+    let via = via.map_or(Via::Direct, Spanned::into_inner);
     let kind = kind?;
     let name = name.unwrap_or_else(|| kind.name().to_owned());
-    Some(NamedCheck { name, check: Arc::new(Check { kind, pace, addr, port, source }) })
+    Some(NamedCheck { name, check: Arc::new(Check { kind, pace, via, addr, port, source }) })
 }
 
 fn pace(section: &mut Section<'_>) -> Pace {

@@ -4,7 +4,7 @@ use super::messages::{each_says, errors_of};
 use crate::config::{Config, NamedCheck, Service, parse};
 use crate::service::check::{
     Check, Dialogue, Dns, File, Ftp, Grpc, Http, HttpVersion, Kind, Login, Pace, Pattern, Says, Script, Smtp,
-    Sought, Step, Tls, Udp,
+    Sought, Step, Tls, Udp, Via,
 };
 use domain::base::iana::{Rcode, Rtype};
 use std::time::Duration;
@@ -69,7 +69,7 @@ address = "192.0.2.100:80"
 check = { type = "http", name = "page", expect = { text = "error", not = true } }
 [[virtual_service.real_server]]
 address = "10.0.0.11"
-check = "tcp"
+check = { type = "tcp", via = "vip", port = 80 }
 "#;
 
 fn checks() -> Config {
@@ -92,7 +92,7 @@ fn every_key_of_a_check_arrives_where_it_belongs() {
     assert_eq!(kinds(&secure.checks), ["ping", "https"]);
     assert_eq!(*secure.checks[0].check, Check { kind: Kind::Ping, ..Check::default() });
 
-    let Check { kind: Kind::Http(http), pace, addr, port, source } = &*secure.checks[1].check else {
+    let Check { kind: Kind::Http(http), pace, via: Via::Direct, addr, port, source } = &*secure.checks[1].check else {
         panic!("{:?}", secure.checks[1])
     };
     assert_eq!((*addr, *port), (Some([10, 9, 9, 9].into()), Some(8443)));
@@ -245,8 +245,8 @@ fn what_is_wrong_with_a_check_is_said() {
     says("check = { type = \"icmp\" }", &format!("check: type \"icmp\" is unknown (allowed: {types})"));
     says(
         "check = { type = \"tcp\", path = \"/\" }",
-        "check: key \"path\" is unknown (allowed: name, type, interval, retry, timeout, rise, fall, jitter, damping, address, \
-         port, source)",
+        "check: key \"path\" is unknown (allowed: name, type, interval, retry, timeout, rise, fall, jitter, damping, via, \
+         address, port, source)",
     );
     says(
         "check = { type = \"tcp\", interval = \"49ms\" }",
@@ -352,6 +352,20 @@ fn what_is_wrong_with_a_check_is_said() {
         "check: command \"up\" is no absolute path (allowed: such as \"/usr/local/bin/check\")",
     );
     says("check = { type = \"file\" }", "check: path is missing");
+    says(
+        "check = { type = \"tcp\", via = \"tunnel\" }",
+        "check: via \"tunnel\" is unknown (allowed: direct, vip)",
+    );
+    says(
+        "check = { type = \"ping\", via = \"vip\" }",
+        "check: via \"vip\" is not for ping, which asks no port (allowed: direct)",
+    );
+    for (key, value) in [("address", "10.9.9.9"), ("source", "10.0.0.1")] {
+        says(
+            &format!("check = {{ type = \"http\", via = \"vip\", {key} = \"{value}\" }}"),
+            &format!("check: {key} is not for a check via the VIP (allowed: with via = \"direct\")"),
+        );
+    }
     let table: Vec<(&str, &str)> = table.iter().map(|(lines, error)| (&**lines, &**error)).collect();
     each_says(service, &table);
 
@@ -383,6 +397,20 @@ fn a_check_that_cannot_be_made_of_a_server_is_refused_at_that_server() {
              like)"
         ]
     );
+    let via = "[[virtual_service]]\naddress = \"192.0.2.101:80\"\n\
+         check = [{ type = \"udp\", via = \"vip\" }, { type = \"tcp\", via = \"vip\", port = 81 }, { type = \"tcp\", via = \"vip\" }]\n\
+         [[virtual_service.real_server]]\naddress = \"10.0.0.11\"";
+    let says = |asked: &str| {
+        format!(
+            "virtual service 192.0.2.101:80: real server 10.0.0.11:80: check {asked} (allowed: what clients address, or \
+             via = \"direct\")"
+        )
+    };
+    assert_eq!(errors_of(via), [says("udp asks the VIP by UDP"), says("tcp asks the VIP by TCP port 81")]);
+    let group = "[[virtual_service]]\nfwmark = 1\nmatch = [{ address = \"192.0.2.101:80-81\" }, { address = \"192.0.2.101:53\", protocol = \"udp\" }]\n\
+         check = [{ type = \"udp\", via = \"vip\" }, { type = \"tcp\", via = \"vip\", port = 81 }, { type = \"tcp\", via = \"vip\" }]\n\
+         [[virtual_service.real_server]]\naddress = \"10.0.0.11\"";
+    assert_eq!(errors_of(group), [""; 0]);
     let families = "[[virtual_service]]\naddress = \"192.0.2.101:80\"\n\
          check = { type = \"tcp\", source = \"2001:db8::1\" }\n\
          [[virtual_service.real_server]]\naddress = \"10.0.0.11\"";

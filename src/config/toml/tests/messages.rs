@@ -49,7 +49,6 @@ fn what_is_wrong_with_the_director_is_said() {
             ("poll = true", "director: poll is the boolean true (allowed: adaptive, busy)"),
             ("xdp_mode = \"skb\"", "director: xdp_mode \"skb\" is unknown (allowed: auto, native, generic)"),
             ("busy_poll = 1", "director: busy_poll is the integer 1 (allowed: true or false)"),
-            ("probe = \"vip\"", "director: probe is the string \"vip\" (allowed: true or false)"),
             ("frames = 32", "director: frames 32 is out of range (allowed: 64 to 1048576)"),
             (
                 "frames = 100",
@@ -59,7 +58,7 @@ fn what_is_wrong_with_the_director_is_said() {
             (
                 "max_conections = 1",
                 "director: key \"max_conections\" is unknown; did you mean \"max_connections\"? (allowed: \
-                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, probe, removed_server, slow_start, \
+                 workers, cores, poll, max_connections, xdp_mode, busy_poll, frames, removed_server, slow_start, \
                  slow_start_curve, conn_reuse_mode, expire_quiescent_template, sloppy_tcp, sloppy_sctp, when_full, timeouts)",
             ),
             (

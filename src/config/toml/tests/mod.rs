@@ -25,7 +25,6 @@ poll = "busy"
 busy_poll = true
 xdp_mode = "generic"
 frames = 4096
-probe = true
 removed_server = "expire_nodest"
 slow_start = "30s"
 conn_reuse_mode = 1
@@ -158,7 +157,7 @@ fn every_key_arrives_where_it_belongs() {
     let director = whole().director;
     assert_eq!((director.workers, &director.cores[..]), (Some(2), &[2, 3][..]));
     assert_eq!((director.max_connections, director.frames), (1_000_000, 4096));
-    assert_eq!((director.poll, director.busy_poll, director.probe), (Poll::Busy, true, true));
+    assert_eq!((director.poll, director.busy_poll), (Poll::Busy, true));
     assert_eq!(director.xdp_mode, XdpMode::Generic);
     let states = [
         State::Established,
