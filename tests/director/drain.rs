@@ -280,3 +280,23 @@ fn a_drain_outlives_reloads_and_a_change_that_nobody_confirms() {
     assert!(written.contains("weight = 9"), "{written}");
     assert_eq!(drains(&bed).len(), 1);
 }
+
+#[test]
+fn a_deadline_leaves_other_servers_connections_alone() {
+    let bed = Bed::new(Layout::Nat);
+    let director = bed.direct(&in_turn());
+    let mut visits = bed.visit_each();
+    let said = good(&bed, &format!("drain {} --deadline 1s", bed.plan.servers[1].rip));
+    assert!(said.contains("; 1 connection ended at the deadline"), "{said}");
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        for (place, other) in [(0, "server 1"), (2, "server 3")] {
+            assert_eq!(visits[place].ask().unwrap(), other);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(visits[1].ask().is_err());
+    let report = director.stop().unwrap();
+    let reasons: Vec<&str> = report.dropped_by_reason.keys().map(|reason| &reason[..]).collect();
+    assert_eq!(reasons, ["condemned"]);
+}
