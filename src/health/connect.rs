@@ -21,9 +21,13 @@ pub(super) enum Ack {
 pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failure> {
     let peer = ask.target.peer();
     ask.is("connecting");
-    let failed = |error| Failure::of_system("connect", &error);
-    let socket = socket(ask, peer, ack).map_err(failed)?;
-    socket.connect(peer).await.map_err(failed)
+    let failed = |error: &io::Error| Failure::of_system("connect", error);
+    let socket = socket(ask, peer, ack).map_err(|error| failed(&error))?;
+    socket.connect(peer).await.map_err(|error| {
+        // Nobody here forbids it by this word: an ICMPv6 error has said so, as a firewall before the server sends it.
+        let is_refused = error.raw_os_error() == Some(libc::EACCES);
+        Failure { is_own: !is_refused && failed(&error).is_own, ..failed(&error) }
+    })
 }
 
 fn socket(ask: &Ask<'_>, peer: SocketAddr, ack: Ack) -> io::Result<TcpSocket> {
