@@ -21,15 +21,19 @@ pub(super) enum Ack {
 /// TIME_WAIT.
 pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failure> {
     ask.is("connecting");
-    let failed = |error| Failure::of_system("connect", &error);
+    let failed = |error: &io::Error| Failure::of_system("connect", error);
     let led = ask.led(Proto::Tcp)?;
     let peer = led.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
     let opened = match led {
         Some((socket, [source, _])) => bound(TcpSocket::from_std_stream(socket.into()), source),
         None => direct(peer, ask.target.check.source),
     };
-    let socket = opened.and_then(|socket| set_up(socket, ack)).map_err(failed)?;
-    socket.connect(peer).await.map_err(failed)
+    let socket = opened.and_then(|socket| set_up(socket, ack)).map_err(|error| failed(&error))?;
+    socket.connect(peer).await.map_err(|error| {
+        // Nobody here forbids it by this word: an ICMPv6 error has said so, as a firewall before the server sends it.
+        let is_refused = error.raw_os_error() == Some(libc::EACCES);
+        Failure { is_own: !is_refused && failed(&error).is_own, ..failed(&error) }
+    })
 }
 
 fn bound(socket: TcpSocket, source: SocketAddr) -> io::Result<TcpSocket> {
