@@ -302,13 +302,14 @@ impl Director {
                     self.write_report();
                 }
             }
-            if self.desk.take_moved() {
+            let (is_moved, is_edited) = (self.desk.take_moved(), self.desk.take_edited());
+            if is_edited {
+                self.make_road();
+            }
+            if is_moved || is_edited {
                 self.follow_up();
             }
-            if self.desk.take_edited() {
-                if self.make_road() {
-                    self.follow_up();
-                }
+            if is_edited {
                 self.check();
             }
         }
@@ -343,13 +344,11 @@ impl Director {
         self.probing.set_sources(probes)
     }
 
-    /// Makes the road along the data path if checks want it. Whether it is news whether they do.
-    fn make_road(&mut self) -> bool {
-        let is_news = self.probing.want(self.desk.desired().wants_probes());
-        if let Err(error) = self.probing.make() {
+    /// Makes the road along the data path if checks want it. Until it is there, they say that they cannot be made.
+    fn make_road(&mut self) {
+        if let Err(error) = self.probing.want(self.desk.desired().wants_probes()) {
             tracing::error!("checks cannot go along the data path: {error}");
         }
-        is_news
     }
 
     fn write_report(&self) {

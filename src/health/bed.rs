@@ -48,7 +48,8 @@ pub(super) fn probe(server: SocketAddr, kind: Kind) -> Result<Healthy, Failure> 
 /// One probe.
 pub(super) fn probe_once(target: &Target) -> Result<Healthy, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Prober::of(&target.check, &Arc::new(Shared::default()))?.probe(target, &()).await })
+    runtime
+        .block_on(async { Prober::of(&target.check, &Arc::new(Shared::default()))?.probe(target, &()).await })
 }
 
 /// A TCP server that does this with each who comes, for as long as the test runs.

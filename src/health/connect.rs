@@ -22,9 +22,9 @@ pub(super) enum Ack {
 pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failure> {
     ask.is("connecting");
     let failed = |error: &io::Error| Failure::of_system("connect", error);
-    let led = ask.led(Proto::Tcp)?;
-    let peer = led.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
-    let opened = match led {
+    let on_path = ask.path_socket(Proto::Tcp)?;
+    let peer = on_path.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
+    let opened = match on_path {
         Some((socket, [source, _])) => bound(TcpSocket::from_std_stream(socket.into()), source),
         None => direct(peer, ask.target.check.source),
     };

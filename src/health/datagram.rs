@@ -21,9 +21,9 @@ pub(super) struct Datagrams(UdpSocket);
 impl Datagrams {
     pub(super) async fn open(ask: &Ask<'_>) -> Result<Datagrams, Failure> {
         let failed = |error| Failure::of_system("open a UDP socket", &error);
-        let led = ask.led(Proto::Udp)?;
-        let peer = led.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
-        let socket = match led {
+        let on_path = ask.path_socket(Proto::Udp)?;
+        let peer = on_path.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
+        let socket = match on_path {
             Some((socket, [source, _])) => bound(socket, source),
             None => direct(peer, ask.target.check.source).await,
         };

@@ -33,7 +33,7 @@ mod udp;
 
 pub use driver::{Driver, Event, Status, What};
 pub use failure::Failure;
-pub use network::{Led, Network};
+pub use network::{Network, PathSocket};
 pub use notify::Notifier;
 pub use rise_fall::{Change, Health, RiseFall, Verdict};
 pub use script::Facts;

@@ -18,12 +18,12 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// The director's own.
-    fn lead(&self, target: &Target, proto: Proto) -> Result<Led, Failure>;
+    fn lead(&self, target: &Target, proto: Proto) -> Result<PathSocket, Failure>;
 }
 
 /// A socket on the data path, not blocking, and neither bound nor connected yet.
 #[derive(Debug)]
-pub struct Led {
+pub struct PathSocket {
     /// The socket.
     pub socket: OwnedFd,
     /// What it is to be bound and connected to. It leads to the server for as long as it is kept.
@@ -40,7 +40,7 @@ impl Network for () {
         None
     }
 
-    fn lead(&self, _: &Target, _: Proto) -> Result<Led, Failure> {
+    fn lead(&self, _: &Target, _: Proto) -> Result<PathSocket, Failure> {
         Err(Failure::own("there is no way along the data path"))
     }
 }

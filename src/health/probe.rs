@@ -2,8 +2,8 @@
 
 use super::script::Facts;
 use super::{
-    Failure, Healthy, Led, Network, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script, smtp, tcp, tls,
-    udp,
+    Failure, Healthy, Network, PathSocket, Target, dialogue, dns, file, ftp, grpc, http, lock, ping, script,
+    smtp, tcp, tls, udp,
 };
 use crate::dataplane::probe::ProbePort;
 use crate::net::Proto;
@@ -61,11 +61,11 @@ impl Ask<'_> {
     }
 
     /// A socket for this probe, with the addresses that it goes from and to, if it goes along the data path.
-    pub(super) fn led(&self, proto: Proto) -> Result<Option<(OwnedFd, [SocketAddr; 2])>, Failure> {
+    pub(super) fn path_socket(&self, proto: Proto) -> Result<Option<(OwnedFd, [SocketAddr; 2])>, Failure> {
         if self.target.service.is_none() {
             return Ok(None);
         }
-        let Led { socket, port } = self.network.lead(self.target, proto)?;
+        let PathSocket { socket, port } = self.network.lead(self.target, proto)?;
         let ends = [port.source, port.vip];
         lock(&self.ports).push(port);
         Ok(Some((socket, ends)))

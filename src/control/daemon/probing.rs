@@ -35,17 +35,13 @@ impl Probing {
         Probing { road, is_wanted: false, namespace: None }
     }
 
-    /// Says whether probes are wanted. Whether that is news.
-    pub(super) fn want(&mut self, is_wanted: bool) -> bool {
-        std::mem::replace(&mut self.is_wanted, is_wanted) != is_wanted
-    }
-
-    /// Makes the road if it is wanted and not there.
+    /// Says whether probes are wanted, and makes the road if they are and it is not there.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn make(&mut self) -> io::Result<()> {
-        if !self.is_wanted || self.namespace.is_some() {
+    pub(super) fn want(&mut self, is_wanted: bool) -> io::Result<()> {
+        self.is_wanted = is_wanted;
+        if !is_wanted || self.namespace.is_some() {
             return Ok(());
         }
         let (namespace, ends) = ProbeNamespace::open()?;

@@ -3,7 +3,7 @@
 use super::ProbeRoad;
 use crate::dataplane::probe::Goal;
 use crate::dataplane::snapshot::Published;
-use crate::health::{Failure, Led, Network, Target};
+use crate::health::{Failure, Network, PathSocket, Target};
 use crate::net::{InterfaceId, Proto};
 use rustix::net::{AddressFamily, SocketType};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Network for OwnNetwork {
         }
     }
 
-    fn lead(&self, target: &Target, proto: Proto) -> Result<Led, Failure> {
+    fn lead(&self, target: &Target, proto: Proto) -> Result<PathSocket, Failure> {
         let service = target.service.ok_or_else(|| Failure::own("the check is not along the data path"))?;
         let goal = Goal { service, server: target.server, proto, port: target.check.port };
         let port = self.road.probes.reserve(&goal).map_err(|error| Failure::own(error.to_string()))?;
@@ -52,6 +52,6 @@ impl Network for OwnNetwork {
         let kind = if proto == Proto::Udp { SocketType::DGRAM } else { SocketType::STREAM };
         let socket = self.road.door.socket(family, kind);
         let socket = socket.map_err(|error| Failure::own(format!("enter the data path: {error}")))?;
-        Ok(Led { socket, port })
+        Ok(PathSocket { socket, port })
     }
 }

@@ -63,8 +63,10 @@ impl ProbeDoor {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let open = || self.enter().and_then(|()| Ok(socket_with(family, kind, flags, None)?));
         // A thread that went in might find no way back, but it can end.
-        thread::scope(|scope| thread::Builder::new().spawn_scoped(scope, open)?.join())
-            .map_err(|_| io::Error::other("a thread panicked"))?
+        thread::scope(|scope| {
+            let inside = thread::Builder::new().spawn_scoped(scope, open)?;
+            inside.join().map_err(|_| io::Error::other("a thread panicked"))?
+        })
     }
 
     /// Brings a packet in, whose Ethernet header is left outside. Whether it could be.

@@ -141,7 +141,8 @@ impl Asked {
     /// Says which of the checks cannot be made of `service`'s server `real`, whose address stands at byte `at` of `section`.
     pub(super) fn can_ask(&self, real: Endpoint, service: &Addressed, section: &Section<'_>, at: usize) {
         for NamedCheck { name, check } in &self.0 {
-            if let Some(error) = check.kind.proto().and_then(|proto| cannot_ask(check, proto, real, service)) {
+            if let Some(error) = check.kind.proto().and_then(|proto| cannot_ask(check, proto, real, service))
+            {
                 section.error(at, &format!("check {name} {error}"));
             }
             let peer = check.addr.unwrap_or(real.addr);
@@ -162,7 +163,9 @@ fn cannot_ask(check: &Check, proto: Proto, real: Endpoint, service: &Addressed) 
     match asked.map(|port| if port == 0 { real.port } else { port }) {
         None => {
             let port = check.port.map_or_else(String::new, |port| format!(" port {port}"));
-            Some(format!("asks the VIP by {proto}{port} (allowed: what clients address, or via = \"direct\")"))
+            Some(format!(
+                "asks the VIP by {proto}{port} (allowed: what clients address, or via = \"direct\")"
+            ))
         }
         Some(0) => Some("has no port to ask (allowed: with port = 80 and the like)".to_owned()),
         Some(_) => None,
@@ -184,7 +187,8 @@ fn check(mut section: Section<'_>, name: Option<String>) -> Option<NamedCheck> {
     if let Some(via) = via.as_ref().filter(|via| *via.get_ref() == Via::Vip) {
         let at = via.span().start;
         if let Some(kind) = kind.as_ref().filter(|kind| kind.proto().is_none()) {
-            let error = format!("via \"vip\" is not for {}, which asks no port (allowed: direct)", kind.name());
+            let error =
+                format!("via \"vip\" is not for {}, which asks no port (allowed: direct)", kind.name());
             section.error(at, &error);
         }
         for (key, is_there) in [("address", addr.is_some()), ("source", source.is_some())] {

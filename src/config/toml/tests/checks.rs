@@ -92,7 +92,9 @@ fn every_key_of_a_check_arrives_where_it_belongs() {
     assert_eq!(kinds(&secure.checks), ["ping", "https"]);
     assert_eq!(*secure.checks[0].check, Check { kind: Kind::Ping, ..Check::default() });
 
-    let Check { kind: Kind::Http(http), pace, via: Via::Direct, addr, port, source } = &*secure.checks[1].check else {
+    let Check { kind: Kind::Http(http), pace, via: Via::Direct, addr, port, source } =
+        &*secure.checks[1].check
+    else {
         panic!("{:?}", secure.checks[1])
     };
     assert_eq!((*addr, *port), (Some([10, 9, 9, 9].into()), Some(8443)));
@@ -402,7 +404,7 @@ fn a_check_that_cannot_be_made_of_a_server_is_refused_at_that_server() {
          [[virtual_service.real_server]]\naddress = \"10.0.0.11\"";
     let says = |asked: &str| {
         format!(
-            "virtual service 192.0.2.101:80: real server 10.0.0.11:80: check {asked} (allowed: what clients address, or \
+            "virtual service 192.0.2.101:80: real server 10.0.0.11: check {asked} (allowed: what clients address, or \
              via = \"direct\")"
         )
     };
