@@ -1,4 +1,4 @@
-//! Probes along the data path: a director in this process, whose probes the tests make themselves.
+//! Probes along the data path: of a director in this process, whose probes the tests make themselves, and of checks.
 
 use crate::bed::{Bed, LVX, PATIENCE, connections, eventually, in_turn, options};
 use crate::health::{nginx, states, told};
@@ -261,8 +261,7 @@ fn listeners(bed: &Bed) -> Vec<TcpListener> {
 
 #[test]
 fn a_server_that_clients_do_not_reach_passes_a_direct_check_and_fails_the_one_via_the_vip() {
-    let ways: [(Layout, fn(&Bed, Node, bool) -> Option<Process>); 2] =
-        [(Layout::Dr, give_vip), (Layout::Tun, give_decapsulation)];
+    let ways: [(Layout, Give); 2] = [(Layout::Dr, give_vip), (Layout::Tun, give_decapsulation)];
     for ((layout, give), family) in ways.into_iter().flat_map(|way| Family::ALL.map(|family| (way, family))) {
         let bed = Bed::with(layout, Options { family, ..options() });
         let _listeners = listeners(&bed);
@@ -392,6 +391,9 @@ fn namespace_of_probes(pid: i32) -> String {
     assert_eq!(held.len(), 1, "{held:?}");
     held[0].display().to_string()
 }
+
+/// Gives a server what it needs for clients to reach it, or takes it away.
+type Give = fn(&Bed, Node, bool) -> Option<Process>;
 
 /// Gives a server of direct routing the VIP, or takes it away.
 fn give_vip(bed: &Bed, server: Node, gives: bool) -> Option<Process> {
