@@ -276,9 +276,10 @@ fn tshark_finds_no_wrong_checksum_and_nothing_malformed_in_what_is_sent() {
 }
 
 /// Reasons that no capture provokes, and where they are.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("condemned", "src/dataplane/pipeline/tests/condemned.rs"),
     ("no_headroom", "src/dataplane/pipeline/tests.rs"),
+    ("stray_probe", "src/dataplane/pipeline/tests/probe.rs"),
     ("tx_ring_full", "tests/xdp_port/losses.rs"),
     ("host_unreachable", "tests/xdp_port/losses.rs"),
 ];
