@@ -410,7 +410,7 @@ impl Desk {
             let reals =
                 at.and_then(|at| services.services().get(at)).map_or(&[][..], |service| &service.reals[..]);
             let here = reals.iter().find(|here| (here.endpoint, here.method) == (real.endpoint, real.method));
-            here.map_or(0, |here| u64::from(here.live.active()) + u64::from(here.live.inactive()))
+            here.map_or(0, |here| here.live.connections())
         };
         plan(&self.desired, new, &live)
     }

@@ -66,12 +66,12 @@ impl Draining {
     pub fn of(drain: &Drain, real: &RealServer, count: Option<&Count>, now: Duration) -> Draining {
         // A deadline in the last moments of its last second has not come.
         let left = |deadline: Duration| deadline.saturating_sub(now).as_millis().div_ceil(1000) as u64;
-        let count = count.filter(|count| is_settled(drain, count.at) && connections(real) > 0);
+        let count = count.filter(|count| is_settled(drain, count.at) && real.live.connections() > 0);
         Draining {
             since_seconds: now.saturating_sub(drain.since).as_secs(),
             deadline_seconds: drain.deadline.map(left),
             at_deadline: drain.rest,
-            connections: count.map_or_else(|| connections(real), |count| count.open),
+            connections: count.map_or_else(|| real.live.connections(), |count| count.open),
             oldest_seconds: count.and_then(|count| count.oldest),
             median_seconds: count.and_then(|count| count.median),
         }
@@ -80,10 +80,6 @@ impl Draining {
 
 fn is_settled(drain: &Drain, at: Duration) -> bool {
     at >= drain.since + SETTLED
-}
-
-fn connections(real: &RealServer) -> u64 {
-    u64::from(real.live.active()) + u64::from(real.live.inactive())
 }
 
 /// The drains that the desk knows of.
@@ -103,8 +99,8 @@ struct Known {
 }
 
 impl Drains {
-    /// Tells which drains have come to their end or to their deadline since the last call, each once. Gives what the next round is to do with the
-    /// connections of drained servers, if they have any.
+    /// Tells which drains have come to their end or to their deadline since the last call, each once. Gives what the next
+    /// round is to do with the connections of drained servers, if they have any.
     pub fn follow(
         &mut self,
         desired: &Desired,
@@ -114,9 +110,12 @@ impl Drains {
         let mut errands = Vec::new();
         let mut before = std::mem::take(&mut self.known);
         for (key, server, condition) in desired.conditions().iter() {
+            let Some(drain) = condition.drain else { continue };
             let compiled = desired.place(key).and_then(|place| services.get(place));
-            let real = compiled.and_then(|of| of.reals.iter().find(|real| real.endpoint == server));
-            let (Some(drain), Some(real)) = (condition.drain, real) else { continue };
+            let Some(real) = compiled.and_then(|of| of.reals.iter().find(|real| real.endpoint == server))
+            else {
+                continue;
+            };
             let far = Draining::of(&drain, real, self.counts.get(&real.id), now);
             let known = before.remove(&(key, server)).filter(|known| known.drain == drain);
             let known = known.unwrap_or_else(|| Known::of(drain)).follow(key, real, &far, now);

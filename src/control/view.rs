@@ -186,7 +186,7 @@ impl View {
 
     /// Connections there are now, those of services that were removed included.
     pub fn connections(&self) -> u64 {
-        self.servers().map(|real| u64::from(real.live.active()) + u64::from(real.live.inactive())).sum()
+        self.servers().map(|real| real.live.connections()).sum()
     }
 
     /// Persistence templates that there are now, those of services that were removed included.

@@ -125,9 +125,14 @@ impl Live {
         (self.persistent.load(Relaxed) as i64).max(0) as u32
     }
 
+    /// Connections that the server has now, of either standing.
+    pub fn connections(&self) -> u64 {
+        u64::from(self.active()) + u64::from(self.inactive())
+    }
+
     /// Whether anything in the connection table names the server.
     pub fn is_named(&self) -> bool {
-        self.active() + self.inactive() > 0 || self.templates() > 0
+        self.connections() > 0 || self.templates() > 0
     }
 
     /// Changes the counts, and sets the flag to what `flag` makes of it and of the new sum.

@@ -140,6 +140,18 @@ impl Bed {
         tally
     }
 
+    /// Requests for as long as that holds, each on a connection of its own; how they went.
+    pub fn load_while(&self, goes_on: impl Fn() -> bool) -> Tally {
+        let mut all = Tally::default();
+        while goes_on() {
+            let tally = self.load_http(1000, |_| ()).unwrap();
+            all.done += tally.done;
+            all.failed += tally.failed;
+            all.complaints.extend(tally.complaints);
+        }
+        all
+    }
+
     /// A download from the VIP, which must arrive whole.
     pub fn download_whole(&self) {
         let (download, large) = (self.download().unwrap(), self.large_file().unwrap());

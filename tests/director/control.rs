@@ -3,13 +3,12 @@
 use crate::bed::{Bed, LVX, eventually, in_turn, options};
 use lvx::control::client::Client;
 use lvx::control::view::Columns;
-use lvx::lab::{LabService, Layout, Tally};
+use lvx::lab::{LabService, Layout};
 use lvx::service::SchedulerName;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 fn client(bed: &Bed) -> Client {
@@ -42,7 +41,6 @@ fn reload_under_load(layout: Layout) {
         bed.director_config(&[LabService::http(SchedulerName::Rr, &[1, 1, 1]).without(2)]),
         bed.director_config(&[LabService::http(SchedulerName::Mh, &[3, 2, 1])]),
     ];
-    let ended = AtomicBool::new(false);
     let (tally, took) = std::thread::scope(|scope| {
         let reloads = scope.spawn(|| {
             let (begun, client) = (Instant::now(), client(&bed));
@@ -53,16 +51,9 @@ fn reload_under_load(layout: Layout) {
                     (begun + number * Duration::from_millis(10)).saturating_duration_since(Instant::now()),
                 );
             }
-            ended.store(true, Relaxed);
             begun.elapsed()
         });
-        let mut all = Tally::default();
-        while !ended.load(Relaxed) && !reloads.is_finished() {
-            let tally = bed.load_http(1000, |_| ()).unwrap();
-            all.done += tally.done;
-            all.failed += tally.failed;
-            all.complaints.extend(tally.complaints);
-        }
+        let all = bed.load_while(|| !reloads.is_finished());
         (all, reloads.join().unwrap())
     });
     println!("{layout}: 1000 reloads in {took:?}, {} requests, {} failed", tally.done, tally.failed);

@@ -65,16 +65,11 @@ fn drain_under_load(layout: Layout) {
             };
             [1, 2].map(emptied)
         });
-        let (mut done, mut failed, mut complaints) = (0, 0, Vec::new());
-        while !drains.is_finished() {
-            let tally = bed.load_http(1000, |_| ()).unwrap();
-            (done, failed) = (done + tally.done, failed + tally.failed);
-            complaints.extend(tally.complaints);
-        }
-        ((done, failed, complaints), drains.join().unwrap())
+        let all = bed.load_while(|| !drains.is_finished());
+        (all, drains.join().unwrap())
     });
-    println!("{layout}: {} requests, {} failed; {emptied:?}", tally.0, tally.1);
-    assert!(tally.1 == 0 && tally.0 > 0, "{:?}", tally.2);
+    println!("{layout}: {} requests, {} failed; {emptied:?}", tally.done, tally.failed);
+    assert!(tally.failed == 0 && tally.done > 0, "{:?}", tally.complaints);
     assert_eq!((states(&bed), bed.load(9).answers.len()), (vec![UP; 3], 3));
     let log = bed.log();
     for word in ["server draining", "drained: no connection is left", "server up"] {

@@ -21,6 +21,18 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 2));
 pub const V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2));
 
+/// What every nginx here is told outside of its `http` block.
+const NGINX: &str = "daemon off;\nmaster_process off;\npid nginx.pid;\nevents {}\n";
+
+/// The same inside of it: nothing is written beside its own directory.
+const TEMPORARY: &str = "
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;";
+
 pub struct Bed {
     // Before the namespaces: who runs in them goes first.
     processes: Vec<Process>,
@@ -77,6 +89,13 @@ impl Bed {
         }
         self.processes.push(process);
         self.processes.len() - 1
+    }
+
+    /// Starts nginx, with that in its `http` block.
+    pub fn serve_nginx(&mut self, http: &str, port: u16) -> usize {
+        let config = self.file("nginx.conf", &format!("{NGINX}http {{{TEMPORARY}{http}}}\n"));
+        let (config, prefix) = (config.to_string_lossy(), self.dir().to_string_lossy().into_owned());
+        self.serve(&["nginx", "-e", "stderr", "-p", &prefix, "-c", &config], port)
     }
 
     /// A server that was started.

@@ -10,17 +10,6 @@ const H2C_PORT: u16 = 8082;
 
 /// HTTP/1 and, with TLS, HTTP/2 as well; and HTTP/2 alone. `/echo` tells what was asked.
 const NGINX: &str = r#"
-daemon off;
-master_process off;
-pid nginx.pid;
-events {}
-http {
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
     default_type text/plain;
     server {
         listen [::]:8080 ipv6only=off;
@@ -43,7 +32,6 @@ http {
         server_name other.example;
         location / { return 404; }
     }
-}
 "#;
 
 fn nginx() -> Bed {
@@ -52,9 +40,7 @@ fn nginx() -> Bed {
         rcgen::generate_simple_self_signed(["www.example".to_owned()]).unwrap();
     bed.file("tls.crt", &cert.pem());
     bed.file("tls.key", &signing_key.serialize_pem());
-    let (config, prefix) = (bed.file("nginx.conf", NGINX), bed.dir().to_string_lossy().into_owned());
-    let config = config.to_string_lossy();
-    bed.serve(&["nginx", "-e", "stderr", "-p", &prefix, "-c", &config], PORT);
+    bed.serve_nginx(NGINX, PORT);
     bed
 }
 

@@ -11,17 +11,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One server with a certificate of the CA's, one that has expired, and one that chooses no protocol.
 const NGINX: &str = r#"
-daemon off;
-master_process off;
-pid nginx.pid;
-events {}
-http {
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
     server {
         listen 8443 ssl http2;
         ssl_certificate good.crt;
@@ -35,7 +24,6 @@ http {
         ssl_certificate_key old.key;
         location / { return 200; }
     }
-}
 "#;
 
 fn nginx() -> Bed {
@@ -53,8 +41,7 @@ fn nginx() -> Bed {
         bed.file(&format!("{name}.crt"), &params.signed_by(&key, &issuer).unwrap().pem());
         bed.file(&format!("{name}.key"), &key.serialize_pem());
     }
-    let (config, prefix) = (bed.file("nginx.conf", NGINX), bed.dir().to_string_lossy().into_owned());
-    bed.serve(&["nginx", "-e", "stderr", "-p", &prefix, "-c", &config.to_string_lossy()], 8443);
+    bed.serve_nginx(NGINX, 8443);
     bed
 }
 

@@ -75,7 +75,7 @@ impl CatchingUp {
 
 /// How many connections the server lacks to have as many for its weight as those that do not ramp.
 fn lack(service: &VirtualService, real: &RealServer) -> u64 {
-    let connections = |real: &RealServer| u64::from(real.live.active()) + u64::from(real.live.inactive());
+    let connections = |real: &RealServer| real.live.connections();
     let weight = |real| u64::from(service.scheduler.weight(real));
     let settled = || service.reals.iter().filter(|real| real.ramp.is_none() && real.weight > 0);
     let (all, weights): (u64, u64) = (settled().map(connections).sum(), settled().map(weight).sum());
