@@ -12,7 +12,7 @@ mod slow_start;
 mod toml;
 mod written;
 
-pub use care::{Care, OnDown};
+pub use care::{Care, OnDown, Passive};
 pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use notify::Notify;

@@ -80,8 +80,8 @@ const fn moved(phase: Phase, row: usize, direction: usize) -> Phase {
 }
 
 /// What no phase has: set where a segment is worth a look although the state may stay as it is. That is a client's SYN
-/// whose answer bypasses the director: a repeated one has to leave as the first did, with its MSS lowered. It is the
-/// server's answer to a SYN, which is timed. And it is every packet of SCTP but data: [`sctp::next`] says what becomes
+/// that is repeated: where answers bypass the director, it has to leave as the first did, with its MSS lowered; and it
+/// speaks against the server. It is the server's answer to a SYN, which is timed. And it is every packet of SCTP but data: [`sctp::next`] says what becomes
 /// of it.
 const LOOK: u8 = Phase::BITS + 1;
 
@@ -91,7 +91,9 @@ const TABLE: [Phase; 1024] = {
     let mut at = 0;
     while at < table.len() {
         let (phase, row, direction) = (Phase(at as u8 & Phase::BITS), at >> 6 & 7, at >> 9);
-        let is_syn = row == 0 && direction == Direction::Original as usize && phase.is_input_only();
+        let is_syn = row == 0
+            && direction == Direction::Original as usize
+            && (phase.is_input_only() || matches!(phase.state(), SR));
         let is_udp = phase.state() as usize >= 11;
         let is_answer = row == 0 && direction == Direction::Reply as usize && matches!(phase.state(), SR);
         let look = if is_syn && !is_udp || is_answer { LOOK } else { 0 };
@@ -161,7 +163,7 @@ mod tests {
         let opened = Phase::new(SR, true);
         assert_eq!(next(opened, Original, SYN), opened);
         assert!(!stays(opened, Original, SYN), "a repeated SYN is looked at");
-        assert!(stays(Phase::new(SR, false), Original, SYN));
+        assert!(!stays(Phase::new(SR, false), Original, SYN));
         assert!(!stays(Phase::new(SR, false), Reply, TcpFlags(0x12)), "the answer is timed");
         assert!(stays(Phase::new(ES, true), Original, ACK) && !stays(opened, Original, ACK));
         assert_eq!(next(opened, Reply, TcpFlags(0x12)), Phase::new(SR, false));

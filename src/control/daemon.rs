@@ -18,7 +18,7 @@ use super::api::{Api, Link, keep_off};
 use super::cause::Cause;
 use super::desired::Desired;
 use super::desk::{Desk, Job, Shared};
-use super::health::Checks;
+use super::health::{Checks, Witnesses};
 use super::history::History;
 use super::kernel::{Following, Kernel};
 use super::publish::Publisher;
@@ -31,7 +31,7 @@ use crate::dataplane::snapshot::Published;
 use crate::dataplane::worker::{Idle, Shift, Wanted, Worker};
 use crate::net::{InterfaceId, Prefix};
 use crate::service::VirtualService;
-use crossbeam::channel::{Receiver, after, bounded, never, select, tick};
+use crossbeam::channel::{Receiver, after, at, bounded, never, select, tick};
 use network::Network;
 use probing::Probing;
 use reach::OwnNetwork;
@@ -82,6 +82,7 @@ pub struct Director {
     interfaces: Vec<config::Interface>,
     desk: Desk,
     checks: Checks,
+    witnesses: Witnesses,
     jobs: Receiver<Job>,
     watch: Option<Watch>,
     table: Arc<Table>,
@@ -142,6 +143,7 @@ impl Director {
             let worker = Worker::new(Box::new(port), tracker, counters, published.clone(), shift);
             ready.push(worker.leading(probing.road.probes.clone()));
         }
+        let witnesses = Witnesses::new(counters.clone(), start);
         let shared = Shared { table: table.clone(), published, counters, ports, start };
         let (tell_job, jobs) = bounded(JOBS);
         let file = options.config.clone();
@@ -161,6 +163,7 @@ impl Director {
             interfaces,
             desk,
             checks,
+            witnesses,
             jobs,
             watch,
             table,
@@ -266,6 +269,7 @@ impl Director {
         loop {
             // Many connections are ended or counted little by little, so that nobody waits.
             let soon = if self.desk.is_on_round() { after(Duration::from_millis(1)) } else { never() };
+            let look = self.witnesses.next().map_or_else(never, at);
             select! {
                 recv(signals) -> signal => match signal {
                     Ok(SIGHUP) => drop(self.desk.reload(Cause::Signal)),
@@ -283,6 +287,7 @@ impl Director {
                     self.checks.tell(&self.desk.found(&findings));
                 },
                 recv(soon) -> _ => self.desk.go_on(),
+                recv(look) -> _ => self.look_at_traffic(),
                 recv(changes) -> change => match change {
                     Ok(()) => self.network_changed(),
                     Err(_) => return Err(RunError::Io("follow the kernel", io::ErrorKind::BrokenPipe.into())),
@@ -307,6 +312,7 @@ impl Director {
                 self.make_road();
             }
             if is_moved || is_edited {
+                self.witnesses.moved();
                 self.follow_up();
             }
             if is_edited {
@@ -319,6 +325,14 @@ impl Director {
     fn check(&mut self) {
         let findings = self.checks.follow(self.desk.desired());
         self.checks.tell(&self.desk.found(&findings));
+    }
+
+    /// Has servers asked against which live traffic speaks.
+    fn look_at_traffic(&mut self) {
+        let compiled = self.desk.publisher.services().clone();
+        for (key, server, cause) in self.witnesses.look(self.desk.desired(), compiled.table().services()) {
+            self.checks.suspect(self.desk.desired(), (key, server), &cause);
+        }
     }
 
     fn network_changed(&mut self) {

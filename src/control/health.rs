@@ -2,9 +2,13 @@
 
 #[cfg(all(feature = "health", target_os = "linux"))]
 mod checks;
+#[cfg(all(feature = "health", target_os = "linux"))]
+mod witness;
 
 #[cfg(all(feature = "health", target_os = "linux"))]
 pub use checks::{Checks, Findings};
+#[cfg(all(feature = "health", target_os = "linux"))]
+pub use witness::Witnesses;
 
 use super::desired::{Condition, Conditions, Desired, Finding, Key, ServerState};
 use crate::config::Service;

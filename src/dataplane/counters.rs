@@ -5,10 +5,12 @@
 
 mod histogram;
 mod latency;
+mod openings;
 mod work;
 
 pub use histogram::{Distribution, Histogram};
 pub use latency::Latency;
+pub use openings::{Opened, Openings};
 pub use work::{Batches, Turn, Work};
 
 use super::verdict::{DropReason, HostReason, Verdict};
@@ -56,7 +58,11 @@ pub struct RealCounters {
     pub out_packets: Counter,
     /// Bytes from the server.
     pub out_bytes: Counter,
+    /// How it deals with new connections.
+    pub openings: Openings,
 }
+
+const _: () = assert!(size_of::<RealCounters>() == 64);
 
 impl RealCounters {
     /// A packet of so many bytes passed this way.
@@ -168,6 +174,7 @@ impl Counters {
     /// A server has taken so long to answer a client.
     #[cold]
     pub fn count_latency(&self, real: RealId, micros: u32) {
+        self.real(real).openings.answered.count();
         self.latencies.count(real, micros);
     }
 

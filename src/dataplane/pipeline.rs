@@ -28,7 +28,7 @@ use super::snapshot::{Published, Snapshot};
 use super::verdict::{DropReason, HostReason, Verdict};
 use crate::conntrack::{Ended, FlowHash, Found, Lookup, Table, Touched, Tracker};
 use crate::net::{Direction, FlowKey, InterfaceId, Moment, Proto, TcpFlags, Tick};
-use crate::service::RealId;
+use crate::service::{RealId, State};
 use crate::wire::parse::{self, NoFlow, Packet};
 use crate::wire::{ETHERNET, checksum};
 use arrayvec::ArrayVec;
@@ -313,14 +313,28 @@ impl Road {
             }
             Touched::Condemned => return self.condemned(frame, pending, found, view),
         }
-        if let Some(micros) = self.tracker.table().answered(found, flags, view.moment()) {
-            self.counters.count_latency(found.real(), micros);
+        match self.tracker.table().answered(found, flags, view.moment()) {
+            Some(micros) => self.counters.count_latency(found.real(), micros),
+            None => self.count_in_vain(found, flags),
         }
         if found.is_watched() {
             return self.control(frame, &pending.packet, found, view);
         }
         self.clamp(frame, &pending.packet, found, view.snapshot);
         self.forward(frame, &pending.packet, found, view);
+    }
+
+    /// Counts what speaks against the server: a reset in the place of its answer, or a client that asks again.
+    fn count_in_vain(&self, found: Found, flags: TcpFlags) {
+        if found.state() != State::SynRecv {
+            return;
+        }
+        let openings = &self.counters.real(found.real()).openings;
+        match found.direction() {
+            Direction::Original if flags.has(TcpFlags::SYN) => openings.repeated.count(),
+            Direction::Reply if flags.has(TcpFlags::RST) => openings.refused.count(),
+            _ => {}
+        }
     }
 
     /// Applies a connection's decision.
@@ -392,7 +406,12 @@ impl Road {
     #[cold]
     fn lack(&mut self, frame: &mut Frame<'_>, real: RealId, snapshot: &Snapshot) {
         match snapshot.decision(real).map(|decision| decision.way) {
-            Some(Err(missing)) => self.miss_out(frame, missing),
+            Some(Err(missing)) => {
+                if matches!(missing, Missing::Neighbour(..)) {
+                    self.counters.real(real).openings.unreachable.count();
+                }
+                self.miss_out(frame, missing);
+            }
             _ => self.refuse(frame, DropReason::NoRealServer),
         }
     }

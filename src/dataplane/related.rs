@@ -83,6 +83,16 @@ pub fn is_of_tunnel(datagram: &[u8], outer: Outer, how: &How) -> bool {
     }
 }
 
+/// Whether an error says that the packet has not reached its host or port.
+pub fn is_unreachable(datagram: &[u8], quoted: &Quoted) -> bool {
+    match (datagram.first().map(|first| first >> 4), quoted.kind) {
+        // Fragmentation needed is a matter of size.
+        (Some(4), (3, code)) => code != 4,
+        (Some(6), (1, _)) => true,
+        _ => false,
+    }
+}
+
 /// What the client is to hear of an error about its packet's tunnel; `None` if it is none of its business: its packet
 /// might have been fragmented.
 ///

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -41,7 +41,7 @@ pub struct Driver {
 #[derive(Debug)]
 struct Watch {
     status: Arc<Mutex<Status>>,
-    urge: Arc<Notify>,
+    suspicions: mpsc::Sender<String>,
     task: AbortHandle,
 }
 
@@ -147,10 +147,12 @@ impl Driver {
         &self.events
     }
 
-    /// Asks `target` at once, and again without delay until it is decided. Nothing happens if it is not wanted.
-    pub fn check_now(&self, target: &Target) {
+    /// Makes `target` suspect for this `cause` if it is up, and asks it at once, and again without delay until it is decided.
+    /// Nothing happens if it is not wanted.
+    pub fn suspect(&self, target: &Target, cause: String) {
         if let Some(watch) = self.watches().get(target) {
-            watch.urge.notify_one();
+            // One that waits to be heard is as good.
+            let _ = watch.suspicions.try_send(cause);
         }
     }
 
@@ -170,7 +172,7 @@ impl Driver {
 
     fn watch(&self, target: Arc<Target>) -> Watch {
         let status = Arc::new(Mutex::new(Status::new()));
-        let urge: Arc<Notify> = Arc::default();
+        let (suspicions, raised) = mpsc::channel(1);
         let watcher = Watcher {
             target,
             origin: self.origin,
@@ -180,8 +182,8 @@ impl Driver {
             status: status.clone(),
             tell: self.tell.clone(),
         };
-        let task = self.runtime.spawn(watcher.run(urge.clone())).abort_handle();
-        Watch { status, urge, task }
+        let task = self.runtime.spawn(watcher.run(raised)).abort_handle();
+        Watch { status, suspicions, task }
     }
 }
 
@@ -230,15 +232,18 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(mut self, urge: Arc<Notify>) {
+    async fn run(mut self, mut raised: mpsc::Receiver<String>) {
         let prober = Prober::of(&self.target.check, &self.shared);
         let mut belief = RiseFall::new(self.target.check.pace, self.origin.elapsed(), fastrand::u16(..));
         loop {
             let due = tokio::time::sleep_until(self.origin + belief.next());
             tokio::select! {
                 () = due => {}
-                () = urge.notified() => {
-                    belief.urge(self.origin.elapsed());
+                Some(cause) = raised.recv() => {
+                    if let Some(change) = belief.suspect(self.origin.elapsed()) {
+                        let what = self.note_suspicion(change, Failure::of_server(cause));
+                        self.tell(what).await;
+                    }
                     continue;
                 }
             }
@@ -300,6 +305,14 @@ impl Watcher {
         let unasked = (can_ask != could_ask).then(|| What::Unasked(failure.clone().filter(|_| !can_ask)));
         // Who comes up has its weight first.
         unasked.into_iter().chain(weight).chain(change.map(|change| What::Health(change, failure)))
+    }
+
+    /// Writes down what others have seen, and returns that as news.
+    fn note_suspicion(&self, change: Change, failure: Failure) -> What {
+        let mut status = lock(&self.status);
+        (status.health, status.since) = (change.to, SystemTime::now());
+        status.failure = Some((failure.clone(), SystemTime::now()));
+        What::Health(change, Some(failure))
     }
 
     /// Says what changed, and waits for as long as nobody makes room for it.

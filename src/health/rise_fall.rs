@@ -12,8 +12,9 @@
 //! Who falls again within `damping` of having come back is held down, whatever it answers: for an interval the first time,
 //! then for twice as long each time, up to `damping`.
 //!
-//! While verdicts contradict what is believed the next probe comes sooner (`retry`), and after [`RiseFall::urge`] at once
-//! and again every [`LEAST_GAP`] until it is decided.
+//! While verdicts contradict what is believed the next probe comes sooner (`retry`). Who is up may also become suspect by
+//! what others see of it ([`RiseFall::suspect`]): then the next probe comes at once, and again every [`LEAST_GAP`] until it
+//! is decided.
 
 use crate::service::check::Pace;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub enum Health {
     Unchecked,
     /// It answers as it should.
     Up,
-    /// It was up, and failed since, though not often enough to be down.
+    /// It was up, and failed since, though not often enough to be down; or others have seen it fail.
     Suspect,
     /// It does not answer as it should.
     Down,
@@ -108,8 +109,19 @@ impl RiseFall {
         self.next
     }
 
+    /// Others have seen a server fail that is up: it is suspect, the next probe is due `now`, and those that follow come soon
+    /// after each other until it is decided. Of any other server this is no news.
+    pub fn suspect(&mut self, now: Duration) -> Option<Change> {
+        if self.health != Health::Up {
+            return None;
+        }
+        self.health = Health::Suspect;
+        self.urge(now);
+        Some(Change { from: Health::Up, to: Health::Suspect })
+    }
+
     /// Makes the next probe due `now`, and those that follow it soon after each other until it is decided.
-    pub fn urge(&mut self, now: Duration) {
+    fn urge(&mut self, now: Duration) {
         self.is_urgent = true;
         let soonest = self.began.map_or(now, |began| now.max(began + LEAST_GAP));
         self.next = self.next.min(soonest);
@@ -127,14 +139,12 @@ impl RiseFall {
             self.damp(from, now);
         }
         let Pace { interval, retry, jitter_percent, .. } = self.pace;
-        let is_held = self.is_held(now);
-        self.is_urgent &= self.contrary > 0 && !is_held;
-        let pause = match self.contrary {
-            _ if self.is_urgent => LEAST_GAP.min(retry),
-            contrary if contrary == 0 || is_held => {
-                interval - share(interval * jitter_percent.min(100).into() / 100, chance)
-            }
-            _ => retry.min(interval),
+        let is_undecided = (self.contrary > 0 || self.health == Health::Suspect) && !self.is_held(now);
+        self.is_urgent &= self.contrary > 0 && is_undecided;
+        let pause = match is_undecided {
+            true if self.is_urgent => LEAST_GAP.min(retry),
+            true => retry.min(interval),
+            false => interval - share(interval * jitter_percent.min(100).into() / 100, chance),
         };
         self.began = Some(began);
         self.next = (began + pause.max(LEAST_GAP)).max(now);
@@ -271,6 +281,25 @@ mod tests {
         assert_eq!(machine.next(), 330 * MS);
         machine.urge(400 * MS);
         assert_eq!(machine.next(), 330 * MS);
+    }
+
+    #[test]
+    fn whom_others_saw_fail_is_suspect_until_it_has_answered_or_failed_often_enough() {
+        let mut machine = RiseFall::new(pace(), Duration::ZERO, 0);
+        assert_eq!(machine.suspect(10 * MS), None, "nobody knows how it is");
+        told(&mut machine, &[Passed]);
+        assert_eq!(machine.suspect(300 * MS), Some(Change { from: Up, to: Suspect }));
+        assert_eq!((machine.suspect(301 * MS), machine.next()), (None, 300 * MS));
+        let change = machine.heard(300 * MS, 301 * MS, Passed, 0);
+        assert_eq!((change, machine.next()), (Some(Change { from: Suspect, to: Up }), 1300 * MS));
+        machine.suspect(400 * MS);
+        assert_eq!(told(&mut machine, &[Failed, Failed, Failed]), [Suspect, Suspect, Down]);
+        assert_eq!(machine.suspect(500 * MS), None);
+        // Who could not be asked is asked again soon, but not as soon as that.
+        told(&mut machine, &[Passed, Passed]);
+        let now = machine.next();
+        machine.suspect(now);
+        assert_eq!((told(&mut machine, &[Unknown]), machine.next()), (vec![Suspect], now + 200 * MS));
     }
 
     #[test]

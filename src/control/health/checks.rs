@@ -136,6 +136,15 @@ impl Checks {
         concerned.into_iter().filter_map(news).collect()
     }
 
+    /// Has a server that others have seen fail be suspect for this `cause` until its checks have been made.
+    pub fn suspect(&self, desired: &Desired, (key, server): (Key, Endpoint), cause: &str) {
+        let Some(service) = desired.find(key) else { return };
+        let Some(real) = service.reals.iter().find(|real| real.endpoint == server) else { return };
+        for check in service.checks_of(real) {
+            self.driver.suspect(&target(service, real, check), cause.to_owned());
+        }
+    }
+
     /// What is known now of a server, if it is something else than what holds of it.
     fn news(
         &self,

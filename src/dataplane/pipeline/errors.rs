@@ -9,7 +9,7 @@ use crate::dataplane::snapshot::Snapshot;
 use crate::dataplane::verdict::{DropReason, HostReason, Verdict};
 use crate::dataplane::{answer, related};
 use crate::net::{Direction, FlowKey, InterfaceId, TcpFlags};
-use crate::service::{MssClamp, NoServer};
+use crate::service::{MssClamp, NoServer, RealId};
 use crate::wire::icmp::{Complaint, Outer, Quoted};
 use crate::wire::parse::Packet;
 use crate::wire::{ETHERNET, IPV4, IPV6, mss};
@@ -65,6 +65,9 @@ impl Road {
         view: View<'_>,
     ) {
         let (real, direction) = (found.real(), found.direction());
+        if direction == Direction::Reply {
+            self.count_unreachable(real, frame, quoted);
+        }
         let Some((decision, hop)) = self.way(frame, packet, (real, direction), view.snapshot) else { return };
         let sent = match direction {
             Direction::Original => forward::error::to_server(frame, packet, quoted, decision, &hop),
@@ -84,6 +87,14 @@ impl Road {
         }
     }
 
+    /// Counts an error about a packet to a server, if it says that the packet has not reached it.
+    fn count_unreachable(&self, real: RealId, frame: &Frame<'_>, quoted: &Quoted) {
+        let datagram = frame.data().get(ETHERNET..).unwrap_or_default();
+        if related::is_unreachable(datagram, quoted) {
+            self.counters.real(real).openings.unreachable.count();
+        }
+    }
+
     /// A router between director and server speaks of the outer packet: the client hears of its own.
     fn tell_client(
         &mut self,
@@ -98,6 +109,9 @@ impl Road {
         let of_tunnel =
             decision.is_some_and(|decision| related::is_of_tunnel(datagram, outer, &decision.how));
         let complaint = related::complaint(datagram, quoted, outer).filter(|_| of_tunnel);
+        if of_tunnel {
+            self.count_unreachable(found.real(), frame, quoted);
+        }
         let Some(complaint) = complaint else { return self.leave(frame, HostReason::Unrelated) };
         let about = ETHERNET + quoted.ip as usize..ETHERNET + quoted.end as usize;
         let (vip, client) = (quoted.key.dst().addr, quoted.key.src().addr);

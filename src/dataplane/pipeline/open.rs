@@ -7,7 +7,7 @@ use crate::dataplane::port::Frame;
 use crate::dataplane::snapshot::Snapshot;
 use crate::dataplane::verdict::{DropReason, HostReason};
 use crate::net::InterfaceId;
-use crate::service::{RealId, RealServer};
+use crate::service::{RealId, RealServer, State};
 
 /// What is to be noted of a connection that is opened, where there is anything.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,7 +124,11 @@ impl Road {
         if let Some(decision) = snapshot.decision(found.real()) {
             decision.live.opened(found.state().standing());
         }
-        self.counters.real(found.real()).connections.add(1);
+        let counters = self.counters.real(found.real());
+        counters.connections.add(1);
+        if found.state() == State::SynRecv {
+            counters.openings.asked.count();
+        }
         if let Some(missing) = lacking {
             self.want(missing);
         }

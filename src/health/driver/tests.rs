@@ -112,7 +112,7 @@ fn a_server_that_hangs_delays_nobody_and_is_said_to_have_timed_out() {
 }
 
 #[test]
-fn a_check_that_is_wanted_now_does_not_wait_for_its_interval() {
+fn a_suspect_is_asked_at_once_whatever_its_interval() {
     let server = listener();
     let hour = Duration::from_secs(3600);
     let pace = Pace { interval: hour, retry: hour, ..Pace::default() };
@@ -120,8 +120,11 @@ fn a_check_that_is_wanted_now_does_not_wait_for_its_interval() {
     let driver = driver();
     driver.set([target.clone()]);
     assert_eq!(change(&driver).1, Up);
+    driver.suspect(&target, "seen to fail".to_owned());
+    assert_eq!(change(&driver), (Up, Suspect, "seen to fail".to_owned()));
+    assert_eq!((change(&driver).1, driver.status(&target).unwrap().probes), (Up, 2));
     drop(server);
-    driver.check_now(&target);
+    driver.suspect(&target, "seen again".to_owned());
     assert_eq!((change(&driver).1, change(&driver).1), (Suspect, Down));
 }
 

@@ -400,7 +400,7 @@ fn what_is_wrong_with_a_virtual_service_is_said() {
                  \"real_server\"? (allowed: name, address, protocol, match, fwmark, scheduler, scheduler_flags, \
                  mh_table_size, forward, no_server, mss_clamp, timeouts, persistent, netmask, \
                  persistence_mask, sloppy_tcp, sloppy_sctp, one_packet, helper, removed_server, slow_start, \
-                 slow_start_curve, quorum, hysteresis, on_down, alpha, fail_open, check, sorry_server, real_server)",
+                 slow_start_curve, quorum, hysteresis, on_down, alpha, fail_open, passive, check, sorry_server, real_server)",
             ),
             (
                 "address = \"192.0.2.100:80\"\nreal_server = [\"10.0.0.1\"]",
