@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Connections that are open at once.
 const PARALLEL: u32 = 32;
+/// How many of curl's complaints are kept.
+const COMPLAINTS: usize = 5;
 /// What curl writes after each transfer; no server's answer starts so.
 const END_OF_TRANSFER: &str = "=> ";
 
@@ -88,15 +90,20 @@ impl Topology {
         let mut curl =
             Reaped(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(tried())?);
         let mut tally = Tally { wanted: requests, ..Tally::default() };
+        // Somebody has to read all that curl says, or it waits for that.
+        let complaints = curl.0.stderr.take().map(|stderr| {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+                let first = lines.by_ref().take(COMPLAINTS).collect();
+                lines.for_each(drop);
+                first
+            })
+        });
         if let Some(stdout) = curl.0.stdout.take() {
             follow(stdout, &mut tally, interrupt, progress)?;
         }
         curl.0.wait().map_err(tried())?;
-        let mut complaints = String::new();
-        if let Some(mut stderr) = curl.0.stderr.take() {
-            stderr.read_to_string(&mut complaints).map_err(tried())?;
-        }
-        tally.complaints = complaints.lines().take(5).map(str::to_owned).collect();
+        tally.complaints = complaints.and_then(|said| said.join().ok()).unwrap_or_default();
         // Requests that curl has not even reported have failed too.
         tally.failed += requests.saturating_sub(tally.done);
         tally.done = tally.done.max(requests);

@@ -60,7 +60,8 @@ pub fn told(bed: &Bed, after: usize, words: &str) -> (Duration, String) {
     }
 }
 
-fn direct(bed: &Bed, keys: &str) -> Director {
+/// A director with these keys in its service, whose servers have all been asked once.
+pub fn direct(bed: &Bed, keys: &str) -> Director {
     let director = bed.direct_by(&config(bed, keys));
     eventually("verdict", || {
         service(bed)["servers"].as_array().unwrap().iter().all(|server| server["health"].is_object())

@@ -22,6 +22,7 @@ mod methods;
 mod metrics;
 mod modes;
 mod network;
+mod passive;
 mod probes;
 mod reload;
 mod sctp;

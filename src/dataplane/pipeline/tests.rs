@@ -404,6 +404,7 @@ fn a_reply_in_the_same_batch_as_its_request_finds_the_connection() {
 mod condemned;
 mod errors;
 mod latency;
+mod openings;
 mod persist;
 mod probe;
 mod sctp;
