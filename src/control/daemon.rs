@@ -247,7 +247,7 @@ impl Director {
             if self.following.changes().recv_deadline(until).is_err() {
                 return;
             }
-            self.desk.publisher.set_rib(&self.kernel.rib());
+            self.desk.network_changed(&self.kernel.rib());
         }
     }
 
@@ -336,7 +336,7 @@ impl Director {
     }
 
     fn network_changed(&mut self) {
-        self.desk.publisher.set_rib(&self.kernel.rib());
+        self.desk.network_changed(&self.kernel.rib());
         self.network.look_at_links(&self.interfaces, &self.kernel);
         self.follow_up();
     }

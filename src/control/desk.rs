@@ -17,6 +17,7 @@ use super::view::View;
 use crate::config::{self, Config, ConfigErrors, Real, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
+use crate::dataplane::nexthop::Rib;
 use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Published;
 use crate::net::{Endpoint, Tick};
@@ -196,6 +197,12 @@ impl Desk {
         }
         news.iter().for_each(News::log);
         news
+    }
+
+    /// Takes up what is known of the network now.
+    pub fn network_changed(&mut self, rib: &Rib) {
+        self.publisher.set_rib(rib);
+        self.publisher.welcome(tick_at(self.shared.start, Instant::now()));
     }
 
     /// What there is to see, to be looked at elsewhere.

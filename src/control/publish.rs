@@ -181,15 +181,33 @@ impl Publisher {
         self.services = Arc::new(Services::new(ServiceTable::new(services), Some(&self.services)));
     }
 
-    /// Ends the ramps of servers that have started. Call it now and then.
+    /// Ends the ramps of servers that have started, and no longer holds newcomers that were not met. Call it now and then.
     pub fn settle(&mut self, now: Tick) {
-        if !self.any_ramps {
-            return;
+        self.welcome(now);
+        if self.any_ramps {
+            let ended = self.catching_up.ended(&self.services, &self.ids, now);
+            self.replace(ended);
         }
-        let ended = self.catching_up.ended(&self.services, &self.ids, now);
-        if !ended.is_empty() {
+    }
+
+    /// Lets newcomers have connections who were held since nobody knew how to reach them. Call it when the network has
+    /// changed.
+    pub fn welcome(&mut self, now: Tick) {
+        let Some(desired) = self.desired.as_ref().filter(|_| self.any_ramps) else { return };
+        let both = desired.services().iter().zip(self.services.table().services()).enumerate();
+        let released = both.filter_map(|(place, (service, compiled))| {
+            let slow_start = desired.slow_start(service);
+            Some((place, ramps::released(compiled, slow_start, &self.hops, now)?))
+        });
+        let released = released.collect();
+        self.replace(released);
+    }
+
+    /// Publishes these in their places.
+    fn replace(&mut self, others: Vec<(usize, Arc<VirtualService>)>) {
+        if !others.is_empty() {
             let mut services = self.services.table().services().to_vec();
-            ended.into_iter().for_each(|(place, service)| services[place] = service);
+            others.into_iter().for_each(|(place, service)| services[place] = service);
             self.set_compiled(services);
             self.publish();
         }
@@ -271,7 +289,7 @@ impl Publisher {
         };
         let effects = desired.conditions().effects(service);
         let mut reals: Vec<RealServer> = service.all_reals().zip(effects).map(&mut compile).collect();
-        ramps::begin(&mut reals, &took, desired.slow_start(service), now);
+        ramps::begin(&mut reals, &took, desired.slow_start(service), &self.hops, now);
         VirtualService { reals, ..noun }
     }
 

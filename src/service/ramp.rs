@@ -25,6 +25,7 @@ pub struct SlowStart {
 /// A server's way up to its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ramp {
+    /// 0 for one that stays where it begins.
     lasts: u32,
     curve: Curve,
     since: Tick,
@@ -39,8 +40,21 @@ impl Ramp {
         Ramp { lasts: Tick::span(slow_start.lasts).max(1), curve: slow_start.curve, since: now }
     }
 
+    /// That of a server that is to get next to nothing until somebody gives it another, or none.
+    pub fn held(now: Tick) -> Ramp {
+        Ramp { lasts: 0, curve: Curve::Linear, since: now }
+    }
+
+    /// For how many ticks the server has been held; `None` if it is not.
+    pub fn held_for(&self, now: Tick) -> Option<u32> {
+        (self.lasts == 0).then(|| now.since(self.since))
+    }
+
     /// How much of its share the server has by now: 1 to [`Ramp::WHOLE`].
     pub fn share(&self, now: Tick) -> u32 {
+        if self.lasts == 0 {
+            return 1;
+        }
         if self.is_over(now) {
             return Ramp::WHOLE;
         }
@@ -59,7 +73,7 @@ impl Ramp {
 
     /// Whether the server has its whole share.
     pub fn is_over(&self, now: Tick) -> bool {
-        self.left(now) == 0
+        self.lasts > 0 && self.left(now) == 0
     }
 
     /// How many ticks it lasts yet.
@@ -122,6 +136,16 @@ mod tests {
             assert!(shares[3000..].iter().all(|&share| share == Ramp::WHOLE));
             assert!(ramp.share(Tick(START.0 - 5)) <= Ramp::WHOLE / 64, "a worker may be a moment behind");
         }
+    }
+
+    #[test]
+    fn one_that_is_held_stays_where_it_is() {
+        let ramp = Ramp::held(START);
+        for ticks in [0, 1, 100, 1 << 30] {
+            let now = Tick(START.0.wrapping_add(ticks));
+            assert_eq!((ramp.share(now), ramp.held_for(now), ramp.is_over(now)), (1, Some(ticks), false));
+        }
+        assert_eq!(self::ramp(Curve::Linear).held_for(START), None);
     }
 
     #[test]

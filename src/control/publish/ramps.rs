@@ -1,30 +1,65 @@
-//! Slow start: whose ramp begins when services are compiled, and when it ends.
+//! Slow start: whose ramp begins when services are compiled, and when it ends. And who is held back at first, since its
+//! MAC address is being asked for: what it was sent would be lost.
 
 use super::ids::Ids;
+use crate::dataplane::nexthop::{Missing, NextHops};
 use crate::dataplane::snapshot::Services;
 use crate::net::Tick;
 use crate::service::{Ramp, RealId, RealServer, SlowStart, VirtualService};
 use hashbrown::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Begins the ramps of a service's servers that take connections and `took` none before, one after the other.
+/// How long a newcomer is held back at most: who does not answer by then is nobody to wait for.
+const HELD: Duration = Duration::from_secs(1);
+
+/// Begins the ramps of a service's servers that take connections and `took` none before, one after the other; those that
+/// are not [met](is_met) are held.
 ///
 /// Where no other server takes any, none ramps: nobody would be spared. So a director starts with whole shares, as does a
 /// service.
-pub(super) fn begin(reals: &mut [RealServer], took: &[bool], slow_start: Option<SlowStart>, now: Tick) {
+pub(super) fn begin(
+    reals: &mut [RealServer],
+    took: &[bool],
+    slow_start: Option<SlowStart>,
+    hops: &NextHops,
+    now: Tick,
+) {
     let any_other = reals.iter().zip(took).any(|(real, took)| real.weight > 0 && *took);
     for (real, took) in reals.iter_mut().zip(took) {
-        real.ramp = match slow_start {
-            Some(slow_start) if real.weight > 0 && any_other => {
-                if *took {
-                    real.ramp
-                } else {
-                    Some(Ramp::new(slow_start, now))
-                }
-            }
-            _ => None,
+        real.ramp = match took {
+            _ if real.weight == 0 || !any_other => None,
+            true => real.ramp.filter(|ramp| slow_start.is_some() || ramp.held_for(now).is_some()),
+            false if !is_met(real, hops) => Some(Ramp::held(now)),
+            false => slow_start.map(|slow_start| Ramp::new(slow_start, now)),
         };
     }
+}
+
+/// Whether nobody has to be asked yet how to reach a server.
+fn is_met(real: &RealServer, hops: &NextHops) -> bool {
+    !matches!(hops.find(real.endpoint.addr), Err(Missing::Neighbour(..)))
+}
+
+/// Begins the ramps of those servers of a service that are held and need not be any longer; what the service becomes, if
+/// there are any.
+pub(super) fn released(
+    service: &VirtualService,
+    slow_start: Option<SlowStart>,
+    hops: &NextHops,
+    now: Tick,
+) -> Option<Arc<VirtualService>> {
+    let is_due = |real: &RealServer| {
+        let held_for = real.ramp.and_then(|ramp| ramp.held_for(now));
+        held_for.is_some_and(|ticks| ticks >= Tick::span(HELD) || is_met(real, hops))
+    };
+    if !service.reals.iter().any(is_due) {
+        return None;
+    }
+    let mut service = service.clone();
+    let due = service.reals.iter_mut().filter(|real| is_due(real));
+    due.for_each(|real| real.ramp = slow_start.map(|slow_start| Ramp::new(slow_start, now)));
+    Some(Arc::new(service))
 }
 
 /// Servers whose ramps are over, but which have fewer connections than others still.
@@ -89,7 +124,8 @@ mod tests {
     use crate::conntrack::{Seed, Table};
     use crate::control::desired::Desired;
     use crate::dataplane::counters::Counters;
-    use crate::net::{FlowKey, Proto, Tick};
+    use crate::dataplane::nexthop::{Link, Neighbour, Rib, Route};
+    use crate::net::{FlowKey, InterfaceId, Mac, Proto, Tick};
     use crate::service::{Ramp, RealServer, Standing};
     use std::sync::Arc;
 
@@ -203,6 +239,63 @@ mod tests {
                 open(&new, 1);
             }
             assert!(!ramps(&mut publisher, 1001), "short: {short}");
+        }
+    }
+
+    /// The network of 10.0.0.0/24 with these neighbours.
+    fn rib(known: &[u8]) -> Rib {
+        let interface = InterfaceId(0);
+        let neighbour = |&last: &u8| Neighbour {
+            interface,
+            address: [10, 0, 0, last].into(),
+            mac: Mac([2, 0, 0, 0, 0, last]),
+        };
+        let link = Link {
+            name: "eth0".into(),
+            mac: Mac([2; 6]),
+            mtu_bytes: 1500,
+            addresses: vec!["10.0.0.200/24".parse().unwrap()],
+            up: true,
+            vlan: None,
+        };
+        let route = Route {
+            to: "10.0.0.0/24".parse().unwrap(),
+            via: None,
+            interface: Some(interface),
+            source: None,
+            metric: 0,
+        };
+        Rib { links: vec![link], routes: vec![route], neighbours: known.iter().map(neighbour).collect() }
+    }
+
+    #[test]
+    fn a_newcomer_that_nobody_knows_the_way_to_is_held_until_somebody_does_or_for_a_second() {
+        for (keys, after) in [("", 100), (SLOW, 1)] {
+            let (mut publisher, _) = publisher();
+            publisher.set_rib(&rib(&[1]));
+            let held = |publisher: &Publisher| -> Vec<bool> {
+                let is_held = |ramp: Ramp| ramp.held_for(Tick(0)).is_some();
+                reals(publisher).iter().map(|real| real.ramp.is_some_and(is_held)).collect()
+            };
+            shares(&mut publisher, 1, keys, &[1, 1]);
+            assert_eq!(held(&publisher), [false; 2], "none takes more than the other");
+            shares(&mut publisher, 2, keys, &[1, 1, 1, 0, 1]);
+            assert_eq!(held(&publisher), [false, false, true, false, true]);
+            // Another change leaves that as it is.
+            shares(&mut publisher, 2, keys, &[2, 1, 1, 0, 1]);
+            assert_eq!(held(&publisher), [false, false, true, false, true]);
+            publisher.set_rib(&rib(&[1, 3]));
+            publisher.welcome(Tick(250));
+            assert_eq!(held(&publisher), [false, false, false, false, true]);
+            let share = |real: &RealServer, now| {
+                real.ramp.map_or(100, |ramp| ramp.share(now) * 100 / Ramp::WHOLE + 1)
+            };
+            assert_eq!(share(&reals(&publisher)[2], Tick(250)), after);
+            publisher.settle(Tick(299));
+            assert!(held(&publisher)[4]);
+            publisher.settle(Tick(300));
+            assert_eq!(held(&publisher), [false; 5]);
+            assert_eq!(share(&reals(&publisher)[4], Tick(300)), after);
         }
     }
 
