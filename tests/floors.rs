@@ -27,8 +27,14 @@ const DATAPLANE_DOORS: &[&str] = &["snapshot", "counters", "nexthop", "worker", 
 /// The configuration becomes a next-hop table, and asks nothing else of the data plane.
 const CONFIG_DOORS: &[&str] = &["nexthop"];
 
-/// Arrows within a floor: who may use which module of a neighbour. The lab reads the report that a director writes.
-const ARROWS: &[(&str, &str, &str)] = &[("lab", "control", "report")];
+/// Arrows within a floor: who may use which module of a neighbour. The lab reads the report that a director writes, and
+/// asks one how its servers are.
+const ARROWS: &[(&str, &str, &str)] = &[
+    ("lab", "control", "report"),
+    ("lab", "control", "client"),
+    ("lab", "control", "desired"),
+    ("lab", "control", "view"),
+];
 
 /// The files that fence unsafe code.
 const FENCED: &[&str] = &[
@@ -59,6 +65,9 @@ const PURE: &[&str] = &[
     "cli::top::model",
     "cli::top::moment",
     "cli::top::view",
+    "lab::scenario::figures",
+    "lab::scenario::plot",
+    "lab::scenario::record",
 ];
 
 /// Sockets, files, threads, clocks and logs.

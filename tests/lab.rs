@@ -404,6 +404,106 @@ fn the_demo_shows_that_every_method_works_and_leaves_nothing_behind() {
     }
 }
 
+/// `lvx lab demo` of a scenario in short, with its plot in this directory.
+#[cfg(feature = "xdp")]
+fn scenario(scenario: &str, fault: &str, dir: &Path) -> Command {
+    let mut demo = Command::new(LVX);
+    demo.args([
+        "lab",
+        "demo",
+        "--scenario",
+        scenario,
+        "--clients",
+        "40",
+        "--calm",
+        "500ms",
+        "--fault",
+        fault,
+    ]);
+    demo.args(["--after", "2500ms", "--plot"]).arg(dir.join("plot.svg"));
+    demo.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    demo
+}
+
+/// Both cells of a row of the table.
+#[cfg(feature = "xdp")]
+fn row<'t>(said: &'t str, name: &str) -> [&'t str; 2] {
+    let line =
+        said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name:?} in {said}"));
+    let cells: Vec<&str> =
+        line[name.len()..].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    cells.try_into().unwrap_or_else(|cells| panic!("{name}: {cells:?}"))
+}
+
+/// The scenario's two runs: clients suffer in the first, and the director finds out in the second.
+#[cfg(feature = "xdp")]
+fn a_server_falls_ill_and_is_found(name: &str, labels: [&str; 2]) {
+    need_root();
+    let dir = tempfile::tempdir().unwrap();
+    let demo = scenario(name, "1s", dir.path()).spawn().unwrap();
+    let lab = format!("demo_{}_{}", name.replace('-', "_"), demo.id());
+    let output = demo.wait_with_output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let [never, found] = row(&said, "out of rotation after");
+    assert!(never == "never" && found.ends_with('s'), "{said}");
+    let [lost, _] = row(&said, "failed").map(|failed| failed.parse::<u32>().unwrap());
+    assert!(lost > 0, "{said}");
+    assert!(row(&said, "requests").iter().all(|requests| requests.parse::<u32>().unwrap() > 100), "{said}");
+    assert_eq!(row(&said, "  that to the calm's p99").map(|ratio| ratio.parse::<f64>().is_ok()), [true; 2]);
+    assert!(labels.iter().all(|label| said.contains(&format!("{label}  "))), "{said}");
+
+    let plot = fs::read_to_string(dir.path().join("plot.svg")).unwrap();
+    let plot = roxmltree::Document::parse(&plot).unwrap();
+    let texts: Vec<&str> = plot.descendants().filter_map(|node| node.text()).map(str::trim).collect();
+    for label in
+        labels.into_iter().chain(["server 1", "server 2", "server 3", "seconds", "p99 of answers, ms"])
+    {
+        assert!(texts.contains(&label), "no {label:?} in {texts:?}");
+    }
+    assert!(plot.descendants().filter(|node| node.has_tag_name("polyline")).count() >= 8);
+    assert_no_traces(&lab);
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn a_scenario_shows_what_a_crash_costs_without_checks_and_with_them() {
+    a_server_falls_ill_and_is_found("crash", ["without checks", "with checks"]);
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn a_scenario_shows_a_server_without_the_vip_that_only_a_check_via_the_vip_finds() {
+    a_server_falls_ill_and_is_found("no-vip", ["checked at its own address", "checked via the VIP"]);
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn a_scenario_that_is_broken_off_in_its_fault_leaves_nothing_behind() {
+    use std::io::{BufRead, BufReader};
+    need_root();
+    let dir = tempfile::tempdir().unwrap();
+    // A server that is stopped has to go too.
+    let mut demo = scenario("hang", "1m", dir.path()).spawn().unwrap();
+    let lines = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.into_iter().any(|line| line.contains("  fault")), "it ended before its fault");
+    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success());
+    assert_eq!(demo.wait().unwrap().code(), Some(130));
+    assert_no_traces(&format!("demo_hang_{}", demo.id()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no empty plot either");
+}
+
+#[cfg(feature = "xdp")]
+#[test]
+fn a_scenario_that_cannot_be_is_refused_with_the_reason() {
+    let said = text(&lvx(&["lab", "demo", "--scenario", "no-vip", "--methods", "nat"]));
+    assert!(said.contains("there is no no-vip with nat: its servers have no VIP"), "{said}");
+    let said = text(&lvx(&["lab", "demo", "--scenario", "fire"]));
+    assert!(said.contains("there are crash, hang, flap, all-down and no-vip"), "{said}");
+    let said = text(&lvx(&["lab", "demo", "--plot", "x.svg"]));
+    assert!(said.contains("--scenario"), "{said}");
+}
+
 #[cfg(not(feature = "xdp"))]
 #[test]
 fn without_a_way_to_decapsulate_a_tun_lab_says_so() {

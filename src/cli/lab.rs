@@ -59,18 +59,9 @@ enum LabCommand {
     },
     /// Tell which labs there are, and what runs in them.
     Status,
-    /// Show that every forwarding method works, under real traffic, in under a minute.
-    Demo {
-        /// Requests per method and family.
-        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-        requests: u32,
-        /// Which methods, in this order.
-        #[arg(long, value_delimiter = ',', default_value = "nat,dr,tun")]
-        methods: Vec<Layout>,
-        /// In which families: 4, 6 or both.
-        #[arg(long = "family", value_delimiter = ',', default_value = "4,6")]
-        families: Vec<Family>,
-    },
+    /// Show that every forwarding method works, under real traffic, in under a minute; or what clients see of servers that
+    /// fall ill.
+    Demo(DemoArgs),
     /// Answer UDP datagrams with a name and the datagram.
     #[command(hide = true)]
     UdpEcho {
@@ -87,6 +78,22 @@ enum LabCommand {
     },
 }
 
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Requests per method and family.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    requests: u32,
+    /// Which methods, in this order [default: nat,dr,tun].
+    #[arg(long, value_delimiter = ',')]
+    methods: Vec<Layout>,
+    /// In which families: 4, 6 or both [default: 4,6].
+    #[arg(long = "family", value_delimiter = ',')]
+    families: Vec<Family>,
+    #[cfg(feature = "xdp")]
+    #[command(flatten)]
+    scenario: super::scenario::ScenarioArgs,
+}
+
 /// Runs `lvx lab`.
 pub fn run(args: LabArgs) -> ExitCode {
     let result = match args.command {
@@ -96,7 +103,7 @@ pub fn run(args: LabArgs) -> ExitCode {
         LabCommand::Down { name, all } => down(if all { lab::labs() } else { vec![name] }),
         LabCommand::Exec { name, node, command } => exec(&name, node, &command),
         LabCommand::Status => status(),
-        LabCommand::Demo { requests, methods, families } => match demo(requests, &methods, &families) {
+        LabCommand::Demo(args) => match demo(args) {
             Ok(false) => return ExitCode::FAILURE,
             result => result.map(drop),
         },
@@ -239,10 +246,19 @@ fn decap(_interface: &str) -> Result<(), Error> {
     Err(Error::Refused(why.into()))
 }
 
-fn demo(requests: u32, methods: &[Layout], families: &[Family]) -> Result<bool, Error> {
+fn demo(args: DemoArgs) -> Result<bool, Error> {
     lab::demo::remove_abandoned()?;
-    let lvx = Options::default().lvx;
-    super::demo::run(families, methods, &Settings { requests, lvx, interrupt: on_signals()? })
+    let (lvx, interrupt) = (Options::default().lvx, on_signals()?);
+    #[cfg(feature = "xdp")]
+    if let Some(settings) =
+        args.scenario.settings(&args.methods, &args.families, lvx.clone(), interrupt.clone())?
+    {
+        return super::scenario::run(&settings, &args.scenario.plot(settings.scenario));
+    }
+    let methods =
+        if args.methods.is_empty() { vec![Layout::Nat, Layout::Dr, Layout::Tun] } else { args.methods };
+    let families = if args.families.is_empty() { Family::ALL.to_vec() } else { args.families };
+    super::demo::run(&families, &methods, &Settings { requests: args.requests, lvx, interrupt })
 }
 
 fn on_signals() -> Result<Interrupt, Error> {

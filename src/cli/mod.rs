@@ -26,6 +26,8 @@ pub mod lab;
 pub mod log;
 pub mod replay;
 pub mod run;
+#[cfg(all(feature = "xdp", target_os = "linux"))]
+mod scenario;
 #[cfg(all(feature = "control", unix))]
 mod status;
 #[cfg(all(feature = "control", unix))]

@@ -109,7 +109,9 @@ impl Trial {
             interrupt: settings.interrupt.clone(),
             ..Options::default()
         };
-        let mut topology = Topology::new(&lab_name(layout, family), layout, options)?;
+        let of_family = if family == Family::V6 { "6" } else { "" };
+        let name = lab_name(&format!("{layout}{of_family}"));
+        let mut topology = Topology::new(&name, layout, options)?;
         topology.start_servers()?;
         let kernel = match topology.start_kernel_forwarding(&WEIGHTS)? {
             Some(way) => {
@@ -168,10 +170,9 @@ impl Trial {
     }
 }
 
-/// A name for the lab of a trial; several demos may run at once.
-fn lab_name(layout: Layout, family: Family) -> String {
-    let of_family = if family == Family::V6 { "6" } else { "" };
-    format!("{LAB_PREFIX}{layout}{of_family}_{}", std::process::id())
+/// A name for the lab of what is shown; several demos may run at once.
+pub(super) fn lab_name(shown: &str) -> String {
+    format!("{LAB_PREFIX}{shown}_{}", std::process::id())
 }
 
 /// Removes what demos that were killed have left.

@@ -18,6 +18,8 @@ mod load;
 mod namespace;
 mod plan;
 mod process;
+#[cfg(feature = "xdp")]
+pub mod scenario;
 mod servers;
 mod state;
 mod topology;

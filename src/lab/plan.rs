@@ -246,8 +246,21 @@ impl Plan {
 
     /// The part of it that gives the node its addresses and routes.
     pub(super) fn addresses_batch(&self, node: Node) -> String {
-        let mut lines = Vec::new();
-        for (_, interface, address) in self.addresses.iter().filter(|(of, ..)| *of == node) {
+        let routes = self.routes.iter().filter(|(of, _)| *of == node);
+        let routes: String = routes.map(|(_, route)| format!("route add {route}\n")).collect();
+        self.address_lines(node, |_| true) + &routes
+    }
+
+    /// The part of that which gives the node the VIP, if it has it.
+    #[cfg(feature = "xdp")]
+    pub(super) fn vip_batch(&self, node: Node) -> String {
+        self.address_lines(node, |address| address.addr == self.vip)
+    }
+
+    fn address_lines(&self, node: Node, is_wanted: impl Fn(&Prefix) -> bool) -> String {
+        let mut lines = String::new();
+        let own = self.addresses.iter().filter(|(of, _, address)| *of == node && is_wanted(address));
+        for (_, interface, address) in own {
             // IPv6: nobody else has it, and it is needed at once. A VIP is not for what the host itself sends; as the
             // longest prefix it would be taken for all (RFC 6724, rule 8).
             let how = match address.addr {
@@ -255,12 +268,10 @@ impl Plan {
                 IpAddr::V6(_) if *address == Prefix::host(address.addr) => " nodad preferred_lft 0",
                 IpAddr::V6(_) => " nodad",
             };
-            lines.push(format!("address add {address} dev {interface}{how}"));
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "address add {address} dev {interface}{how}");
         }
-        for (_, route) in self.routes.iter().filter(|(of, _)| *of == node) {
-            lines.push(format!("route add {route}"));
-        }
-        lines.into_iter().map(|line| line + "\n").collect()
+        lines
     }
 
     /// The sysctls of a node, to be set before its interfaces come, which inherit them.

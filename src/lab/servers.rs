@@ -37,19 +37,29 @@ impl LargeFile {
     }
 }
 
+/// Where nginx of the server of this number has its files.
+pub(super) fn http_dir(dir: &Path, number: u8) -> PathBuf {
+    dir.join(format!("nginx{number}"))
+}
+
+/// While this file of nginx's is there, `/ready` is answered, and otherwise 404.
+pub(super) const READY_FILE: &str = "ready";
+
 /// Starts nginx for `server` and waits until it listens.
 pub(super) fn start_http(
     server: &Server,
     namespace: &Namespace,
     dir: &Path,
     large: &LargeFile,
+    listens_at_rip: bool,
     interrupt: &Interrupt,
 ) -> Result<Process, Error> {
-    let prefix = dir.join(format!("nginx{}", server.number));
+    let prefix = http_dir(dir, server.number);
     let config = prefix.join("nginx.conf");
     let tried = || Error::io(format!("write {}", config.display()));
     fs::create_dir_all(&prefix).map_err(tried())?;
-    fs::write(&config, nginx_config(server, large)).map_err(tried())?;
+    fs::write(prefix.join(READY_FILE), "ready\n").map_err(tried())?;
+    fs::write(&config, nginx_config(server, large, listens_at_rip)).map_err(tried())?;
     let log = dir.join(format!("server{}.log", server.number));
     let (prefix, config) = (prefix.to_string_lossy(), config.to_string_lossy());
     let mut nginx = namespace.spawn(&["nginx", "-e", "stderr", "-p", &prefix, "-c", &config], &log)?;
@@ -62,7 +72,13 @@ pub(super) fn start_http(
 }
 
 /// One process, in the foreground: easy to find and to kill. No access log: it would be the slowest part.
-fn nginx_config(server: &Server, large: &LargeFile) -> String {
+fn nginx_config(server: &Server, large: &LargeFile, listens_at_rip: bool) -> String {
+    let at_rip = SocketAddr::new(server.rip, server.http.port());
+    let too = if listens_at_rip && at_rip != server.http {
+        format!("\n        listen {at_rip} backlog=4096;")
+    } else {
+        String::new()
+    };
     format!(
         "daemon off;
 master_process off;
@@ -82,9 +98,10 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     server {{
-        listen {listen} backlog=4096;
+        listen {listen} backlog=4096;{too}
         location / {{ return 200 \"server {number}\\n\"; }}
         location = /health {{ return 200 \"ok\\n\"; }}
+        location = /ready {{ alias {READY_FILE}; log_not_found off; }}
         location = /large {{ alias {large}; default_type application/octet-stream; }}
     }}
 }}

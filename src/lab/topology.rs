@@ -31,6 +31,8 @@ pub struct Options {
     pub checksum_offload: bool,
     /// How long `/large` is, in bytes.
     pub large_file_bytes: u64,
+    /// Whether nginx of DR and TUN servers listens at the server's own address too, where direct checks ask.
+    pub listens_at_rip: bool,
     /// The program that is tried, and that the UDP echoes and decapsulators are made of.
     pub lvx: PathBuf,
     /// What ends the building early.
@@ -45,6 +47,7 @@ impl Default for Options {
             queues: 1,
             checksum_offload: true,
             large_file_bytes: LARGE_FILE_BYTES,
+            listens_at_rip: false,
             lvx: std::env::current_exe().unwrap_or_else(|_| "lvx".into()),
             interrupt: Interrupt::default(),
         }
@@ -60,12 +63,15 @@ pub struct LabService {
     pub scheduler: SchedulerName,
     /// The servers behind it, by number, with their weights.
     pub servers: Vec<(u8, u16)>,
+    /// Further keys of `[[virtual_service]]`, one per line.
+    pub keys: String,
 }
 
 impl LabService {
     /// All servers behind the VIP's port 80, the first with the first weight, and so on.
     pub fn http(scheduler: SchedulerName, weights: &[u16]) -> LabService {
-        LabService { proto: Proto::Tcp, scheduler, servers: (1..).zip(weights.iter().copied()).collect() }
+        let servers = (1..).zip(weights.iter().copied()).collect();
+        LabService { proto: Proto::Tcp, scheduler, servers, keys: String::new() }
     }
 
     /// The same behind the VIP's UDP port 7.
@@ -233,15 +239,31 @@ impl Topology {
     /// If one does not come up.
     pub fn start_http(&mut self) -> Result<(), Error> {
         need("nginx", "nginx-light")?;
-        let dir = self.dir();
-        let large = LargeFile::generate(dir.join("large"), self.options.large_file_bytes)?;
+        let large = LargeFile::generate(self.dir().join("large"), self.options.large_file_bytes)?;
         for server in self.plan.servers.clone() {
-            let namespace = self.node(server.node())?;
-            let nginx = servers::start_http(&server, namespace, &dir, &large, &self.options.interrupt)?;
+            let nginx = self.nginx(&server, &large)?;
             self.keep(server.node(), nginx)?;
         }
         self.large = Some(large);
         Ok(())
+    }
+
+    /// Starts nginx anew on a server whose own has ended. The new one ends with the value, or when the lab is removed.
+    ///
+    /// # Errors
+    /// If it does not come up, or never did.
+    #[cfg(feature = "xdp")]
+    pub(super) fn start_http_again(&self, server: &Server) -> Result<Process, Error> {
+        let never = || Error::Refused(format!("nginx of {} was never started", server.node()));
+        let nginx = self.nginx(server, self.large.as_ref().ok_or_else(never)?)?;
+        self.record(server.node(), &nginx)?;
+        Ok(nginx)
+    }
+
+    fn nginx(&self, server: &Server, large: &LargeFile) -> Result<Process, Error> {
+        let Options { listens_at_rip, interrupt, .. } = &self.options;
+        let namespace = self.node(server.node())?;
+        servers::start_http(server, namespace, &self.dir(), large, *listens_at_rip, interrupt)
     }
 
     /// Makes the TUN servers take IP-in-IP packets apart: by the kernel's ipip or ip6tnl device where it has one,
@@ -398,7 +420,7 @@ pub(super) fn need(program: &'static str, package: &'static str) -> Result<(), E
     if is_there { Ok(()) } else { Err(Error::Missing { program, package }) }
 }
 
-fn director_config(plan: &Plan, director_keys: &str, services: &[LabService]) -> String {
+pub(super) fn director_config(plan: &Plan, director_keys: &str, services: &[LabService]) -> String {
     let mut toml = format!("[director]\n{director_keys}\n");
     // Writing to a String does not fail.
     for interface in &plan.interfaces {
@@ -412,6 +434,7 @@ fn director_config(plan: &Plan, director_keys: &str, services: &[LabService]) ->
         let (vip, scheduler) = (Endpoint::new(plan.vip, port), service.scheduler);
         let _ = writeln!(toml, "\n[[virtual_service]]\nname = \"{name}\"\nprotocol = \"{protocol}\"");
         let _ = writeln!(toml, "address = \"{vip}\"\nscheduler = \"{scheduler}\"");
+        toml.push_str(&service.keys);
         for &(number, weight) in &service.servers {
             let Some(server) = plan.server(number) else { continue };
             let listens = if service.proto == Proto::Tcp { server.http } else { server.echo };
