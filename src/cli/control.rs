@@ -1,8 +1,8 @@
 //! What speaks with a running director: status, reload, plan, apply, confirm, rollback, versions, config, connections,
-//! drain, undrain.
+//! drain, maintenance, undrain.
 
 use super::connections::{self, Which};
-use super::drain::{How, Whom};
+use super::drain::{How, Whom, Work};
 use super::status::Found;
 use super::table::room;
 use crate::config;
@@ -119,6 +119,15 @@ pub enum ControlCommand {
         whom: Whom,
         #[command(flatten)]
         how: How,
+    },
+    /// Take a server out of service while somebody works on it: no new connections, and no checks
+    Maintenance {
+        #[command(flatten)]
+        at: Socket,
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        work: Work,
     },
     /// Give a server that was drained new connections again
     Undrain {
@@ -245,6 +254,7 @@ fn answer(command: ControlCommand) -> Result<String, Failure> {
             if at.json { json(&rows) } else { connections::listed(&rows, is_cut, room()) }
         }
         ControlCommand::Drain { at, whom, how } => changed(&at, whom.drain(&at.client(), &how)?),
+        ControlCommand::Maintenance { at, whom, work } => changed(&at, whom.maintain(&at.client(), &work)?),
         ControlCommand::Undrain { at, whom } => changed(&at, whom.undrain(&at.client())?),
     })
 }

@@ -1,5 +1,5 @@
 //! `lvx drain` and `lvx undrain`: a server gets nothing new, and the connections that it has are watched until they are
-//! gone.
+//! gone. `lvx maintenance`: it is not checked, either.
 
 mod progress;
 
@@ -41,18 +41,44 @@ pub struct Whom {
     service: Option<String>,
 }
 
-/// How it is drained.
+/// What becomes of its connections.
 #[derive(Debug, Args)]
-pub struct How {
+struct Leave {
     /// End the connections that are left after so long (90s, 10m, 2h)
     #[arg(long, value_name = "TIME", value_parser = time)]
     deadline: Option<Duration>,
     /// What becomes of them then: both ends are reset (in NAT; otherwise they are dropped), they are dropped, or kept
     #[arg(long, value_name = "WHAT", default_value = "reset", value_parser = rest())]
     at_deadline: Rest,
+}
+
+impl Leave {
+    fn deadline_seconds(&self) -> Option<u64> {
+        self.deadline.map(|deadline| deadline.as_secs())
+    }
+}
+
+/// How it is drained.
+#[derive(Debug, Args)]
+pub struct How {
+    #[command(flatten)]
+    leave: Leave,
     /// Do not wait until none is left
     #[arg(long)]
     pub(super) no_wait: bool,
+}
+
+/// What is done to it.
+#[derive(Debug, Args)]
+pub struct Work {
+    #[command(flatten)]
+    leave: Leave,
+    /// What for, as `lvx status`, the log and the report then say
+    #[arg(long, value_name = "WORDS")]
+    reason: Option<String>,
+    /// It is over: check the server again, and give it new connections once it is well
+    #[arg(long, conflicts_with_all = ["deadline", "at_deadline", "reason"])]
+    end: bool,
 }
 
 fn rest() -> impl TypedValueParser<Value = Rest> {
@@ -69,8 +95,8 @@ impl Whom {
         let drain = Edit::Drain {
             service: self.service.clone().map(ServiceRef),
             server: self.server.clone(),
-            deadline_seconds: how.deadline.map(|deadline| deadline.as_secs()),
-            at_deadline: how.at_deadline,
+            deadline_seconds: how.leave.deadline_seconds(),
+            at_deadline: how.leave.at_deadline,
         };
         client.edit(&Transaction { edits: vec![drain], ..Transaction::default() })
     }
@@ -80,6 +106,22 @@ impl Whom {
         let service = self.service.clone().map(ServiceRef);
         let undrain = Edit::Undrain { service, server: self.server.clone() };
         client.edit(&Transaction { edits: vec![undrain], ..Transaction::default() })
+    }
+
+    /// Begins its maintenance, or ends it.
+    pub(super) fn maintain(&self, client: &Client, work: &Work) -> Result<Changed, ClientError> {
+        let (service, server) = (self.service.clone().map(ServiceRef), self.server.clone());
+        let edit = match work.end {
+            true => Edit::EndMaintenance { service, server },
+            false => Edit::Maintain {
+                service,
+                server,
+                reason: work.reason.clone().unwrap_or_default(),
+                deadline_seconds: work.leave.deadline_seconds(),
+                at_deadline: work.leave.at_deadline,
+            },
+        };
+        client.edit(&Transaction { edits: vec![edit], ..Transaction::default() })
     }
 
     /// Begins a drain, and watches it until it ends: with exit code 0 if no connection is left.

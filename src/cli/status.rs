@@ -4,6 +4,7 @@ use super::table::{Cell, Column, Table, Tone};
 use crate::control::api::Status;
 use crate::control::client::{Client, ClientError};
 use crate::control::desired::ServerState;
+use crate::control::drains::InMaintenance;
 use crate::control::health::Health;
 use crate::control::rates::Rate;
 use crate::control::view::{Columns, ServerRow, ServiceRow};
@@ -141,7 +142,12 @@ fn state(server: &ServerRow) -> Cell {
     let Some(drain) = server.drain else { return checked(state, server.health.as_ref()) };
     let deadline = drain.deadline_seconds.map(|left| format!(", deadline in {}", clock(left)));
     let (since, deadline) = (clock(drain.since_seconds), deadline.unwrap_or_default());
-    Cell::new(format!("{state} for {since}, {} left{deadline}", drain.connections)).with(Tone::Warning)
+    let why = server.maintenance.as_ref().map(|InMaintenance { by, reason, .. }| match &reason[..] {
+        "" => format!(" by {by}"),
+        reason => format!(" by {by}: {reason}"),
+    });
+    let why = why.unwrap_or_default();
+    Cell::new(format!("{state} for {since}{why}, {} left{deadline}", drain.connections)).with(Tone::Warning)
 }
 
 /// How a server is as its checks have it, and why.
@@ -194,6 +200,10 @@ mod tests {
                 { "table": { "address": "10.0.0.3:80", "forward": "nat", "weight": 4 }, "weight": 0, "state": "draining",
                   "drain": { "since_seconds": 75, "deadline_seconds": 525, "at_deadline": "reset", "connections": 3 },
                   "active": 0, "inactive": 0, "persistent": 0 },
+                { "table": { "address": "10.0.0.6:80", "forward": "nat", "weight": 4 }, "weight": 0, "state": "maintenance",
+                  "maintenance": { "since_seconds": 9, "by": "uid 0, process 12", "reason": "new disks" },
+                  "drain": { "since_seconds": 9, "at_deadline": "reset", "connections": 1 },
+                  "active": 0, "inactive": 0, "persistent": 0 },
                 { "table": { "address": "10.0.0.4:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "starting",
                   "start": { "share_percent": 37.4, "left_seconds": 79 }, "active": 0, "inactive": 0, "persistent": 0 },
                 { "table": { "address": "10.0.0.5:80", "forward": "nat", "weight": 2 }, "weight": 2, "state": "starting",
@@ -220,6 +230,7 @@ mod tests {
              tcp 192.0.2.1:80 (web)  wlc               1         2       0             0    0  too few seem well: all are scheduled\n  \
                10.0.0.1:80           nat       2       1         2       0             0    0  down for 1:05: check http: timed out after 1s connecting\n  \
                10.0.0.3:80           nat   0 (4)       0         0       0             0    0  draining for 1:15, 3 left, deadline in 8:45\n  \
+               10.0.0.6:80           nat   0 (4)       0         0       0             0    0  maintenance for 0:09 by uid 0, process 12: new disks, 1 left\n  \
                10.0.0.4:80           nat       2       0         0       0             0    0  starting: 37 % of its share, 1:19 left\n  \
                10.0.0.5:80           nat       2       0         0       0             0    0  starting: fewer connections than others\n  \
                10.0.0.2:80           dr        0       0         0       4             5    6  removed"
@@ -235,6 +246,6 @@ mod tests {
     fn the_same_is_told_in_json() {
         let json = serde_json::to_value(found()).unwrap();
         assert_eq!(json["director"]["uptime_seconds"], 3725);
-        assert_eq!(json["services"][0]["servers"][4]["departed"], true);
+        assert_eq!(json["services"][0]["servers"][5]["departed"], true);
     }
 }

@@ -8,7 +8,9 @@ mod conditions;
 mod edit;
 mod plan;
 
-pub use conditions::{Condition, Conditions, Drain, Effect, Finding, Rest, ServerState, Wellness};
+pub use conditions::{
+    Condition, Conditions, Drain, Effect, Finding, Maintenance, Rest, ServerState, Wellness,
+};
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 

@@ -57,7 +57,7 @@ pub struct Desk {
     rates: Arc<Rates>,
     estimated: Instant,
     connections: Connections,
-    /// Whether the configuration is another since somebody asked.
+    /// Whether other checks may be to be made since somebody asked.
     is_edited: bool,
     drains: Drains,
     round: Option<Round>,
@@ -179,8 +179,8 @@ impl Desk {
         self.publisher.take_moved()
     }
 
-    /// Whether the configuration is another since this was asked last: then other checks may be to be made, and other
-    /// programs told.
+    /// Whether the configuration is another since this was asked last, or other servers are in maintenance: then other
+    /// checks may be to be made, and other programs told.
     pub fn take_edited(&mut self) -> bool {
         std::mem::take(&mut self.is_edited)
     }
@@ -236,7 +236,8 @@ impl Desk {
         if !how.only_plan && !edits.iter().all(Edit::is_of_condition) {
             self.refuse_while_waiting()?;
         }
-        let applied = self.desired.apply(edits, self.shared.start.elapsed()).map_err(Refusal::Edits)?;
+        let applied =
+            self.desired.apply_by(edits, self.shared.start.elapsed(), how.cause).map_err(Refusal::Edits)?;
         let plan = self.plan(&applied.desired);
         if how.only_plan {
             return Ok(plan);
@@ -404,7 +405,8 @@ impl Desk {
         let (before, after) = (self.desired.services(), desired.services());
         self.is_edited |= !std::ptr::eq(self.desired.rest(), desired.rest())
             || before.len() != after.len()
-            || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b));
+            || !before.iter().zip(after).all(|(a, b)| Arc::ptr_eq(a, b))
+            || !self.desired.conditions().same_maintenance(desired.conditions());
         self.desired = desired;
         self.begin_round();
         Ok(())

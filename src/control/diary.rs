@@ -87,8 +87,9 @@ impl Item<'_> {
                     tracing::info!(%by, service, server, connections, changes = listed(changes), "server changed");
                 }
             },
-            Item::Condition(ConditionChange { service, server, state, connections }) => {
-                tracing::info!(%by, service, server, connections, "server {state}");
+            Item::Condition(ConditionChange { service, server, state, reason, connections }) => {
+                let reason = Some(reason).filter(|reason| !reason.is_empty());
+                tracing::info!(%by, service, server, connections, reason, "server {state}");
             }
         }
     }

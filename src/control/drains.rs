@@ -1,7 +1,7 @@
 //! Drains: what there is to see of them, and what the desk does about them as time goes by.
 
 use super::connections::Ending;
-use super::desired::{Desired, Drain, Key, Rest};
+use super::desired::{Desired, Drain, Key, Maintenance, Rest};
 use super::rounds::{Count, Errand};
 use super::view::View;
 use crate::net::Endpoint;
@@ -35,7 +35,7 @@ pub struct Draining {
     pub median_seconds: Option<u32>,
 }
 
-/// A server that is drained.
+/// A server that is drained, or in maintenance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct DrainRow {
@@ -48,7 +48,31 @@ pub struct DrainRow {
     pub drain: Draining,
 }
 
-/// The drained servers, or those of them that are `meant`.
+/// Since when a server is in maintenance, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
+pub struct InMaintenance {
+    /// Seconds since it began.
+    pub since_seconds: u64,
+    /// Who has begun it, as the log has it.
+    pub by: String,
+    /// What for, if somebody has said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl InMaintenance {
+    /// What it is so long after the director's start.
+    pub fn of(maintenance: &Maintenance, now: Duration) -> InMaintenance {
+        InMaintenance {
+            since_seconds: now.saturating_sub(maintenance.leave.since).as_secs(),
+            by: maintenance.by.to_string(),
+            reason: maintenance.reason.to_string(),
+        }
+    }
+}
+
+/// The servers that are drained or in maintenance, or those of them that are `meant`.
 pub fn rows(view: &View, meant: impl Fn(Key, Endpoint) -> bool) -> Vec<DrainRow> {
     let servers = view.services().iter().flat_map(|service| {
         let key = Key::from(&**service);
@@ -110,7 +134,7 @@ impl Drains {
         let mut errands = Vec::new();
         let mut before = std::mem::take(&mut self.known);
         for (key, server, condition) in desired.conditions().iter() {
-            let Some(drain) = condition.drain else { continue };
+            let Some(drain) = condition.leave() else { continue };
             let compiled = desired.place(key).and_then(|place| services.get(place));
             let Some(real) = compiled.and_then(|of| of.reals.iter().find(|real| real.endpoint == server))
             else {

@@ -94,6 +94,7 @@ fn services(view: &View) -> Vec<Service> {
         state: None,
         health: None,
         start: None,
+        maintenance: None,
         drain: None,
         active: real.live.active() as u64,
         inactive: real.live.inactive() as u64,
@@ -111,6 +112,7 @@ fn services(view: &View) -> Vec<Service> {
                 state: Some(state),
                 health: view.health(key, real.endpoint),
                 start: view.starting(real),
+                maintenance: view.maintained(key, real.endpoint),
                 drain: view.draining(key, real),
                 ..row(real, real.weight)
             });

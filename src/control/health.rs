@@ -102,6 +102,8 @@ pub fn news(before: &Desired, after: &Desired, findings: &[(Key, Endpoint, Optio
         }
         match (unasked(&was), unasked(&is)) {
             (was, why) if was == why => {}
+            // Nobody asks it now.
+            _ if is.maintenance.is_some() => {}
             (_, why) if why.is_empty() => news.push(one("asked again", "unasked", why, false)),
             (_, why) => news.push(one("unasked", "asked", why, true)),
         }

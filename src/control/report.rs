@@ -5,7 +5,7 @@ mod work;
 pub use work::{Latency, Worker};
 
 use super::desired::ServerState;
-use super::drains::Draining;
+use super::drains::{Draining, InMaintenance};
 use super::health::Health;
 use super::starts::Starting;
 use crate::dataplane::counters::{Counter, Counters};
@@ -154,7 +154,7 @@ pub struct RealServer {
     pub address: String,
     /// `nat`, `dr` or `tun`.
     pub forward: String,
-    /// 0 is quiesced, drained or down.
+    /// 0 is quiesced, drained, in maintenance or down.
     pub weight: u16,
     /// How it is, if it was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,7 +165,10 @@ pub struct RealServer {
     /// If it starts slowly, how far that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Starting>,
-    /// If it is drained, how far that is.
+    /// If it is in maintenance, since when and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<InMaintenance>,
+    /// If it is drained or in maintenance, what is left of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
     /// Active connections now, as IPVS counts them.

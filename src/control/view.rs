@@ -8,7 +8,7 @@ pub use lines::{Counts, Listing, ServerLine, ServiceLines};
 pub use sums::{ServiceSum, Wanted};
 
 use super::desired::{Desired, Key, ServerState};
-use super::drains::Draining;
+use super::drains::{Draining, InMaintenance};
 use super::gather;
 use super::health::Health;
 use super::publish::{Baselines, Publisher};
@@ -93,7 +93,10 @@ pub struct ServerRow<T = Written> {
     /// If it starts slowly, how far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Starting>,
-    /// If it is drained, how far that is.
+    /// If it is in maintenance, since when and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<InMaintenance>,
+    /// If it is drained or in maintenance, what is left of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Draining>,
     /// Active connections, as IPVS counts them.
@@ -207,9 +210,10 @@ impl View {
         states
     }
 
-    /// What the checks of a service's server have found out, if they have.
+    /// What the checks of a service's server have found out, if they have, and are made.
     pub fn health(&self, key: Key, server: Endpoint) -> Option<Health> {
-        let finding = self.desired.conditions().of(key, server)?.finding.as_ref()?;
+        let condition = self.desired.conditions().of(key, server)?;
+        let finding = condition.finding.as_ref().filter(|_| condition.maintenance.is_none())?;
         Some(Health::of(finding, self.uptime()))
     }
 
@@ -228,9 +232,15 @@ impl View {
         Some(Starting::of(&real.ramp?, self.now()))
     }
 
-    /// How far the drain of a service's server is, if it is drained.
+    /// Since when, why and by whom a service's server is in maintenance, if it is.
+    pub fn maintained(&self, key: Key, server: Endpoint) -> Option<InMaintenance> {
+        let maintenance = self.desired.conditions().of(key, server)?.maintenance.as_ref()?;
+        Some(InMaintenance::of(maintenance, self.uptime()))
+    }
+
+    /// How far the drain of a service's server is, if it is drained or in maintenance.
     pub fn draining(&self, key: Key, real: &RealServer) -> Option<Draining> {
-        let drain = self.desired.conditions().of(key, real.endpoint)?.drain?;
+        let drain = self.desired.conditions().of(key, real.endpoint)?.leave()?;
         Some(Draining::of(&drain, real, self.drained.get(&real.id), self.uptime()))
     }
 
@@ -323,6 +333,7 @@ impl View {
             state,
             health: self.health(key, table.endpoint).filter(|_| state.is_some()),
             start: self.starting(real).filter(|_| state.is_some()),
+            maintenance: self.maintained(key, table.endpoint).filter(|_| state.is_some()),
             drain: self.draining(key, real).filter(|_| state.is_some()),
             table,
             active: u64::from(real.live.active()),

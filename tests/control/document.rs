@@ -15,6 +15,7 @@ fn asks(office: &Office) -> Vec<Ask> {
     };
     let edit = json!({ "edits": [{ "edit": "set_weight", "service": "web", "server": "10.0.0.1:8080", "weight": 7 }] });
     let drain = json!({ "edits": [{ "edit": "drain", "server": "10.0.0.1", "deadline_seconds": 60 }] });
+    let maintain = json!({ "edits": [{ "edit": "maintain", "server": "10.0.0.2", "reason": "new disks" }] });
     let wrong = json!({ "edits": [{ "edit": "delete_service", "service": "nobody" }] });
     let json = |value: &Value| Load::Json(value.to_string().into_bytes());
     vec![
@@ -40,6 +41,7 @@ fn asks(office: &Office) -> Vec<Ask> {
         ("delete", "/v1/connections", "", Load::None, 400),
         ("post", "/v1/edits", "", json(&edit), 200),
         ("post", "/v1/edits", "", json(&drain), 200),
+        ("post", "/v1/edits", "", json(&maintain), 200),
         ("get", "/v1/drains", "", Load::None, 200),
         ("get", "/v1/drains", "?server=10.0.0.1&service=web", Load::None, 200),
         ("get", "/v1/drains", "?server=nowhere", Load::None, 400),

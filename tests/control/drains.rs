@@ -170,3 +170,42 @@ fn an_interrupt_ends_the_watching_and_not_the_drain() {
     let (code, told) = said(watched);
     assert_eq!((code, told.lines().last()), (Some(1), Some("it is not drained any more")));
 }
+
+#[test]
+fn a_server_is_in_maintenance_until_that_is_ended_and_everybody_sees_why() {
+    let office = Office::new();
+    office.connect(WEB, SERVER, 2);
+    let begin = Command::new(env!("CARGO_BIN_EXE_lvx"))
+        .args(["maintenance", "10.0.0.1", "--service", "web", "--reason", "new disks"])
+        .env("LVX_SOCKET", office.dir.path().join("lvx.sock"))
+        .output()
+        .unwrap();
+    let words = "~ tcp 192.0.2.1:80: 10.0.0.1:8080 is in maintenance (new disks); 2 connections go on\n";
+    assert_eq!((begin.status.code(), &String::from_utf8(begin.stdout).unwrap()[..]), (Some(0), words));
+    let (_, told) = said(lvx(&office, "status"));
+    let by = format!("by uid {}, process ", rustix::process::geteuid().as_raw());
+    let line = told.lines().find(|line| line.contains(SERVER)).unwrap();
+    assert!(line.contains("maintenance for 0:0") && line.contains(&by), "{told}");
+    assert!(line.ends_with(": new disks, 2 left"), "{told}");
+    let row = &office.client.services(Some("web"), Default::default()).unwrap()[0].servers[0];
+    assert_eq!((row.weight, row.maintenance.as_ref().unwrap().reason.as_str()), (0, "new disks"));
+    assert_eq!(only(&office).drain.connections, 2);
+
+    // It outlives what is written, and going back.
+    let other = std::fs::read_to_string(&office.file).unwrap().replace("weight = 2", "weight = 3");
+    office.client.apply("f", other, None).unwrap();
+    office.client.roll_back(1).unwrap();
+    assert_eq!(said(lvx(&office, "undrain 10.0.0.1")).0, Some(1));
+    let report = office.client.report().unwrap();
+    let server = &report.services[0].real_servers[0];
+    assert_eq!((server.state.unwrap().name(), server.maintenance.is_some()), ("maintenance", true));
+
+    let (code, told) = said(lvx(&office, "maintenance 10.0.0.1 --end"));
+    assert_eq!(
+        (code, &told[..]),
+        (Some(0), "~ tcp 192.0.2.1:80: 10.0.0.1:8080 is up; 2 connections go on\n")
+    );
+    let (code, told) = said(lvx(&office, "maintenance 10.0.0.1 --end"));
+    assert_eq!((code, &told[..]), (Some(1), "edit 1: real server \"10.0.0.1\" is not in maintenance\n"));
+    assert_eq!(said(lvx(&office, "maintenance 10.0.0.1 --end --deadline 5s")).0, Some(2));
+}

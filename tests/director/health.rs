@@ -26,7 +26,7 @@ pub fn nginx(bed: &Bed, number: u8) -> ProcessId {
 }
 
 /// Starts nginx of a server again.
-fn start_again(bed: &Bed, number: u8) -> Process {
+pub fn start_again(bed: &Bed, number: u8) -> Process {
     let prefix = bed.dir().join(format!("nginx{number}")).display().to_string();
     let argv = ["nginx", "-e", "stderr", "-p", &prefix, "-c", &format!("{prefix}/nginx.conf")];
     let log = bed.dir().join(format!("server{number}-again.log"));

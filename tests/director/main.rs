@@ -18,6 +18,7 @@ mod judges;
 mod lifecycle;
 mod limits;
 mod log;
+mod maintenance;
 mod methods;
 mod metrics;
 mod modes;

@@ -160,6 +160,8 @@ fn weight(line: &Line<'_>) -> Cell {
         (None, _) => Cell::new("removed").with(Tone::Quiet),
         (Some(ServerState::Up), Some(0)) => Cell::new("0").with(Tone::Warning),
         (Some(ServerState::Up), weight) => Cell::new(weight.unwrap_or_default().to_string()),
+        // As haproxy has it, since the column is narrow.
+        (Some(ServerState::Maintenance), _) => Cell::new("maint").with(Tone::Warning),
         (Some(state), _) => Cell::new(state.to_string()).with(Tone::Warning),
     }
 }

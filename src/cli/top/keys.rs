@@ -21,6 +21,7 @@ pub enum Command {
     Filter,
     Drain,
     Undrain,
+    Maintain,
     NextPage,
     Page(usize),
     Pause,
@@ -77,9 +78,9 @@ pub const KEYS: &[Keys] = &[
     },
     Keys { keys: &[letter('/', Filter)], named: "/", help: "only what has this in its name or address" },
     Keys {
-        keys: &[letter('d', Drain), letter('u', Undrain)],
-        named: "d u",
-        help: "drain the chosen server; undrain it",
+        keys: &[letter('d', Drain), letter('u', Undrain), letter('m', Maintain)],
+        named: "d u m",
+        help: "drain the chosen server; undrain it; maintenance, or its end",
     },
     Keys {
         keys: &[(KeyCode::Tab, NextPage), letter('1', Page(0)), letter('2', Page(1)), letter('3', Page(2))],

@@ -41,6 +41,14 @@ pub enum Mode {
     Help,
 }
 
+/// A server that is there.
+struct Chosen {
+    service: String,
+    address: String,
+    state: ServerState,
+    connections: u64,
+}
+
 /// What is to be done beside drawing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Order {
@@ -232,6 +240,7 @@ impl Model {
             Command::Filter => self.mode = Mode::Filter,
             Command::Drain => self.ask_about_drain(true),
             Command::Undrain => self.ask_about_drain(false),
+            Command::Maintain => self.ask_about_maintenance(),
             Command::Back if !self.filter.is_empty() => self.filter.clear(),
             Command::Back => self.list.leave(),
             _ => {}
@@ -244,25 +253,56 @@ impl Model {
         }
     }
 
-    /// Asks once whether the chosen server is to be drained, or not any more.
-    fn ask_about_drain(&mut self, begin: bool) {
+    /// The chosen server; if none is, or it was removed, that is said.
+    fn chosen_server(&mut self) -> Option<Chosen> {
         let Some(Line::Server(service, server)) = self.list.chosen() else {
             self.notice = Some("choose a server first: ↑ ↓, and → shows those of a service".to_owned());
-            return;
+            return None;
         };
         let address = server.address.clone();
-        match (begin, server.state) {
-            (_, None) => self.notice = Some(format!("{address} was removed: its last connections go on")),
-            (true, Some(ServerState::Draining)) => {
+        let Some(state) = server.state else {
+            self.notice = Some(format!("{address} was removed: its last connections go on"));
+            return None;
+        };
+        let connections = server.counts.active + server.counts.inactive;
+        Some(Chosen { service: service.service.clone(), address, state, connections })
+    }
+
+    /// Asks once whether the chosen server is to be in maintenance, or not any more.
+    fn ask_about_maintenance(&mut self) {
+        let Some(Chosen { service, address, state, connections }) = self.chosen_server() else { return };
+        let of = format!("{address} of {service}");
+        let service = Some(ServiceRef(service));
+        self.mode = if state == ServerState::Maintenance {
+            let end = Edit::EndMaintenance { service, server: address };
+            Mode::Asked(end, format!("end the maintenance of {of}? y/n"))
+        } else {
+            let question = format!(
+                "maintenance of {of}? Nothing new for it, and no checks; {connections} connections go on. y/n"
+            );
+            let (reason, at_deadline) = (String::new(), Rest::default());
+            let begin =
+                Edit::Maintain { service, server: address, reason, deadline_seconds: None, at_deadline };
+            Mode::Asked(begin, question)
+        };
+    }
+
+    /// Asks once whether the chosen server is to be drained, or not any more.
+    fn ask_about_drain(&mut self, begin: bool) {
+        let Some(Chosen { service, address, state, connections }) = self.chosen_server() else { return };
+        match (begin, state) {
+            (true, ServerState::Draining) => {
                 self.notice = Some(format!("{address} is being drained; u takes that back"));
             }
-            (false, Some(state)) if state != ServerState::Draining => {
+            (_, ServerState::Maintenance) => {
+                self.notice = Some(format!("{address} is in maintenance; m ends that"));
+            }
+            (false, state) if state != ServerState::Draining => {
                 self.notice = Some(format!("{address} is not being drained"));
             }
             _ => {
-                let of = format!("{address} of {}", service.service);
-                let service = Some(ServiceRef(service.service.clone()));
-                let (server, connections) = (address, server.counts.active + server.counts.inactive);
+                let of = format!("{address} of {service}");
+                let (service, server) = (Some(ServiceRef(service)), address);
                 self.mode = if begin {
                     let question =
                         format!("drain {of}? Nothing new for it; {connections} connections go on. y/n");

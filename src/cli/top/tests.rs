@@ -47,6 +47,7 @@ fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
         },
         health: None,
         start: None,
+        maintenance: None,
         drain: None,
         active: server,
         inactive: 10 * server,
@@ -444,6 +445,17 @@ fn a_server_is_drained_when_that_was_asked_once_and_confirmed() {
     assert_eq!(foot(&mut desk), "undrain 10.0.0.2:80 of tcp 192.0.2.0:80? y/n");
     let undrain = Edit::Undrain { service: service(), server: "10.0.0.2:80".into() };
     assert_eq!(desk.press("y"), Some(Order::Edit(undrain)));
+    desk.press("m");
+    let question = "maintenance of 10.0.0.2:80 of tcp 192.0.2.0:80? Nothing new for it, and no checks; 22";
+    assert!(foot(&mut desk).starts_with(&question[..80]), "{}", foot(&mut desk));
+    let begin = Edit::Maintain {
+        service: service(),
+        server: "10.0.0.2:80".into(),
+        reason: String::new(),
+        deadline_seconds: None,
+        at_deadline: Rest::Reset,
+    };
+    assert_eq!(desk.press("y"), Some(Order::Edit(begin)));
 }
 
 #[test]

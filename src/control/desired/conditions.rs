@@ -1,11 +1,12 @@
-//! What holds of servers beside what the operator wrote of them: that one is being drained, and whatever else is asked
-//! for or found out while the director runs. What is published is what was written, as its conditions leave it.
+//! What holds of servers beside what the operator wrote of them: that one is being drained or in maintenance, and
+//! whatever else is found out while the director runs. What is published is what was written, as its conditions leave it.
 //!
 //! A condition lasts for as long as its server is there: through edits and reloads, and whether a change that waits for
 //! its confirmation gets it or not. No configuration has it, nor does any that is kept.
 
 use super::{Desired, Key};
 use crate::config::{Care, OnDown, Real, Service};
+use crate::control::cause::Cause;
 use crate::net::Endpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub struct Condition {
     /// If it is being drained, how.
     pub drain: Option<Drain>,
+    /// If somebody works on it, how.
+    pub maintenance: Option<Maintenance>,
     /// What its checks have found out, as soon as they have.
     pub finding: Option<Finding>,
 }
@@ -46,6 +49,8 @@ pub enum Wellness {
     Suspect,
     /// Some fail.
     Ill,
+    /// It is in maintenance, or was, and not all of them have been answered since.
+    Awaited,
 }
 
 /// The server gets nothing new; its connections go on until they end, or until the deadline.
@@ -57,6 +62,18 @@ pub struct Drain {
     pub deadline: Option<Duration>,
     /// What becomes of the connections that are left then.
     pub rest: Rest,
+}
+
+/// Somebody works on the server: it gets nothing new, its checks are not made, and nobody misses it. Whether it is drained
+/// besides does not matter, and holds afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance {
+    /// When it began, and what becomes of the connections that it has.
+    pub leave: Drain,
+    /// Who has begun it.
+    pub by: Cause,
+    /// What for, in the operator's words; empty if there are none.
+    pub reason: Arc<str>,
 }
 
 /// What becomes of the connections that are left at a deadline.
@@ -88,6 +105,8 @@ pub enum ServerState {
     Down,
     /// It gets nothing new, since somebody wants it empty.
     Draining,
+    /// It gets nothing new, and its checks are not made, since somebody works on it.
+    Maintenance,
 }
 
 impl ServerState {
@@ -104,6 +123,7 @@ impl ServerState {
             ServerState::Suspect => "suspect",
             ServerState::Down => "down",
             ServerState::Draining => "draining",
+            ServerState::Maintenance => "maintenance",
         }
     }
 }
@@ -128,11 +148,14 @@ pub struct Effect {
 impl Condition {
     /// How a server of this service is, as far as its conditions go.
     pub fn state(&self, real: &Real, service: &Service) -> ServerState {
+        if self.maintenance.is_some() {
+            return ServerState::Maintenance;
+        }
         if self.drain.is_some() {
             return ServerState::Draining;
         }
         match self.wellness() {
-            Some(Wellness::Ill) => ServerState::Down,
+            Some(Wellness::Ill | Wellness::Awaited) => ServerState::Down,
             Some(Wellness::Suspect) => ServerState::Suspect,
             Some(Wellness::Well) => ServerState::Up,
             None if service.care.alpha && !service.checks_of(real).is_empty() => ServerState::Down,
@@ -142,6 +165,11 @@ impl Condition {
 
     fn wellness(&self) -> Option<Wellness> {
         self.finding.as_ref()?.wellness
+    }
+
+    /// How its connections leave it, if it gets nothing new by somebody's word.
+    pub fn leave(&self) -> Option<Drain> {
+        self.maintenance.as_ref().map(|maintenance| maintenance.leave).or(self.drain)
     }
 
     /// What becomes of a server of this service, whose state this is: what all conditions together amount to is decided
@@ -155,8 +183,12 @@ impl Condition {
             ServerState::Up | ServerState::Starting | ServerState::Suspect => {
                 Effect { weight, is_shut: false, ends: false }
             }
-            ServerState::Down => Effect { ends: service.care.on_down == OnDown::Reset, ..shut },
-            ServerState::Draining => shut,
+            ServerState::Down => {
+                // Of whom nothing is known the connections may well go on.
+                let is_ill = self.wellness() == Some(Wellness::Ill);
+                Effect { ends: is_ill && service.care.on_down == OnDown::Reset, ..shut }
+            }
+            ServerState::Draining | ServerState::Maintenance => shut,
         }
     }
 }
@@ -271,6 +303,20 @@ impl Conditions {
         self.0.keys().chain(other.0.keys()).filter(differs).copied().collect()
     }
 
+    /// Whether the same servers are in maintenance under these and those.
+    pub fn same_maintenance(&self, other: &Conditions) -> bool {
+        let is_in = |conditions: &Conditions, key: Key, server: Endpoint| {
+            conditions.of(key, server).is_some_and(|condition| condition.maintenance.is_some())
+        };
+        let of = |conditions: &Conditions, key: Key| -> Vec<Endpoint> {
+            conditions.0.get(&key).map(|of| of.servers.keys().copied().collect()).unwrap_or_default()
+        };
+        self.unlike(other).into_iter().all(|key| {
+            let servers = of(self, key).into_iter().chain(of(other, key));
+            servers.into_iter().all(|server| is_in(self, key, server) == is_in(other, key, server))
+        })
+    }
+
     /// Changes what holds of a server.
     pub(super) fn change(&mut self, key: Key, server: Endpoint, change: impl FnOnce(&mut Condition)) {
         let mut condition = self.of(key, server).cloned().unwrap_or_default();
@@ -297,11 +343,11 @@ impl Conditions {
 
 /// What holds of a server, of whose service this holds.
 fn of_real<'a>(of: Option<&'a OfService>, real: &Real) -> &'a Condition {
-    static NOTHING: Condition = Condition { drain: None, finding: None };
+    static NOTHING: Condition = Condition { drain: None, maintenance: None, finding: None };
     of.and_then(|of| of.servers.get(&real.endpoint)).unwrap_or(&NOTHING)
 }
 
-/// As [`Conditions::fails_open`]. Drained and quiesced servers do not count; as long as some have not been asked yet,
+/// As [`Conditions::fails_open`]. Servers that are drained, quiesced or in maintenance do not count; as long as some have not been asked yet,
 /// nobody knows; and where there is a sorry server, it is there for that.
 fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState]) -> bool {
     let (Some(percent), None) = (service.care.fail_open_percent, &service.sorry) else { return false };
@@ -309,9 +355,9 @@ fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState])
     for (real, state) in service.reals.iter().zip(states).filter(|(real, _)| real.weight > 0) {
         match state {
             ServerState::Up | ServerState::Starting | ServerState::Suspect => well += u64::from(real.weight),
-            ServerState::Down if of_real(of, real).wellness().is_none() => return false,
+            ServerState::Down if of_real(of, real).wellness() != Some(Wellness::Ill) => return false,
             ServerState::Down => down += u64::from(real.weight),
-            ServerState::Draining => {}
+            ServerState::Draining | ServerState::Maintenance => {}
         }
     }
     down > 0 && well * 100 <= (well + down) * u64::from(percent)

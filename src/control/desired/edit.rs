@@ -1,22 +1,21 @@
 //! Edits, and transactions of them.
 
-use super::{Conditions, Desired, Drain, Key, Rest, ServiceRef, is_same};
+mod conditions;
+
+use super::{Conditions, Desired, Key, Rest, ServiceRef, is_same};
 use crate::config::{self, Config, ConfigErrors, Real, Service, Written};
+use crate::control::cause::Cause;
 use crate::net::Endpoint;
 use crate::service::RealId;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How many virtual services there are at most; as in a file.
 const MAX_SERVICES: usize = 1 << 17;
-
-/// Seconds that a deadline may be away.
-const DEADLINES: RangeInclusive<u64> = 1..=86_400;
 
 /// One change of the desired state. Tables are written as in the configuration file, and read by its reader: what a
 /// file may say an edit may say.
@@ -94,6 +93,32 @@ pub enum Edit {
         /// RIP:rport, or RIP alone for all of its ports.
         server: String,
     },
+    /// Somebody works on a server: nothing new for it, and no checks of it, until that is ended. Its connections go on until
+    /// they end, or until the deadline.
+    Maintain {
+        /// Of which service; of every one that has it without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceRef>,
+        /// RIP:rport, or RIP alone for all of its ports.
+        server: String,
+        /// What for: a line of at most 200 bytes.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Seconds until the deadline, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_seconds: Option<u64>,
+        /// What becomes of the connections that are left then.
+        #[serde(default)]
+        at_deadline: Rest,
+    },
+    /// The maintenance of a server is over: it is checked again, and gets what its weight says once its checks are answered.
+    EndMaintenance {
+        /// Of which service; of every one in which it is in maintenance without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceRef>,
+        /// RIP:rport, or RIP alone for all of its ports.
+        server: String,
+    },
     /// Other timeouts (`--set`). Those not named stay.
     SetTimeouts {
         /// The keys of `[director.timeouts]` that change.
@@ -115,7 +140,8 @@ pub enum Edit {
 impl Edit {
     /// Whether it changes what holds of servers, and nothing that is written.
     pub fn is_of_condition(&self) -> bool {
-        matches!(self, Edit::Drain { .. } | Edit::Undrain { .. })
+        use Edit::{Drain, EndMaintenance, Maintain, Undrain};
+        matches!(self, Drain { .. } | Undrain { .. } | Maintain { .. } | EndMaintenance { .. })
     }
 }
 
@@ -169,7 +195,15 @@ impl Desired {
     /// # Errors
     /// What is wrong with the first wrong edit, or with the whole that all would lead to. Nothing has changed then.
     pub fn apply(&self, edits: &[Edit], now: Duration) -> Result<Applied, EditErrors> {
-        let mut draft = Draft::of(self, now);
+        self.apply_by(edits, now, Cause::Director)
+    }
+
+    /// The same, at somebody's word.
+    ///
+    /// # Errors
+    /// As for [`Desired::apply`].
+    pub fn apply_by(&self, edits: &[Edit], now: Duration, by: Cause) -> Result<Applied, EditErrors> {
+        let mut draft = Draft::of(self, now, by);
         for (number, edit) in edits.iter().enumerate() {
             draft.number = number;
             draft.edit(edit).map_err(|wrong| wrong.at(number))?;
@@ -217,12 +251,13 @@ struct Draft<'a> {
     zeroed: Zeroed,
     conditions: Conditions,
     now: Duration,
+    by: Cause,
     /// The edit at hand.
     number: usize,
 }
 
 impl<'a> Draft<'a> {
-    fn of(before: &'a Desired, now: Duration) -> Draft<'a> {
+    fn of(before: &'a Desired, now: Duration, by: Cause) -> Draft<'a> {
         Draft {
             before,
             rest: before.rest.clone(),
@@ -232,6 +267,7 @@ impl<'a> Draft<'a> {
             zeroed: Zeroed::Some(Vec::new()),
             conditions: before.conditions.clone(),
             now,
+            by,
             number: 0,
         }
     }
@@ -265,6 +301,10 @@ impl<'a> Draft<'a> {
                 self.drain(service.as_ref(), server, *deadline_seconds, *at_deadline)
             }
             Edit::Undrain { service, server } => self.undrain(service.as_ref(), server),
+            Edit::Maintain { service, server, reason, deadline_seconds, at_deadline } => {
+                self.maintain(service.as_ref(), server, reason, *deadline_seconds, *at_deadline)
+            }
+            Edit::EndMaintenance { service, server } => self.end_maintenance(service.as_ref(), server),
             Edit::SetTimeouts { table } => {
                 let timeouts = config::read_timeouts(table)?.or(&self.rest.director.conduct.timeouts);
                 if timeouts != self.rest.director.conduct.timeouts {
@@ -357,43 +397,6 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn drain(
-        &mut self,
-        service: Option<&ServiceRef>,
-        server: &str,
-        deadline: Option<u64>,
-        rest: Rest,
-    ) -> Result<(), Wrong> {
-        if let Some(seconds) = deadline.filter(|seconds| !DEADLINES.contains(seconds)) {
-            let (least, most) = DEADLINES.into_inner();
-            return wrong(format!(
-                "real server {server:?}: deadline_seconds {seconds} is out of range (allowed: {least} to {most})"
-            ));
-        }
-        let (now, deadline) = (self.now, deadline.map(|seconds| self.now + Duration::from_secs(seconds)));
-        for (key, server) in self.meant(service, server)? {
-            self.conditions.change(key, server, |condition| {
-                let since = condition.drain.map_or(now, |before| before.since);
-                condition.drain = Some(Drain { since, deadline, rest });
-            });
-        }
-        Ok(())
-    }
-
-    fn undrain(&mut self, service: Option<&ServiceRef>, server: &str) -> Result<(), Wrong> {
-        let mut meant = self.meant(service, server)?;
-        meant.retain(|&(key, server)| {
-            self.conditions.of(key, server).is_some_and(|condition| condition.drain.is_some())
-        });
-        if meant.is_empty() {
-            return wrong(format!("real server {server:?} is not being drained"));
-        }
-        for (key, server) in meant {
-            self.conditions.change(key, server, |condition| condition.drain = None);
-        }
-        Ok(())
-    }
-
     fn replace(&mut self, config: &Arc<Config>) -> Result<(), Wrong> {
         let new = Desired::from(Config::clone(config));
         if let Some(what) = self.before.needs_restart(&new) {
@@ -444,31 +447,6 @@ impl<'a> Draft<'a> {
         match found {
             Some(at) => Ok((place, at)),
             None => wrong(format!("virtual service {:?}: real server {server:?} is unknown", service.0)),
-        }
-    }
-
-    /// The servers of this address, with any port if it says none, in one service or in all.
-    fn meant(&self, service: Option<&ServiceRef>, server: &str) -> Result<Vec<(Key, Endpoint)>, Wrong> {
-        let services = match service {
-            Some(service) => {
-                let place = self.place(service)?;
-                &self.services[place..=place]
-            }
-            None => &self.services[..],
-        };
-        let (endpoint, addr) = (server.parse::<Endpoint>().ok(), server.parse::<IpAddr>().ok());
-        let is_meant = |real: &&Real| endpoint == Some(real.endpoint) || addr == Some(real.endpoint.addr);
-        let of = |service: &Service| {
-            let key = Key::of(service);
-            service.reals.iter().filter(is_meant).map(|real| (key, real.endpoint)).collect::<Vec<_>>()
-        };
-        let found: Vec<_> = services.iter().flatten().flat_map(|service| of(service)).collect();
-        match service {
-            _ if !found.is_empty() => Ok(found),
-            Some(service) => {
-                wrong(format!("virtual service {:?}: real server {server:?} is unknown", service.0))
-            }
-            None => wrong(format!("real server {server:?} is unknown")),
         }
     }
 

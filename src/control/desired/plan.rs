@@ -76,6 +76,9 @@ pub struct ConditionChange {
     pub server: String,
     /// How it will be.
     pub state: ServerState,
+    /// What it is in maintenance for, if it is and somebody has said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Connections it has now, which go on.
     pub connections: u64,
 }
@@ -135,6 +138,7 @@ fn conditions(old: &Desired, new: &Desired, live: &impl PlanFor) -> Vec<Conditio
                 service: key.to_string(),
                 server: real.endpoint.to_string(),
                 state: is.state(real, service),
+                reason: is.maintenance.map(|maintenance| maintenance.reason.to_string()).unwrap_or_default(),
                 connections: live.connections(service, real),
             })
         };
@@ -295,11 +299,9 @@ impl fmt::Display for Plan {
         if self.is_empty() {
             return f.write_str("nothing changes");
         }
-        for (index, ConditionChange { service, server, state, connections }) in
-            self.conditions.iter().enumerate()
-        {
+        for (index, change) in self.conditions.iter().enumerate() {
             let line = if index > 0 { "\n" } else { "" };
-            write!(f, "{line}~ {service}: {server} is {state}; {} go on", counted(*connections))?;
+            write!(f, "{line}~ {change}")?;
         }
         if self.leaves_configuration() {
             return Ok(());
@@ -338,6 +340,19 @@ impl fmt::Display for Plan {
             }
         }
         f.write_str(&self.summary())
+    }
+}
+
+impl fmt::Display for ConditionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConditionChange { service, server, state, reason, connections } = self;
+        write!(f, "{service}: {server} is ")?;
+        match (state, &reason[..]) {
+            (ServerState::Maintenance, "") => f.write_str("in maintenance")?,
+            (ServerState::Maintenance, reason) => write!(f, "in maintenance ({reason})")?,
+            (state, _) => write!(f, "{state}")?,
+        }
+        write!(f, "; {} go on", counted(*connections))
     }
 }
 

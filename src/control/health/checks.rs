@@ -97,7 +97,9 @@ impl Checks {
             self.notify.push(known.unwrap_or_else(new));
         }
         let mut before = std::mem::take(&mut self.asked);
-        for (service, real) in servers(desired) {
+        for (service, real) in
+            servers(desired).filter(|(service, real)| !is_maintained(desired, service, real))
+        {
             for check in service.checks_of(real) {
                 let target = target(service, real, check);
                 let known = before.remove(&target).map(|asked| Asked { by: Vec::new(), ..asked });
@@ -158,6 +160,9 @@ impl Checks {
         if checks.is_empty() {
             return before.map(|_| (key, real.endpoint, None));
         }
+        if is_maintained(desired, service, real) {
+            return self.awaited(before).map(|finding| (key, real.endpoint, Some(finding)));
+        }
         let asked = |check: &NamedCheck| self.asked.get(&target(service, real, check));
         let asked: Vec<(&str, &Asked)> =
             checks.iter().filter_map(|check| Some((check.name.as_str(), asked(check)?))).collect();
@@ -193,6 +198,24 @@ impl Checks {
         };
         Some((key, real.endpoint, Some(finding)))
     }
+
+    /// What is known of a server in maintenance, if it is something else than before. It holds until its checks, made again,
+    /// are all answered.
+    fn awaited(&self, before: Option<&Finding>) -> Option<Finding> {
+        let is_known = before.is_some_and(|before| before.wellness == Some(Wellness::Awaited));
+        (!is_known).then(|| Finding {
+            wellness: Some(Wellness::Awaited),
+            since: self.start.elapsed(),
+            cause: "not asked since its maintenance".into(),
+            weight: None,
+            unasked: "".into(),
+        })
+    }
+}
+
+fn is_maintained(desired: &Desired, service: &Service, real: &Real) -> bool {
+    let condition = desired.conditions().of(Key::of(service), real.endpoint);
+    condition.is_some_and(|condition| condition.maintenance.is_some())
 }
 
 fn target(service: &Service, real: &Real, NamedCheck { check, .. }: &NamedCheck) -> Target {
@@ -287,10 +310,36 @@ mod tests {
         let finding = desired.conditions().iter().next().unwrap().2.finding.clone().unwrap();
         assert_eq!(&*finding.cause, "check port: connect: connection refused");
 
+        // In maintenance it is not asked for that service, and all is as it was for the other.
+        let edit = |desired: &Desired, edit: &str| {
+            desired.apply(&[serde_json::from_str(edit).unwrap()], Duration::ZERO).unwrap().desired
+        };
+        let maintained = edit(&desired, r#"{ "edit": "maintain", "service": "a", "server": "10.0.0.1" }"#);
+        let findings = checks.follow(&maintained);
+        let wellnesses: Vec<_> =
+            findings.iter().map(|(.., found)| found.as_ref().unwrap().wellness).collect();
+        assert_eq!(wellnesses, [Some(Wellness::Awaited)]);
+        let maintained = maintained.with_findings(&findings);
+        assert!(
+            checks.follow(&maintained).is_empty() && checks.asked.values().all(|asked| asked.by.len() == 1)
+        );
+        let neither = edit(&maintained, r#"{ "edit": "maintain", "server": "10.0.0.1" }"#);
+        let neither = neither.with_findings(&checks.follow(&neither));
+        assert_eq!(checks.asked.len(), 0);
+        // Afterwards it is down until it has answered, or has failed to.
+        let back = edit(&neither, r#"{ "edit": "end_maintenance", "server": "10.0.0.1" }"#);
+        assert_eq!((checks.follow(&back), checks.asked.len()), (Vec::new(), 1));
+        let states = |desired: &Desired| {
+            desired.services().iter().map(|of| desired.conditions().states(of)[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&back), [ServerState::Down; 2]);
+        let desired = become_both(&mut checks, back, Wellness::Ill);
+
         // A reload that leaves the check as it is asks nobody anew.
         let mut other = shared(at, quick());
         other.services[0].reals[0].weight = 7;
         let reloaded = Desired::from(other).with_findings(&[]);
+        assert_eq!(states(&desired), [ServerState::Down; 2]);
         let findings = checks.follow(&reloaded);
         assert!(findings.iter().all(|(.., found)| found.as_ref().unwrap().wellness == Some(Wellness::Ill)));
         assert_eq!(findings.len(), 2);

@@ -189,6 +189,58 @@ fn a_server_that_is_down_gets_nothing_and_one_that_is_suspect_gets_what_it_did()
 }
 
 #[test]
+fn a_server_in_maintenance_gets_nothing_and_is_missed_by_nobody() {
+    use ServerState::{Down, Draining, Maintenance, Up};
+    let begin = json!({ "edit": "maintain", "service": "web", "server": "10.0.0.1", "reason": "disks" });
+    let end = json!({ "edit": "end_maintenance", "server": "10.0.0.1" });
+    let (well, ill) = (Wellness::Well, Wellness::Ill);
+    let both = web("on_down = \"reset\"", [finding(ill, None), finding(well, None)]);
+    let one = drained(&both, begin.clone());
+    assert_eq!((states(&one), weights(&one)[0].clone()), (vec![Maintenance, Up], vec![0, 2]));
+    let shut = Effect { weight: 0, is_shut: true, ends: false };
+    assert_eq!(one.conditions().effects(&one.services()[0])[0], shut, "its connections go on");
+    let held = one.conditions().of(Key::of(&one.services()[0]), "10.0.0.1:8080".parse().unwrap()).unwrap();
+    let maintenance = held.maintenance.as_ref().unwrap();
+    assert_eq!((&*maintenance.reason, maintenance.by), ("disks", Cause::Director));
+    assert!(!both.conditions().same_maintenance(one.conditions()));
+    assert!(both.conditions().same_maintenance(web("", [None, None]).conditions()));
+
+    // What it fails is nothing that lets all be scheduled; nor is it, once it is back, before it has been asked.
+    let last = web("fail_open = 66", [finding(ill, None), finding(well, None)]);
+    assert_eq!(weights(&last)[0], [4, 2]);
+    assert!(!drained(&last, begin.clone()).conditions().fails_open(&last.services()[0]));
+    let none = web("", [finding(ill, None), finding(ill, None)]);
+    assert_eq!(weights(&none)[0], [4, 2]);
+    assert_eq!(
+        weights(&drained(&none, begin.clone()))[0],
+        [0, 2],
+        "it is not scheduled, whatever the others are"
+    );
+    let awaited = web("on_down = \"reset\"", [finding(Wellness::Awaited, None), finding(ill, None)]);
+    assert_eq!((states(&awaited), weights(&awaited)[0].clone()), (vec![Down, Down], vec![0, 0]));
+    let effects = awaited.conditions().effects(&awaited.services()[0]);
+    assert_eq!(effects.iter().map(|effect| effect.ends).collect::<Vec<_>>(), [false, true]);
+
+    // A drain is another thing, and holds before, meanwhile and afterwards.
+    let drain = json!({ "edit": "drain", "server": "10.0.0.1", "deadline_seconds": 60 });
+    let also = drained(&drained(&both, drain), begin);
+    let leave = also.conditions().iter().find_map(|(.., held)| held.maintenance.as_ref().and(held.leave()));
+    assert_eq!(leave, Some(Drain { since: seconds(100), deadline: None, rest: Rest::Reset }));
+    assert_eq!(states(&also), [Maintenance, Up]);
+    let back = drained(&also, end.clone());
+    assert_eq!(states(&back), [Draining, Up]);
+    for (edit, error) in [
+        (end, "edit 1: real server \"10.0.0.1\" is not in maintenance"),
+        (
+            json!({ "edit": "maintain", "server": "10.0.0.1", "reason": "new\ndisks" }),
+            "edit 1: real server \"10.0.0.1\": the reason is too long or no line (allowed: a line of at most 200 bytes)",
+        ),
+    ] {
+        assert_eq!(apply_at(seconds(0), &back, json!([edit])).unwrap_err(), error);
+    }
+}
+
+#[test]
 fn connections_of_a_server_that_is_down_are_forgotten_if_its_service_says_so() {
     let ends = |keys| {
         let web = web(keys, [finding(Wellness::Ill, None), finding(Wellness::Well, None)]);
