@@ -116,6 +116,30 @@ fn a_server_is_there_once_also_while_it_departs_and_counts_on_when_it_is_back() 
 }
 
 #[test]
+fn a_service_says_how_many_of_its_servers_are_how_and_whether_enough_are_well() {
+    let quorum = SERVICES.replacen("name = \"web\"", "name = \"web\"\nquorum = 3", 1);
+    let office = Office::with("", &quorum);
+    let values = |office: &Office| {
+        let text = classic(office);
+        is_valid_classic(&text);
+        let states = ["up", "starting", "suspect", "down", "draining", "maintenance"];
+        let servers = states.map(|state| {
+            let sample = format!("lvx_service_servers{{service=\"web\",state=\"{state}\"}}");
+            value(&text, &sample).unwrap().parse::<u32>().unwrap()
+        });
+        let flags = ["quorum_lost", "failing_open"]
+            .map(|flag| value(&text, &format!("lvx_service_{flag}{{service=\"web\"}}")).unwrap().to_owned());
+        (servers, flags.concat())
+    };
+    assert_eq!(values(&office), ([2, 0, 0, 0, 0, 0], "00".to_owned()));
+    let edits =
+        r#"[{ "edit": "maintain", "server": "10.0.0.1" }, { "edit": "drain", "server": "10.0.0.2" }]"#;
+    let edits: Vec<Edit> = serde_json::from_str(edits).unwrap();
+    office.client.edit(&Transaction { edits, ..Transaction::default() }).unwrap();
+    assert_eq!(values(&office), ([0, 0, 0, 0, 1, 1], "10".to_owned()));
+}
+
+#[test]
 fn a_port_of_its_own_has_the_metrics_and_nothing_else() {
     let at = own_address();
     let office = Office::with(&format!("metrics = \"{at}\""), SERVICES);

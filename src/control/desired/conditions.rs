@@ -110,6 +110,16 @@ pub enum ServerState {
 }
 
 impl ServerState {
+    /// Every state.
+    pub const ALL: [ServerState; 6] = [
+        ServerState::Up,
+        ServerState::Starting,
+        ServerState::Suspect,
+        ServerState::Down,
+        ServerState::Draining,
+        ServerState::Maintenance,
+    ];
+
     /// Whether a server that is so gets connections.
     fn takes_connections(self) -> bool {
         matches!(self, ServerState::Up | ServerState::Starting | ServerState::Suspect)

@@ -1,7 +1,7 @@
 //! Of virtual services and real servers. A server is known by its service, its address and how packets reach it.
 
 use super::page::{Column, Family, Labels, Page};
-use crate::control::desired::Key;
+use crate::control::desired::{Key, ServerState};
 use crate::control::report::Traffic;
 use crate::control::view::View;
 use crate::service::{RealServer, VirtualService};
@@ -32,6 +32,7 @@ struct Row<'v> {
 
 pub(super) fn put(page: &mut Page<'_>, view: &View) -> fmt::Result {
     services(page, view)?;
+    health(page, view)?;
     servers(page, view)
 }
 
@@ -61,6 +62,32 @@ fn services(page: &mut Page<'_>, view: &View) -> fmt::Result {
         })?;
     }
     Ok(())
+}
+
+/// How services are, as far as that depends on how their servers are.
+fn health(page: &mut Page<'_>, view: &View) -> fmt::Result {
+    let all = || view.services().iter().map(|service| (service, Key::from(&**service)));
+    page.gauge("lvx_service_servers", "How many of its servers are as `state` says.", |family| {
+        all().try_for_each(|(service, key)| {
+            let states = view.states(key, &service.reals);
+            ServerState::ALL.iter().try_for_each(|state| {
+                let count = states.iter().filter(|of| *of == state).count() as u64;
+                family.put(&[("service", &service.name), ("state", state)], count)
+            })
+        })
+    })?;
+    let help = "1 while less than its quorum is well, and its sorry server has taken over, if it has one.";
+    page.gauge("lvx_service_quorum_lost", help, |family| {
+        all().try_for_each(|(service, key)| {
+            family.put(&[("service", &service.name)], u64::from(view.has_lost_quorum(key)))
+        })
+    })?;
+    let help = "1 while too few of its servers seem well, so that all are scheduled.";
+    page.gauge("lvx_service_failing_open", help, |family| {
+        all().try_for_each(|(service, key)| {
+            family.put(&[("service", &service.name)], u64::from(view.fails_open(key)))
+        })
+    })
 }
 
 fn servers(page: &mut Page<'_>, view: &View) -> fmt::Result {
