@@ -15,7 +15,7 @@ mod written;
 pub use care::{Care, OnDown, Passive};
 pub use control::{Control, Remote, SOCKET};
 pub use errors::{ConfigError, ConfigErrors, Position};
-pub use notify::Notify;
+pub use notify::{Informed, Notify};
 pub use slow_start::SlowStartKeys;
 pub use toml::{MAX_FILE_BYTES, parse, read, read_server, read_service, read_text, read_timeouts};
 pub use written::{Written, written_service};
@@ -41,7 +41,7 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Static neighbours, as for routes.
     pub neighbours: Vec<Neighbour>,
-    /// Programs that are told when something changes of servers.
+    /// Programs and places in the web that are told when something changes of servers.
     pub notify: Vec<Notify>,
     /// The virtual services, in the file's order.
     pub services: Vec<Service>,
@@ -259,6 +259,48 @@ impl Service {
     /// What a server of this service must answer to be well.
     pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a [NamedCheck] {
         real.checks.as_ref().unwrap_or(&self.checks)
+    }
+}
+
+impl Config {
+    /// The same without what is nobody's business, to be shown. It cannot be read again.
+    pub fn without_secrets(&self) -> Config {
+        Config {
+            notify: self.notify.iter().map(Notify::without_secrets).collect(),
+            services: self.services.iter().map(Service::without_secrets).collect(),
+            ..self.clone()
+        }
+    }
+}
+
+impl Service {
+    /// The same without what is nobody's business, to be shown.
+    pub fn without_secrets(&self) -> Service {
+        Service {
+            checks: self.checks.iter().map(NamedCheck::without_secrets).collect(),
+            reals: self.reals.iter().map(Real::without_secrets).collect(),
+            sorry: self.sorry.as_ref().map(Real::without_secrets),
+            ..self.clone()
+        }
+    }
+}
+
+impl Real {
+    /// The same without what is nobody's business, to be shown.
+    pub fn without_secrets(&self) -> Real {
+        let of = |checks: &Vec<NamedCheck>| checks.iter().map(NamedCheck::without_secrets).collect();
+        Real { checks: self.checks.as_ref().map(of), ..self.clone() }
+    }
+}
+
+impl NamedCheck {
+    fn without_secrets(&self) -> NamedCheck {
+        match self.check.kind.without_secrets() {
+            None => self.clone(),
+            Some(kind) => {
+                NamedCheck { check: Arc::new(Check { kind, ..Check::clone(&self.check) }), ..self.clone() }
+            }
+        }
     }
 }
 

@@ -56,6 +56,11 @@ impl Service {
     pub fn own_table(&self) -> Written {
         Written::from(&Service { reals: Vec::new(), ..self.clone() })
     }
+
+    /// The same without what is nobody's business.
+    pub fn shown_table(&self) -> Written {
+        Written::from(&Service { reals: Vec::new(), ..self.clone() }.without_secrets())
+    }
 }
 
 /// The `[[virtual_service]]` of a service, its servers included.

@@ -14,7 +14,7 @@ pub use conditions::{
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
-use crate::config::{Config, Director, Removed, Service, SlowStartKeys};
+use crate::config::{Config, Director, Informed, Removed, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
 use crate::service::check::{Kind, Script, Via};
 use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
@@ -172,7 +172,8 @@ impl Desired {
         service.slow_start.or(&self.rest.director.slow_start)
     }
 
-    /// What this has the director do on its own host, in words: programs that it runs, files that it looks at.
+    /// What this has the director do on its own host, in words: programs that it runs, files that it looks at;
+    /// and whom elsewhere it tells of changes.
     pub fn doings(&self) -> HashSet<String> {
         let run = |script: &Script| {
             let user = script.user.as_ref().map_or_else(String::new, |user| format!(" as {user}"));
@@ -184,7 +185,11 @@ impl Desired {
             Kind::File(file) => Some(format!("look at {}", file.path)),
             _ => None,
         });
-        of_checks.chain(self.rest.notify.iter().map(|notify| run(&notify.script))).collect()
+        let told = self.rest.notify.iter().map(|notify| match &notify.informed {
+            Informed::Program(script) => run(script),
+            Informed::Hook(hook) => format!("post to {}", hook.place()),
+        });
+        of_checks.chain(told).collect()
     }
 
     /// How many real servers there are.

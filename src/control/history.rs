@@ -6,6 +6,7 @@ use crate::config::{self, ConfigErrors};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -142,7 +143,16 @@ fn write_all(dir: &Path, told: &Receiver<(u64, Desired)>) {
 fn write(dir: &Path, number: u64, desired: &Desired) -> io::Result<()> {
     let text = desired.config().to_toml().map_err(io::Error::other)?;
     let draft = dir.join("draft");
-    fs::write(&draft, text)?;
+    // There may be secrets in it.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&draft)?.write_all(text.as_bytes())?;
     fs::rename(&draft, dir.join(name(number)))?;
     for entry in fs::read_dir(dir)?.flatten() {
         let old = entry.file_name().to_str().and_then(number_of);

@@ -311,7 +311,7 @@ impl View {
         let key = Key::of(service);
         ServiceRow {
             service: key.to_string(),
-            table: service.own_table(),
+            table: service.shown_table(),
             traffic: columns.traffic.then(|| self.traffic_of(compiled)),
             rate: columns.rate.then(|| self.rates.of_service(key)),
             fails_open: self.fails_open(key),
@@ -345,7 +345,8 @@ impl View {
             latency: columns.latency.then(|| self.latency(real.id)).flatten().map(Into::into),
         };
         let current = service.all_reals().zip(&compiled.reals).zip(self.states(key, &compiled.reals));
-        let current = current.map(move |((table, real), state)| row(table.clone(), real, Some(state)));
+        let current =
+            current.map(move |((table, real), state)| row(table.without_secrets(), real, Some(state)));
         let departed = self.departed_from(key).iter().map(move |real| {
             let RealServer { endpoint, method, thresholds, .. } = *real;
             row(Real { endpoint, weight: 0, method, thresholds, checks: None }, real, None)

@@ -37,17 +37,22 @@ pub(super) async fn exchange(
     request: Request<Full<Bytes>>,
 ) -> Result<Exchange, Failure> {
     let stream = connect(ask, Ack::AtOnce).await?;
+    let answer = "waiting for the answer";
     match tls {
-        None => over(ask, version, stream, request, Healthy::default()).await,
+        None => {
+            ask.is(answer);
+            over(version, stream, request, Healthy::default()).await
+        }
         Some(connector) => {
             let (stream, found) = connector.connect(ask, stream).await?;
-            over(ask, version, stream, request, found).await
+            ask.is(answer);
+            over(version, stream, request, found).await
         }
     }
 }
 
-async fn over<S>(
-    ask: &Ask<'_>,
+/// The same over this connection, on the way to which that was found.
+pub(super) async fn over<S>(
     version: HttpVersion,
     stream: S,
     request: Request<Full<Bytes>>,
@@ -56,7 +61,6 @@ async fn over<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    ask.is("waiting for the answer");
     let connection = Connection::default();
     let tasks = &connection.tasks;
     let stream = TokioIo::new(stream);

@@ -17,6 +17,7 @@ mod failure;
 mod file;
 mod ftp;
 mod grpc;
+mod hook;
 mod http;
 mod network;
 mod notify;

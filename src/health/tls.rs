@@ -72,8 +72,7 @@ impl Connector {
     {
         ask.is("in the TLS handshake");
         let name = self.server_name.clone().unwrap_or_else(|| ask.target.peer().ip().into());
-        let stream = TlsConnector::from(self.config.clone()).connect(name, stream).await;
-        let stream = stream.map_err(|error| Failure::of_system("TLS", &error))?;
+        let stream = self.handshake(name, stream).await?;
         let session = stream.get_ref().1;
         let offered = &self.config.alpn_protocols;
         if !offered.is_empty() && session.alpn_protocol().is_none() {
@@ -85,6 +84,19 @@ impl Connector {
         let certificate_expires = own.and_then(expiry);
         self.is_valid_long_enough(certificate_expires, SystemTime::now())?;
         Ok((stream, Healthy { certificate_expires, ..Healthy::default() }))
+    }
+
+    /// The handshake alone, with whoever has this name.
+    pub(super) async fn handshake<S>(
+        &self,
+        name: ServerName<'static>,
+        stream: S,
+    ) -> Result<TlsStream<S>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsConnector::from(self.config.clone()).connect(name, stream).await;
+        stream.map_err(|error| Failure::of_system("TLS", &error))
     }
 
     fn is_valid_long_enough(&self, expires: Option<SystemTime>, now: SystemTime) -> Result<(), Failure> {

@@ -6,6 +6,8 @@ use lvx::control::client::ClientError;
 use lvx::control::desired::{Rest, ServerState};
 use lvx::control::view::Columns;
 use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 fn edit(office: &Office, edits: Value) -> Result<Changed, ClientError> {
@@ -279,4 +281,53 @@ fn traffic_is_counted_from_zero_when_that_is_asked_for() {
     counters.real(id).in_packets.add(2);
     office.client.zero(None).unwrap();
     assert_eq!(packets(), (0, 0));
+}
+
+#[test]
+fn secrets_are_kept_and_changed_and_never_shown() {
+    let ftp = |password: &str| {
+        format!(
+            "[[interface]]\nname = \"eth0\"\n[[notify]]\nurl = \"https://hooks.example/T-{password}\"\n\
+             [[virtual_service]]\nname = \"ftp\"\naddress = \"192.0.2.1:21\"\nforward = \"nat\"\n\
+             check = {{ type = \"ftp\", user = \"probe\", password = \"{password}\" }}\n\
+             [[virtual_service.real_server]]\naddress = \"10.0.0.1:21\"\n\
+             check = {{ type = \"http\", headers = {{ authorization = \"Bearer {password}\", accept = \"text/html\" }} }}\n"
+        )
+    };
+    let office = Office::with("", &ftp("alpha7"));
+    let shown = |office: &Office| {
+        let everything = ["/v1/services", "/v1/listing", "/v1/overview?open=all", "/v1/report"]
+            .map(|path| office.client.get::<Value>(path).unwrap().to_string());
+        everything.concat() + &office.client.configuration().unwrap()
+    };
+    let told = shown(&office);
+    assert!(!told.contains("alpha7") && told.contains("text/html"), "{told}");
+    assert!(told.contains("\"password\":\"***\"") && told.contains("https://hooks.example/***"), "{told}");
+
+    // Another secret is a change, in which neither is shown.
+    office.write(&ftp("beta8"));
+    let changed = office.client.reload().unwrap();
+    assert!(changed.words.contains("\"password\":\"***\""), "{}", changed.words);
+    assert!(changed.plan.services[0].changes.iter().any(|change| change.key == "check"));
+    assert!(changed.plan.services[0].servers.iter().any(|server| server.changes[0].key == "check"));
+    assert!(changed.plan.director.iter().any(|change| change.key == "notify"));
+    let json = serde_json::to_string(&changed.plan).unwrap();
+    assert!(!(changed.words + &json + &shown(&office)).contains("beta8"));
+    // An edit of something else leaves it as it is, and going back brings the first one back.
+    edit(&office, json!([{ "edit": "edit_service", "service": "ftp", "table": { "scheduler": "rr" } }]))
+        .unwrap();
+    office.write(&ftp("beta8").replace("forward", "scheduler = \"rr\"\nforward"));
+    let same = office.client.reload().unwrap();
+    assert!(same.plan.is_empty(), "{}", same.words);
+    office.client.roll_back(1).unwrap();
+    office.write(&ftp("alpha7"));
+    assert!(office.client.reload().unwrap().plan.is_empty());
+    // Files have the true ones, and are for nobody else.
+    let versions = office.client.versions().unwrap();
+    eventually("file", || fs::read_to_string(&versions[0].file).is_ok_and(|text| text.contains("beta8")));
+    assert_eq!(fs::metadata(&versions[0].file).unwrap().permissions().mode() & 0o777, 0o600);
+    // What stands for a secret is none.
+    let error =
+        office.client.apply("f", office.client.configuration().unwrap(), None).unwrap_err().to_string();
+    assert_eq!(error.matches("stands for a secret that is not shown").count(), 3, "{error}");
 }

@@ -117,6 +117,7 @@ fn who_is_not_root_here_has_the_director_do_nothing_on_its_host_that_its_file_do
         |kind: &str| text.replacen("[[virtual_service]]", &format!("[[virtual_service]]\ncheck = {kind}"), 1);
     for (text, doing) in [
         (format!("{text}\n[[notify]]\ncommand = [\"/bin/a\", \"b\"]\n"), "run /bin/a b"),
+        (format!("{text}\n[[notify]]\nurl = \"https://a.example/b\"\n"), "post to https://a.example"),
         (check("{ type = \"script\", command = [\"/bin/a\"], user = \"c\" }"), "run /bin/a as c"),
         (check("{ type = \"file\", path = \"/etc/shadow\" }"), "look at /etc/shadow"),
     ] {

@@ -5,5 +5,6 @@
 mod bed;
 mod faults;
 mod grpc;
+mod hooks;
 mod http;
 mod tls;

@@ -5,6 +5,7 @@
 
 use crate::net::{Mac, Prefix};
 use crate::service::ALL_PORTS;
+use crate::service::check::HIDDEN;
 use ::toml::de::DeValue;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -314,6 +315,11 @@ fn shown(value: &DeValue<'_>) -> String {
         DeValue::Datetime(moment) => moment.to_string(),
         DeValue::Array(_) | DeValue::Table(_) => value.type_str().to_owned(),
     }
+}
+
+/// That a value only stands for one that is not shown.
+pub(super) fn hidden() -> String {
+    format!("is {HIDDEN:?}, which stands for a secret that is not shown (allowed: the secret itself)")
 }
 
 /// A text from the file inside a message: in quotes, on one line, and not too long.

@@ -301,13 +301,14 @@ async fn set_timeouts(
     change(&link, vec![Edit::SetTimeouts { table }], by.into()).await
 }
 
-/// The configuration as it is now, as a file.
+/// The configuration as it is now, as a file, in which `***` stands for each secret.
 #[utoipa::path(get, path = "/v1/configuration", responses(
     (status = 200, body = String, content_type = "application/toml"),
     (status = "default", body = Problem),
 ))]
 async fn configuration(State(link): State<Link>) -> Result<Response, Fault> {
-    let to_toml = |view: View| view.desired.config().to_toml().unwrap_or_default().into_bytes();
+    let to_toml =
+        |view: View| view.desired.config().without_secrets().to_toml().unwrap_or_default().into_bytes();
     large(&link, "application/toml", to_toml).await
 }
 

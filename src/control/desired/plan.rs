@@ -1,7 +1,7 @@
 //! What a change would do: services and servers added, removed and changed, and the live connections of each.
 
 use super::{Desired, Key, ServerState, is_same};
-use crate::config::{Real, Removed, Service, Written};
+use crate::config::{Notify, Real, Removed, Service, Written};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -110,7 +110,7 @@ impl<F: Fn(&Service, &Real) -> u64> PlanFor for F {
 
 /// What it would do to put `new` in the place of `old`.
 pub fn plan(old: &Desired, new: &Desired, live: &impl PlanFor) -> Plan {
-    let mut director = changes(&director(old), &director(new));
+    let mut director = changes(&Table::of_director(old), &Table::of_director(new));
     let gone = old.services.iter().filter(|service| new.find(Key::of(service)).is_none());
     let mut services: Vec<ServicePlan> = gone.map(|service| removed(old, service, live)).collect();
     for service in &new.services {
@@ -147,15 +147,37 @@ fn conditions(old: &Desired, new: &Desired, live: &impl PlanFor) -> Vec<Conditio
     places.into_iter().flat_map(|place| of(&new.services[place])).collect()
 }
 
-fn director(desired: &Desired) -> Written {
+/// A table, and what is shown of it.
+#[derive(Default)]
+struct Table {
+    own: Written,
+    shown: Written,
+}
+
+impl Table {
+    fn of_director(desired: &Desired) -> Table {
+        let shown: Vec<Notify> = desired.rest.notify.iter().map(Notify::without_secrets).collect();
+        Table { own: director(desired, &desired.rest.notify), shown: director(desired, &shown) }
+    }
+
+    fn of_service(service: &Service) -> Table {
+        Table { own: service.own_table(), shown: service.shown_table() }
+    }
+
+    fn of_server(real: &Real) -> Table {
+        Table { own: Written::of(real), shown: Written::of(&real.without_secrets()) }
+    }
+}
+
+fn director(desired: &Desired, notify: &[Notify]) -> Written {
     let mut director = desired.director().clone();
     director.conduct.timeouts = desired.timeouts();
     let mut written = Written::of(&director);
     if let Some(Value::Object(timeouts)) = written.0.remove("timeouts") {
         written.0.extend(timeouts.into_iter().map(|(key, value)| (format!("timeouts.{key}"), value)));
     }
-    if !desired.rest.notify.is_empty() {
-        written.0.insert("notify".to_owned(), serde_json::json!(desired.rest.notify));
+    if !notify.is_empty() {
+        written.0.insert("notify".to_owned(), serde_json::json!(notify));
     }
     written
 }
@@ -188,7 +210,7 @@ fn added(service: &Service) -> ServicePlan {
         service: Key::of(service).to_string(),
         name: service.name.clone(),
         act: Act::Added,
-        changes: changes(&Written::default(), &service.own_table()),
+        changes: changes(&Table::default(), &Table::of_service(service)),
         servers: service.reals.iter().map(added_server).collect(),
         connections: 0,
     }
@@ -198,7 +220,7 @@ fn added_server(real: &Real) -> ServerPlan {
     ServerPlan {
         server: real.endpoint.to_string(),
         act: Act::Added,
-        changes: changes(&Written::default(), &Written::of(real)),
+        changes: changes(&Table::default(), &Table::of_server(real)),
         connections: 0,
         expires: false,
     }
@@ -218,7 +240,7 @@ fn changed(old: &Desired, before: &Service, after: &Service, live: &impl PlanFor
             Some(was) => servers.push(ServerPlan {
                 server: real.endpoint.to_string(),
                 act: Act::Changed,
-                changes: changes(&Written::of(was), &Written::of(real)),
+                changes: changes(&Table::of_server(was), &Table::of_server(real)),
                 connections: live.connections(before, was),
                 // To another method it is another server, and that one goes.
                 expires: was.method != real.method && old.fate(before) == Removed::ExpireNodest,
@@ -226,7 +248,7 @@ fn changed(old: &Desired, before: &Service, after: &Service, live: &impl PlanFor
         }
     }
     let endpoints = |service: &Service| service.reals.iter().map(|real| real.endpoint).collect::<Vec<_>>();
-    let mut own = changes(&before.own_table(), &after.own_table());
+    let mut own = changes(&Table::of_service(before), &Table::of_service(after));
     own.extend(reordered(&endpoints(before), &endpoints(after)));
     ServicePlan {
         service: Key::of(after).to_string(),
@@ -238,12 +260,13 @@ fn changed(old: &Desired, before: &Service, after: &Service, live: &impl PlanFor
     }
 }
 
-fn changes(from: &Written, to: &Written) -> Vec<Change> {
+/// Another secret is a change, too, though it shows as the same.
+fn changes(from: &Table, to: &Table) -> Vec<Change> {
     let value = |written: &Written, key: &str| written.0.get(key).cloned().unwrap_or(Value::Null);
-    let keys: BTreeSet<&String> = from.0.keys().chain(to.0.keys()).collect();
+    let keys: BTreeSet<&String> = from.own.0.keys().chain(to.own.0.keys()).collect();
     keys.into_iter()
-        .map(|key| Change { key: key.clone(), from: value(from, key), to: value(to, key) })
-        .filter(|change| change.from != change.to)
+        .filter(|key| value(&from.own, key) != value(&to.own, key))
+        .map(|key| Change { key: key.clone(), from: value(&from.shown, key), to: value(&to.shown, key) })
         .collect()
 }
 

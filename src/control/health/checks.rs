@@ -1,7 +1,7 @@
 //! Has the checks made that services want, each once, and says what they have found out about servers.
 
 use super::News;
-use crate::config::{NamedCheck, Notify, Real, Service};
+use crate::config::{Informed, NamedCheck, Notify, Real, Service};
 use crate::control::desired::{Desired, Finding, Key, ServerState, Wellness};
 use crate::health::{Driver, Event, Health, Network, Notifier, Target, What};
 use crate::net::Endpoint;
@@ -27,7 +27,7 @@ pub struct Checks {
     /// The director's start.
     start: Instant,
     asked: HashMap<Target, Asked>,
-    /// The programs that are told of news, as they are written.
+    /// The programs and places that are told of news, as they are written.
     notify: Vec<(Notify, Notifier)>,
 }
 
@@ -68,7 +68,7 @@ impl Checks {
         self.driver.events()
     }
 
-    /// Tells the operator's programs what has changed, but for suspicions that are not borne out.
+    /// Tells the operator's programs and places what has changed, but for suspicions that are not borne out.
     pub fn tell(&self, news: &[News]) {
         let suspect = ServerState::Suspect.name();
         let is_for_them = |news: &&News| {
@@ -93,7 +93,13 @@ impl Checks {
         let mut told = std::mem::take(&mut self.notify);
         for wanted in &desired.rest().notify {
             let known = told.iter().position(|(notify, _)| notify == wanted).map(|at| told.swap_remove(at));
-            let new = || (wanted.clone(), Notifier::new(&self.driver, wanted.script.clone(), wanted.timeout));
+            let new = || {
+                let notifier = match wanted.informed.clone() {
+                    Informed::Program(script) => Notifier::program(&self.driver, script, wanted.timeout),
+                    Informed::Hook(hook) => Notifier::hook(&self.driver, hook, wanted.timeout),
+                };
+                (wanted.clone(), notifier)
+            };
             self.notify.push(known.unwrap_or_else(new));
         }
         let mut before = std::mem::take(&mut self.asked);

@@ -62,7 +62,7 @@ impl View {
         };
         let rate = || self.rates.of_service(Key::of(service));
         ServiceLines {
-            table: service.own_table(),
+            table: service.shown_table(),
             counts: columns.counts(|| self.traffic_of(compiled), rate),
             servers: service.reals.iter().zip(&compiled.reals).map(line).collect(),
         }

@@ -4,6 +4,7 @@ mod dialogue;
 mod dns;
 mod file;
 mod ftp;
+mod hook;
 mod http;
 mod pattern;
 mod script;
@@ -15,6 +16,7 @@ pub use dialogue::{Dialogue, Step};
 pub use dns::{Data, Dns};
 pub use file::{File, Says};
 pub use ftp::{Ftp, Login};
+pub use hook::Hook;
 pub use http::{Http, HttpVersion};
 pub use pattern::{Pattern, Sought};
 pub use script::Script;
@@ -25,6 +27,9 @@ pub use udp::Udp;
 use crate::net::Proto;
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// What is shown in the place of a secret.
+pub const HIDDEN: &str = "***";
 
 /// A check, as the operator asks for it. Equal checks of one server are one probe, however many services want it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -103,6 +108,25 @@ impl Kind {
         }
     }
 
+    /// The same without what is nobody's business: passwords, and headers that may hold one; `None` if it has none of that.
+    pub fn without_secrets(&self) -> Option<Kind> {
+        match self {
+            Kind::Ftp(Ftp { login: Some(Login { user, password }) }) if !password.is_empty() => {
+                let login = Login { user: user.clone(), password: HIDDEN.to_owned() };
+                Some(Kind::Ftp(Ftp { login: Some(login) }))
+            }
+            Kind::Http(http) if http.headers.iter().any(|(name, _)| is_secret(name)) => {
+                let shown = |(name, value): &(String, String)| {
+                    let value = if is_secret(name) { HIDDEN } else { value };
+                    (name.clone(), value.to_owned())
+                };
+                let headers = http.headers.iter().map(shown).collect();
+                Some(Kind::Http(Box::new(Http { headers, ..Http::clone(http) })))
+            }
+            _ => None,
+        }
+    }
+
     /// By what it asks a port; `None` if it asks none.
     pub const fn proto(&self) -> Option<Proto> {
         match self {
@@ -111,6 +135,11 @@ impl Kind {
             _ => Some(Proto::Tcp),
         }
     }
+}
+
+/// Whether a header of this name, in lower case, may hold a secret.
+fn is_secret(name: &str) -> bool {
+    ["auth", "cookie", "key", "secret", "session", "token"].iter().any(|word| name.contains(word))
 }
 
 /// gRPC's health service (`grpc.health.v1`), by HTTP/2.

@@ -3,8 +3,8 @@
 use super::pattern::pattern;
 use super::tls;
 use crate::config::toml::section::{Item, Section};
-use crate::config::toml::value::{integer, one_of, quoted, string};
-use crate::service::check::{Grpc, Http, HttpVersion, Kind, Pattern};
+use crate::config::toml::value::{hidden, integer, one_of, quoted, string};
+use crate::service::check::{Grpc, HIDDEN, Http, HttpVersion, Kind, Pattern};
 use ::http::uri::{Authority, PathAndQuery};
 use ::http::{HeaderName, HeaderValue, Method};
 use ::toml::Spanned;
@@ -74,7 +74,8 @@ fn body(value: &DeValue<'_>) -> Result<String, String> {
     string(value, "a text").map(str::to_owned)
 }
 
-fn headers(section: &mut Section<'_>) -> Vec<(String, String)> {
+/// `headers`, with names in lower case.
+pub(in crate::config::toml) fn headers(section: &mut Section<'_>) -> Vec<(String, String)> {
     let entries = section.entries("headers").into_iter();
     let read = |(name, item): (Spanned<&str>, Item<'_>)| {
         let at = name.span().start;
@@ -88,6 +89,9 @@ fn headers(section: &mut Section<'_>) -> Vec<(String, String)> {
                 .error(at, &format!("headers {} has no value (allowed: a text on one line)", quoted(&name)));
             return None;
         };
+        if value == HIDDEN {
+            section.error(at, &format!("headers {} {}", quoted(&name), hidden()));
+        }
         if OWN_HEADERS.contains(&name.as_str()) {
             let error = format!(
                 "headers {} follows from other keys (allowed: host = \"…\", send = \"…\")",

@@ -11,6 +11,7 @@ mod pattern;
 mod talk;
 mod tls;
 
+pub(super) use http::headers;
 pub(super) use local::command;
 
 use super::addresses::Addressed;

@@ -3,8 +3,8 @@
 use super::pattern::{bytes, part, pattern};
 use super::tls;
 use crate::config::toml::section::{Item, Section};
-use crate::config::toml::value::{boolean, host_name, quoted, string, wrong_type};
-use crate::service::check::{Dialogue, Dns, Ftp, Kind, Login, Smtp, Step, Udp};
+use crate::config::toml::value::{boolean, hidden, host_name, quoted, string, wrong_type};
+use crate::service::check::{Dialogue, Dns, Ftp, HIDDEN, Kind, Login, Smtp, Step, Udp};
 use ::toml::Spanned;
 use ::toml::de::DeValue;
 use domain::base::Name;
@@ -57,6 +57,9 @@ pub(super) fn ftp(section: &mut Section<'_>) -> Kind {
     let password = section.optional("password", line);
     if let (None, Some(password)) = (&user, &password) {
         section.error(password.span().start, "password is for a user (allowed: with user = \"…\")");
+    }
+    if let Some(password) = password.as_ref().filter(|password| password.get_ref() == HIDDEN) {
+        section.error(password.span().start, &format!("password {}", hidden()));
     }
     let password = password.map_or_else(String::new, Spanned::into_inner);
     Kind::Ftp(Ftp { login: user.map(|user| Login { user: user.into_inner(), password }) })
