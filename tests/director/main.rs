@@ -25,6 +25,7 @@ mod modes;
 mod network;
 mod passive;
 mod probes;
+mod protocols;
 mod reload;
 mod sctp;
 mod sessions;
