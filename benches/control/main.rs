@@ -18,11 +18,12 @@ use lvx::control::desk::{Desk, Job, Shared};
 use lvx::control::history::History;
 use lvx::control::publish::Publisher;
 use lvx::control::rates::Rates;
-use lvx::control::view::{Columns, View};
+use lvx::control::view::{Columns, ServerKeys, View};
 use lvx::dataplane::counters::Counters;
 use lvx::dataplane::nexthop::Neighbour;
 use lvx::dataplane::snapshot::Published;
 use lvx::net::{InterfaceId, Mac, Tick};
+use lvx::service::{RealServer, Standing};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -88,8 +89,7 @@ fn main() {
         for real in &service.reals {
             let (interface, mac) = (InterfaceId(0), Mac([2, 0, 0, 0, 1, 1]));
             rib.neighbours.push(Neighbour { interface, address: real.endpoint.addr, mac });
-            // Every server has answered.
-            counters[0].count_latency(real.id, 900);
+            used(real, &counters[0]);
         }
     }
     publisher.set_rib(&rib);
@@ -103,6 +103,19 @@ fn main() {
             scrape::measure(socket, shared, vips);
         }
     });
+}
+
+/// Every server has connections, has counted packets, and has answered.
+fn used(real: &RealServer, counters: &Counters) {
+    let (some, count) = (u64::from(real.id.0) % 50, counters.real(real.id));
+    (0..some).for_each(|_| real.live.opened(Standing::Active));
+    (0..some / 3).for_each(|_| real.live.opened(Standing::Inactive));
+    count.connections.add(100 * some);
+    count.in_packets.add(12_345 * some);
+    count.in_bytes.add(1_234_567 * some);
+    count.out_packets.add(23_456 * some);
+    count.out_bytes.add(234_567_890 * some);
+    counters.count_latency(real.id, 900);
 }
 
 /// What edits cost, and what is made of the desired state for others; the desired state after it.
@@ -199,7 +212,7 @@ fn asked(socket: &Path) {
     for (what, open) in [("no service open", ""), ("one of them", "tcp 192.1.2.7:80"), ("all", "all")] {
         let looks = (0..11).map(|_| {
             let begun = Instant::now();
-            client.overview("", open).unwrap_or_else(|error| panic!("{error}"));
+            client.overview_with::<ServerKeys>("", open).unwrap_or_else(|error| panic!("{error}"));
             begun.elapsed()
         });
         let ms = median(looks.collect()).as_secs_f64() * 1e3;

@@ -5,8 +5,9 @@ use super::connections::{self, Which};
 use super::drain::{How, Whom, Work};
 use super::status::Found;
 use super::table::room;
-use crate::config;
+use crate::config::{self, Written};
 use crate::control::client::{Address, Client, ClientError, Keys, Token};
+use crate::control::view::ServerKeys;
 use clap::{Args, FromArgMatches, Subcommand};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -203,8 +204,11 @@ pub fn run(command: ControlCommand) -> ExitCode {
 fn answer(command: ControlCommand) -> Result<String, Failure> {
     Ok(match command {
         ControlCommand::Status { at } => {
-            let found = Found::ask(&at.client())?;
-            if at.json { json(&found) } else { found.told(room()) }
+            let client = at.client();
+            match at.json {
+                true => json(&Found::<Written>::ask(&client)?),
+                false => Found::<ServerKeys>::ask(&client)?.told(room()),
+            }
         }
         ControlCommand::Reload { at } => changed(&at, at.client().reload()?),
         ControlCommand::Plan { at, file } => {

@@ -7,24 +7,27 @@ use crate::control::desired::ServerState;
 use crate::control::drains::InMaintenance;
 use crate::control::health::Health;
 use crate::control::rates::Rate;
-use crate::control::view::{Columns, ServerRow, ServiceRow};
+use crate::control::view::{Columns, ServerKeys, ServerRow, ServiceRow};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What was found.
+/// What was found, of servers' tables all or what people are shown.
 #[derive(Debug, Serialize)]
-pub(super) struct Found {
+pub(super) struct Found<T> {
     director: Status,
-    services: Vec<ServiceRow>,
+    services: Vec<ServiceRow<T>>,
 }
 
-impl Found {
+impl<T: DeserializeOwned> Found<T> {
     /// Asks the director.
-    pub(super) fn ask(client: &Client) -> Result<Found, ClientError> {
+    pub(super) fn ask(client: &Client) -> Result<Found<T>, ClientError> {
         let columns = Columns { rate: true, ..Columns::default() };
-        Ok(Found { director: client.status()?, services: client.services(None, columns)? })
+        Ok(Found { director: client.status()?, services: client.services_with(None, columns)? })
     }
+}
 
+impl Found<ServerKeys> {
     /// The same for people, no wider than `room` as far as it is a table.
     pub(super) fn told(&self, room: usize) -> String {
         let rows = self.services.iter().flat_map(|service| {
@@ -83,15 +86,15 @@ pub(super) fn clock(seconds: u64) -> String {
 }
 
 /// What a service is called: its key, and the operator's name if it has one.
-pub(super) fn title(service: &ServiceRow) -> String {
+fn title(service: &ServiceRow<ServerKeys>) -> String {
     let name = service.table.0.get("name").and_then(Value::as_str).unwrap_or_default();
     let key = &service.service;
     if name.is_empty() || name == key { key.clone() } else { format!("{key} ({name})") }
 }
 
-fn service_cells(service: &ServiceRow) -> Vec<Cell> {
+fn service_cells(service: &ServiceRow<ServerKeys>) -> Vec<Cell> {
     let scheduler = service.table.0.get("scheduler").and_then(Value::as_str).unwrap_or_default();
-    let sum = |count: fn(&ServerRow) -> u64| service.servers.iter().map(count).sum();
+    let sum = |count: fn(&ServerRow<ServerKeys>) -> u64| service.servers.iter().map(count).sum();
     let [active, inactive, connections, in_packets, out_packets] =
         counts(sum(|server| server.active), sum(|server| server.inactive), service.rate);
     vec![
@@ -111,26 +114,22 @@ fn service_cells(service: &ServiceRow) -> Vec<Cell> {
     ]
 }
 
-fn server_cells(server: &ServerRow) -> Vec<Cell> {
-    let key = |key: &str| {
-        let value = server.table.0.get(key);
-        value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
-    };
-    let holds = server.weight.to_string();
-    let weight = match key("weight") {
-        written if server.departed || written == holds => Cell::new(holds),
-        written => Cell::new(format!("{holds} ({written})")),
+fn server_cells(server: &ServerRow<ServerKeys>) -> Vec<Cell> {
+    let ServerKeys { address, weight: written, forward } = &server.table;
+    let weight = match server.weight {
+        holds if server.departed || *written == holds => Cell::new(holds.to_string()),
+        holds => Cell::new(format!("{holds} ({written})")),
     };
     let weight = if server.weight == 0 && !server.departed { weight.with(Tone::Warning) } else { weight };
     let [active, inactive, connections, in_packets, out_packets] =
         counts(server.active, server.inactive, server.rate);
-    let name = Cell::new(format!("  {}", key("address")));
-    let forward = Cell::new(key("forward"));
+    let name = Cell::new(format!("  {address}"));
+    let forward = Cell::new(forward.as_str());
     vec![name, forward, weight, active, inactive, connections, in_packets, out_packets, state(server)]
 }
 
 /// How a server is, and how far its start or its drain.
-fn state(server: &ServerRow) -> Cell {
+fn state(server: &ServerRow<ServerKeys>) -> Cell {
     let Some(state) = server.state else { return Cell::new("removed").with(Tone::Quiet) };
     if let Some(start) = server.start {
         let left = match start.left_seconds {
@@ -172,9 +171,10 @@ fn counts(active: u64, inactive: u64, rate: Option<Rate>) -> [Cell; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Written;
     use serde_json::json;
 
-    fn found() -> Found {
+    fn found<T: DeserializeOwned>() -> Found<T> {
         let director = Status {
             version: "0.1.0".into(),
             pid: 7,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn told(room: usize) -> String {
-        anstream::adapter::strip_str(&found().told(room)).to_string()
+        anstream::adapter::strip_str(&found::<ServerKeys>().told(room)).to_string()
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_same_is_told_in_json() {
-        let json = serde_json::to_value(found()).unwrap();
+        let json = serde_json::to_value(found::<Written>()).unwrap();
         assert_eq!(json["director"]["uptime_seconds"], 3725);
         assert_eq!(json["services"][0]["servers"][5]["departed"], true);
     }

@@ -2,6 +2,8 @@
 
 use clap::builder::styling::{AnsiColor, Style};
 use ratatui::crossterm::terminal;
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::io::IsTerminal;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -132,37 +134,69 @@ impl Table {
         row: &'a [Cell],
         widths: &'a [usize],
     ) -> impl Iterator<Item = (String, Tone)> {
+        self.placed(row, widths)
+            .map(|(before, text, after, tone)| (format!("{:before$}{text}{:after$}", "", ""), tone))
+    }
+
+    /// The same, each text with how many blanks are before and after it.
+    fn placed<'a>(
+        &'a self,
+        row: &'a [Cell],
+        widths: &'a [usize],
+    ) -> impl Iterator<Item = (usize, Cow<'a, str>, usize, Tone)> {
         let shown = self.columns.iter().zip(row).zip(widths).filter(|(_, width)| **width > 0);
         shown.map(|((column, cell), &width)| {
             let text = clipped(&cell.text, width);
-            let blanks = " ".repeat(width - text.width());
-            (if column.is_number { blanks + &text } else { text + &blanks }, cell.tone)
+            let blanks = width - text.width();
+            let (before, after) = if column.is_number { (blanks, 0) } else { (0, blanks) };
+            (before, text, after, cell.tone)
         })
     }
 
     /// All of it as text, no wider than `room`.
     pub fn text(&self, room: usize) -> String {
         let widths = self.widths(room);
-        let line = |row: &[Cell]| {
-            let cells = self.laid_out(row, &widths).map(|(text, tone)| painted(&text, tone));
-            cells.collect::<Vec<_>>().join(&" ".repeat(self.gap)).trim_end().to_owned()
-        };
-        let rows = self.rows.iter().map(|row| line(row));
-        std::iter::once(line(&self.headings())).chain(rows).collect::<Vec<_>>().join("\n")
+        let mut text = String::new();
+        self.put_line(&self.headings(), &widths, &mut text);
+        for row in &self.rows {
+            text.push('\n');
+            self.put_line(row, &widths, &mut text);
+        }
+        text
+    }
+
+    /// A row, without the blanks at its end.
+    fn put_line(&self, row: &[Cell], widths: &[usize], line: &mut String) {
+        let mut blanks = 0;
+        for (before, text, after, tone) in self.placed(row, widths) {
+            let shown = text.trim_end();
+            if !shown.is_empty() {
+                line.extend(std::iter::repeat_n(' ', blanks + before));
+                put_painted(shown, tone, line);
+                blanks = 0;
+            } else {
+                blanks += before;
+            }
+            blanks += text[shown.len()..].width() + after + self.gap;
+        }
     }
 }
 
 /// The text in its tone; blanks around it are nobody's.
 pub fn painted(text: &str, tone: Tone) -> String {
-    let style = tone.style();
-    let inner = text.trim();
-    match (tone, text.find(inner)) {
-        (Tone::Plain, _) | (_, None) => text.to_owned(),
-        (_, Some(from)) => {
-            let (before, after) = (&text[..from], &text[from + inner.len()..]);
-            format!("{before}{style}{inner}{style:#}{after}")
-        }
+    let mut painted = String::new();
+    put_painted(text, tone, &mut painted);
+    painted
+}
+
+fn put_painted(text: &str, tone: Tone, into: &mut String) {
+    if tone == Tone::Plain {
+        return into.push_str(text);
     }
+    let (style, inner) = (tone.style(), text.trim());
+    let from = text.len() - text.trim_start().len();
+    let (before, after) = (&text[..from], &text[from + inner.len()..]);
+    let _ = write!(into, "{before}{style}{inner}{style:#}{after}");
 }
 
 /// How wide standard output is: without end where it is no terminal.
@@ -173,9 +207,9 @@ pub fn room() -> usize {
 }
 
 /// As much of a text as has room; what is cut off leaves a mark.
-pub fn clipped(text: &str, width: usize) -> String {
+fn clipped(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
-        return text.to_owned();
+        return text.into();
     }
     let mut left = width.saturating_sub(1);
     let fits = |c: &char| {

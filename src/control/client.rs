@@ -97,6 +97,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn overview(&self, filter: &str, open: &str) -> Result<Overview, ClientError> {
+        self.overview_with(filter, open)
+    }
+
+    /// The same, of servers' tables what the reader wants.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn overview_with<T: DeserializeOwned>(
+        &self,
+        filter: &str,
+        open: &str,
+    ) -> Result<Overview<T>, ClientError> {
         self.get(&with_query("/v1/overview", [("filter", filter), ("open", open)]))
     }
 
@@ -113,6 +125,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn services(&self, service: Option<&str>, columns: Columns) -> Result<Vec<ServiceRow>, ClientError> {
+        self.services_with(service, columns)
+    }
+
+    /// The same, of servers' tables what the reader wants.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn services_with<T: DeserializeOwned>(
+        &self,
+        service: Option<&str>,
+        columns: Columns,
+    ) -> Result<Vec<ServiceRow<T>>, ClientError> {
         self.get(&with_columns("/v1/services", service, columns))
     }
 

@@ -28,6 +28,13 @@ pub struct Rate {
     pub out_bytes: u64,
 }
 
+impl From<Rate> for Traffic {
+    fn from(rate: Rate) -> Traffic {
+        let Rate { connections, in_packets, in_bytes, out_packets, out_bytes } = rate;
+        Traffic { connections, in_packets, in_bytes, out_packets, out_bytes }
+    }
+}
+
 /// One thing's estimate: what it had counted, and its averages, scaled by 2^10, bytes by 2^5.
 #[derive(Debug, Clone, Copy, Default)]
 struct Estimate {

@@ -4,7 +4,7 @@
 mod lines;
 mod sums;
 
-pub use lines::{Counts, Listing, ServerLine, ServiceLines};
+pub use lines::{Listing, ServerColumns, ServiceLines};
 pub use sums::{ServiceSum, Wanted};
 
 use super::desired::{Desired, Key, ServerState};
@@ -117,6 +117,17 @@ pub struct ServerRow<T = Written> {
     /// How long it took to answer, if that was asked for, and if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+}
+
+/// The keys of a server's table that are shown to people: for who reads a hundred thousand of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ServerKeys {
+    /// RIP:rport, or RIP alone.
+    pub address: String,
+    /// As it is written.
+    pub weight: u16,
+    /// `nat`, `dr` or `tun`.
+    pub forward: String,
 }
 
 /// What a listing is to have beside the tables and connections.

@@ -12,7 +12,7 @@ use crate::control::client::{Client, ClientError};
 use crate::control::connections::Row;
 use crate::control::desired::{Edit, Key, ServiceRef};
 use crate::control::report::Traffic;
-use crate::control::view::{Columns, Counts, ServerLine, ServiceLines};
+use crate::control::view::{Columns, ServerColumns, ServiceLines};
 use crate::net::Endpoint;
 use crate::service::{Method, SchedulerName};
 use serde::Deserialize;
@@ -38,7 +38,7 @@ fn complain<T>(text: &str) -> Result<T, Complaint> {
 
 /// The keys of `[[virtual_service]]` that a listing needs.
 #[derive(Debug, Deserialize)]
-struct ServiceTable {
+pub(super) struct ServiceTable {
     #[serde(default)]
     protocol: String,
     #[serde(default)]
@@ -277,17 +277,22 @@ fn server_table(spec: &ServerSpec) -> Result<Written, Complaint> {
     })))
 }
 
-impl TryFrom<ServiceLines> for Service {
+impl TryFrom<ServiceLines<ServiceTable>> for Service {
     type Error = &'static str;
 
-    fn try_from(lines: ServiceLines) -> Result<Service, &'static str> {
-        service(lines).ok_or("a service has keys that it cannot have")
+    fn try_from(lines: ServiceLines<ServiceTable>) -> Result<Service, &'static str> {
+        let ServiceLines { table, traffic, servers } = lines;
+        let counts = traffic.unwrap_or_default();
+        Ok(Service {
+            spec: spec(table).ok_or("a service has keys that it cannot have")?,
+            total: counts,
+            rate: counts,
+            servers: servers_of(servers).ok_or("the columns of servers are not of one length")?,
+        })
     }
 }
 
-fn service(lines: ServiceLines) -> Option<Service> {
-    let ServiceLines { table, counts, servers } = lines;
-    let table: ServiceTable = serde_json::from_value(Value::Object(table.0)).ok()?;
+fn spec(table: ServiceTable) -> Option<ServiceSpec> {
     let endpoint =
         |text: &str| text.parse::<Endpoint>().ok().or_else(|| Some(Endpoint::new(text.parse().ok()?, 0)));
     let (key, is_v6) = match table.fwmark {
@@ -315,7 +320,7 @@ fn service(lines: ServiceLines) -> Option<Service> {
         Some((_, "port")) => 2,
         _ => 0,
     };
-    let spec = ServiceSpec {
+    Some(ServiceSpec {
         key,
         scheduler: if table.scheduler.is_empty() { DEFAULT_SCHEDULER.to_owned() } else { table.scheduler },
         flags: SchedulerFlags(table.scheduler_flags.iter().map(bit).fold(0, |all, bit| all | bit)),
@@ -323,38 +328,67 @@ fn service(lines: ServiceLines) -> Option<Service> {
         mask,
         one_packet: table.one_packet,
         engine: String::new(),
-    };
-    let servers = servers.into_iter().map(server).collect();
-    let counts = told(counts);
-    Some(Service { spec, total: counts, rate: counts, servers })
+    })
 }
 
-fn server(line: ServerLine) -> Server {
-    let ServerLine(at, method, [weight, holds], thresholds, [active, inactive, persistent], counts) = line;
-    let Endpoint { addr: address, port } = at;
-    let [upper_threshold, lower_threshold] = thresholds;
-    let forward = match method {
-        Method::Nat => Forward::Masq,
-        Method::Tun => Forward::Tunnel,
-        Method::Dr => Forward::Route,
+/// The servers that these columns tell of, if each of them tells of all.
+fn servers_of(columns: ServerColumns) -> Option<Vec<Server>> {
+    let count = columns.address.len();
+    let counts = [
+        &columns.connections,
+        &columns.in_packets,
+        &columns.in_bytes,
+        &columns.out_packets,
+        &columns.out_bytes,
+    ];
+    let [connections, in_packets, in_bytes, out_packets, out_bytes] = each(counts, count)?;
+    let thresholds = [&columns.upper_threshold, &columns.lower_threshold];
+    let [upper, lower] = each(thresholds, count)?;
+    let [active, inactive, persistent] =
+        each([&columns.active, &columns.inactive, &columns.persistent], count)?;
+    let written = if columns.weight_written.is_empty() { &columns.weight } else { &columns.weight_written };
+    let [weight, written] = each([&columns.weight, written], count)?;
+    if columns.forward.len() != count {
+        return None;
+    }
+    let server = |(at, (&Endpoint { addr: address, port }, method)): (usize, (&Endpoint, &Method))| {
+        let forward = match method {
+            Method::Nat => Forward::Masq,
+            Method::Tun => Forward::Tunnel,
+            Method::Dr => Forward::Route,
+        };
+        let counts = Traffic {
+            connections: connections(at),
+            in_packets: in_packets(at),
+            in_bytes: in_bytes(at),
+            out_packets: out_packets(at),
+            out_bytes: out_bytes(at),
+        };
+        let spec = ServerSpec {
+            address,
+            port,
+            forward,
+            tunnel: Tunnel { kind: TunnelKind::Ipip, port: 0, checksum: TunnelChecksum::default() },
+            weight: written(at),
+            upper_threshold: upper(at),
+            lower_threshold: lower(at),
+        };
+        let (active, inactive, persistent) = (active(at), inactive(at), persistent(at));
+        Server { spec, weight: weight(at), active, inactive, persistent, total: counts, rate: counts }
     };
-    let spec = ServerSpec {
-        address,
-        port,
-        forward,
-        tunnel: Tunnel { kind: TunnelKind::Ipip, port: 0, checksum: TunnelChecksum::default() },
-        weight,
-        upper_threshold,
-        lower_threshold,
-    };
-    let counts = told(counts);
-    Server { spec, weight: holds, active, inactive, persistent, total: counts, rate: counts }
+    Some(columns.address.iter().zip(&columns.forward).enumerate().map(server).collect())
 }
 
-/// What was asked for, all told or by the second.
-fn told(counts: Option<Counts>) -> Traffic {
-    let [connections, in_packets, in_bytes, out_packets, out_bytes] = counts.unwrap_or_default();
-    Traffic { connections, in_packets, in_bytes, out_packets, out_bytes }
+/// What columns of so many servers have for each of them: one that was left out has zeros.
+fn each<T: Copy + Default, const N: usize>(
+    columns: [&Vec<T>; N],
+    count: usize,
+) -> Option<[impl Fn(usize) -> T; N]> {
+    let is_whole = |column: &&Vec<T>| column.is_empty() || column.len() == count;
+    columns
+        .iter()
+        .all(is_whole)
+        .then(|| columns.map(|column| move |at: usize| column.get(at).copied().unwrap_or_default()))
 }
 
 /// One that names no server any more is not shown.
@@ -379,4 +413,49 @@ fn connection(row: Row) -> Option<Connection> {
         state: row.state,
         expires: row.expires_seconds,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(servers: Value) -> Result<Service, String> {
+        let lines = json!({
+            "table": { "address": "192.0.2.1:80", "protocol": "tcp", "scheduler": "rr", "no_server": "icmp" },
+            "servers": servers,
+        });
+        serde_json::from_value(lines).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_column_that_is_left_out_has_zeros_and_weights_hold_as_they_are_written() {
+        let columns = |more: Value| {
+            let mut columns =
+                json!({ "address": ["10.0.0.1:80", "[2001:db8::1]:81"], "forward": ["nat", "tun"] });
+            columns.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let servers = read(columns).unwrap().servers;
+            servers
+                .iter()
+                .map(|at| (at.weight, at.spec.weight, at.active, at.total.in_bytes))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(columns(json!({})), [(0, 0, 0, 0); 2]);
+        assert_eq!(columns(json!({ "weight": [3, 4], "active": [0, 7] })), [(3, 3, 0, 0), (4, 4, 7, 0)]);
+        assert_eq!(
+            columns(json!({ "weight": [0, 4], "weight_written": [3, 4], "in_bytes": [1, u64::MAX] })),
+            [(0, 3, 0, 1), (4, 4, 0, u64::MAX)]
+        );
+    }
+
+    #[test]
+    fn columns_of_different_lengths_are_no_answer() {
+        for wrong in [
+            json!({ "address": ["10.0.0.1:80"] }),
+            json!({ "address": ["10.0.0.1:80"], "forward": ["nat"], "weight": [1, 2] }),
+            json!({ "address": ["10.0.0.1:80", "10.0.0.2:80"], "forward": ["nat", "nat"], "out_bytes": [1] }),
+            json!({ "address": [], "forward": ["nat"] }),
+        ] {
+            assert!(read(wrong.clone()).unwrap_err().contains("not of one length"), "{wrong}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::words::cut;
 use crate::control::report::Traffic;
 use crate::net::{Endpoint, Proto};
 use std::cmp::Ordering;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::net::IpAddr;
 
 /// Names for numbers, where this machine has some.
@@ -34,13 +34,31 @@ pub(super) struct Page<'l> {
     text: &'l mut dyn Write,
     format: Format,
     labels: &'l dyn Labels,
-    /// What is being put in a cell.
-    cell: String,
+    /// The line that is being written, of a hundred thousand perhaps.
+    line: String,
+}
+
+/// What stands in a cell.
+enum Cell<'a> {
+    Text(&'a str),
+    Number(u64),
+}
+
+impl From<u16> for Cell<'_> {
+    fn from(number: u16) -> Self {
+        Cell::Number(number.into())
+    }
+}
+
+impl From<u32> for Cell<'_> {
+    fn from(number: u32) -> Self {
+        Cell::Number(number.into())
+    }
 }
 
 impl<'l> Page<'l> {
     pub(super) fn new(text: &'l mut dyn Write, format: Format, labels: &'l dyn Labels) -> Page<'l> {
-        Page { text, format, labels, cell: String::new() }
+        Page { text, format, labels, line: String::new() }
     }
 
     /// `-L`: every service.
@@ -131,14 +149,15 @@ impl<'l> Page<'l> {
                 (cut(&name, most).to_owned(), Some(protocol))
             }
         };
+        self.line.clear();
         if self.format.stats || self.format.rate {
-            let _ = write!(self.text, "{name:<33}");
+            let _ = write!(self.line, "{name:<33}");
             self.numbers(if self.format.stats { total } else { rate });
         } else {
-            let _ = write!(self.text, "{name} {}", spec.scheduler);
+            let _ = write!(self.line, "{name} {}", spec.scheduler);
             self.flags_and_persistence(spec);
         }
-        self.put("\n");
+        self.end_line();
         for server in self.sorted_servers(servers) {
             self.server(server, protocol);
         }
@@ -156,21 +175,21 @@ impl<'l> Page<'l> {
 
     fn flags_and_persistence(&mut self, spec: &ServiceSpec) {
         if spec.flags != SchedulerFlags::default() {
-            let _ = write!(self.text, " ({})", flags(spec));
+            let _ = write!(self.line, " ({})", flags(spec));
         }
         if let Some(seconds) = spec.persistent {
-            let _ = write!(self.text, " persistent {seconds}");
+            let _ = write!(self.line, " persistent {seconds}");
             match spec.mask {
                 mask if mask.is_whole() => {}
-                Mask::V4(mask) => drop(write!(self.text, " mask {mask}")),
-                Mask::V6(prefix) => drop(write!(self.text, " mask {prefix}")),
+                Mask::V4(mask) => drop(write!(self.line, " mask {mask}")),
+                Mask::V6(prefix) => drop(write!(self.line, " mask {prefix}")),
             }
             if !spec.engine.is_empty() {
-                let _ = write!(self.text, " pe {}", spec.engine);
+                let _ = write!(self.line, " pe {}", spec.engine);
             }
         }
         if spec.one_packet {
-            self.put(" ops");
+            self.line.push_str(" ops");
         }
     }
 
@@ -178,41 +197,66 @@ impl<'l> Page<'l> {
         let Server { spec, weight, active, inactive, persistent, total, rate } = server;
         let name = self.label(spec.address, spec.port, protocol);
         let name = cut(&name, if spec.address.is_ipv4() { SERVER_WIDTH } else { name.len() });
-        let forward = spec.forward.name();
-        self.put("  ->");
-        self.cells([(&name, 28)]);
+        let forward = Cell::Text(spec.forward.name());
+        let (weight, active, inactive) = ((*weight).into(), (*active).into(), (*inactive).into());
+        self.line.clear();
+        self.line.push_str("  ->");
+        self.cells([(Cell::Text(name), 28)]);
         if self.format.stats {
             self.numbers(total);
         } else if self.format.rate {
             // Of a server these three are never shortened.
-            let _ =
-                write!(self.text, " {:>8} {:>8} {:>8}", rate.connections, rate.in_packets, rate.out_packets);
+            for number in [rate.connections, rate.in_packets, rate.out_packets] {
+                self.line.push(' ');
+                self.right(number, "", 8);
+            }
             self.number(rate.in_bytes);
             self.number(rate.out_bytes);
         } else if self.format.thresholds {
-            let ServerSpec { upper_threshold, lower_threshold, .. } = spec;
-            self.cells([(upper_threshold, 10), (lower_threshold, 10), (active, 10), (inactive, 10)]);
+            let (upper, lower) = (spec.upper_threshold.into(), spec.lower_threshold.into());
+            self.cells([(upper, 10), (lower, 10), (active, 10), (inactive, 10)]);
         } else if self.format.persistent_conn {
-            self.cells([(weight, 9), (persistent, 11), (active, 10), (inactive, 10)]);
+            self.cells([(weight, 9), ((*persistent).into(), 11), (active, 10), (inactive, 10)]);
         } else if self.format.tunnel_info {
-            self.cells([(&forward, 7), (&tunnel_info(spec), 13), (weight, 6), (active, 10), (inactive, 10)]);
+            let tunnel = tunnel_info(spec);
+            self.cells([(forward, 7), (Cell::Text(&tunnel), 13), (weight, 6), (active, 10), (inactive, 10)]);
         } else {
-            self.cells([(&forward, 7), (weight, 6), (active, 10), (inactive, 10)]);
+            self.cells([(forward, 7), (weight, 6), (active, 10), (inactive, 10)]);
         }
-        self.put("\n");
+        self.end_line();
     }
 
-    /// Cells, so wide each at least, with a blank before each. Blanks are written at once: there may be a hundred
-    /// thousand lines.
-    fn cells<const N: usize>(&mut self, cells: [(&dyn fmt::Display, usize); N]) {
-        const BLANKS: &str = "                                ";
+    fn end_line(&mut self) {
+        self.line.push('\n');
+        let _ = self.text.write_str(&self.line);
+    }
+
+    /// Cells, so wide each at least, with a blank before each.
+    fn cells<const N: usize>(&mut self, cells: [(Cell<'_>, usize); N]) {
         for (value, width) in cells {
-            self.cell.clear();
-            let _ = write!(self.cell, " {value}");
-            let missing = (1 + width).saturating_sub(self.cell.chars().count());
-            self.cell.push_str(&BLANKS[..missing]);
-            let _ = self.text.write_str(&self.cell);
+            let mut digits = itoa::Buffer::new();
+            let text = match value {
+                Cell::Text(text) => text,
+                Cell::Number(number) => digits.format(number),
+            };
+            self.line.push(' ');
+            self.line.push_str(text);
+            self.blanks(width.saturating_sub(text.chars().count()));
         }
+    }
+
+    fn blanks(&mut self, count: usize) {
+        const BLANKS: &str = "                                ";
+        self.line.push_str(&BLANKS[..count]);
+    }
+
+    /// A number with its unit, in so many places at least.
+    fn right(&mut self, number: u64, unit: &str, places: usize) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number);
+        self.blanks(places.saturating_sub(digits.len() + unit.len()));
+        self.line.push_str(digits);
+        self.line.push_str(unit);
     }
 
     fn numbers(&mut self, traffic: &Traffic) {
@@ -227,17 +271,17 @@ impl<'l> Page<'l> {
         const THOUSAND: u64 = 1_000;
         const MILLION: u64 = 1_000_000;
         const BILLION: u64 = 1_000_000_000;
-        let _ = match number {
+        match number {
             _ if self.format.exact => {
-                let width = number.to_string().len().max(8) + 1;
-                write!(self.text, "{number:>width$}")
+                self.line.push(' ');
+                self.right(number, "", 8);
             }
-            0..100_000_000 => write!(self.text, "{number:>9}"),
-            100_000_000..1_000_000_000 => write!(self.text, "{:>8}K", number / THOUSAND),
-            1_000_000_000..100_000_000_000 => write!(self.text, "{:>8}M", number / MILLION),
-            100_000_000_000..100_000_000_000_000 => write!(self.text, "{:>8}G", number / BILLION),
-            _ => write!(self.text, "{:>8}T", number / (BILLION * THOUSAND)),
-        };
+            0..100_000_000 => self.right(number, "", 9),
+            100_000_000..1_000_000_000 => self.right(number / THOUSAND, "K", 9),
+            1_000_000_000..100_000_000_000 => self.right(number / MILLION, "M", 9),
+            100_000_000_000..100_000_000_000_000 => self.right(number / BILLION, "G", 9),
+            _ => self.right(number / (BILLION * THOUSAND), "T", 9),
+        }
     }
 
     fn rule(&mut self, service: &Service) {
@@ -272,19 +316,23 @@ impl<'l> Page<'l> {
         self.put("\n");
         for Server { spec, .. } in self.sorted_servers(servers) {
             let server = self.label(spec.address, spec.port, protocol);
-            let _ = write!(self.text, "-a {name} -r {server} {} -w {}", spec.forward.option(), spec.weight);
+            self.line.clear();
+            for text in ["-a ", &name, " -r ", &server, " ", spec.forward.option(), " -w "] {
+                self.line.push_str(text);
+            }
+            self.right(spec.weight.into(), "", 0);
             if spec.forward == Forward::Tunnel {
                 let tunnel = spec.tunnel;
-                let _ = write!(self.text, " --tun-type {}", tunnel.kind.name());
+                let _ = write!(self.line, " --tun-type {}", tunnel.kind.name());
                 let _ = match tunnel.kind {
                     TunnelKind::Ipip => Ok(()),
                     TunnelKind::Gue => {
-                        write!(self.text, " --tun-port {} {}", tunnel.port, tunnel.checksum.option())
+                        write!(self.line, " --tun-port {} {}", tunnel.port, tunnel.checksum.option())
                     }
-                    TunnelKind::Gre => write!(self.text, " {}", tunnel.checksum.option()),
+                    TunnelKind::Gre => write!(self.line, " {}", tunnel.checksum.option()),
                 };
             }
-            self.put("\n");
+            self.end_line();
         }
     }
 
@@ -403,6 +451,9 @@ fn services_in_order(a: &ServiceKey, b: &ServiceKey) -> Ordering {
 
 /// Addresses, then ports; the family is the first one's.
 fn addresses_in_order((a, port): (IpAddr, u16), (b, other_port): (IpAddr, u16)) -> Ordering {
+    if let (IpAddr::V4(a), IpAddr::V4(b)) = (a, b) {
+        return by_difference(a.to_bits(), b.to_bits()).then(port.cmp(&other_port));
+    }
     let words = |address: IpAddr| -> [u32; 4] {
         match address {
             IpAddr::V4(address) => [address.to_bits(), 0, 0, 0],

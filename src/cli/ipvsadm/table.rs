@@ -1,5 +1,6 @@
 //! What a listing shows: the director's services and servers as IPVS would have them.
 
+use super::director::ServiceTable;
 use super::request::{Daemon, ServerSpec, ServiceSpec};
 use crate::control::report::Traffic;
 use crate::control::view::ServiceLines;
@@ -8,7 +9,7 @@ use std::net::IpAddr;
 
 /// A virtual service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "ServiceLines")]
+#[serde(try_from = "ServiceLines<ServiceTable>")]
 pub(super) struct Service {
     pub spec: ServiceSpec,
     pub total: Traffic,

@@ -30,7 +30,7 @@ pub enum Told {
 
 /// One look at the director; times are counted from when `lvx top` began.
 pub fn look(client: &Client, begun: Instant, wanted: &Wanted) -> Result<Answer, ClientError> {
-    let overview = client.overview(&wanted.filter, &wanted.open.join(","))?;
+    let overview = client.overview_with(&wanted.filter, &wanted.open.join(","))?;
     Ok(Answer { at: begun.elapsed(), overview })
 }
 

@@ -4,9 +4,8 @@ use crate::control::api::{Overview, Status};
 use crate::control::desired::ServerState;
 use crate::control::rates::Rate;
 use crate::control::report::{Connections, Latency, Report, Traffic, Worker};
-use crate::control::view::{ServerRow, ServiceSum};
+use crate::control::view::{ServerKeys, ServerRow, ServiceSum};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ pub struct Answer {
     /// When.
     pub at: Duration,
     /// What.
-    pub overview: Overview,
+    pub overview: Overview<ServerKeys>,
 }
 
 /// A moment.
@@ -215,7 +214,7 @@ impl Moment {
 
 /// What is compared with.
 struct Since<'a> {
-    before: Option<&'a Overview>,
+    before: Option<&'a Overview<ServerKeys>>,
     seconds: Option<f64>,
 }
 
@@ -277,10 +276,11 @@ impl Since<'_> {
         }
     }
 
-    fn services(&self, services: &[ServiceSum]) -> Vec<ServiceNow> {
+    fn services(&self, services: &[ServiceSum<ServerKeys>]) -> Vec<ServiceNow> {
         let before = self.before.into_iter().flat_map(|before| &before.services);
-        let before: HashMap<&str, &ServiceSum> = before.map(|sum| (&sum.service[..], sum)).collect();
-        let now = |(place, now): (usize, &ServiceSum)| {
+        let before: HashMap<&str, &ServiceSum<ServerKeys>> =
+            before.map(|sum| (&sum.service[..], sum)).collect();
+        let now = |(place, now): (usize, &ServiceSum<ServerKeys>)| {
             let before = before.get(&now.service[..]);
             let servers = now.servers.as_ref().map(|servers| {
                 self.servers(before.and_then(|before| before.servers.as_deref()).unwrap_or_default(), servers)
@@ -308,15 +308,16 @@ impl Since<'_> {
         services.iter().enumerate().map(now).collect()
     }
 
-    fn servers(&self, before: &[ServerRow], servers: &[ServerRow]) -> Vec<ServerNow> {
-        let before: HashMap<String, &ServerRow> = before.iter().map(|row| (identity(row), row)).collect();
-        let now = |(place, now): (usize, &ServerRow)| {
+    fn servers(&self, before: &[ServerRow<ServerKeys>], servers: &[ServerRow<ServerKeys>]) -> Vec<ServerNow> {
+        let before: HashMap<String, &ServerRow<ServerKeys>> =
+            before.iter().map(|row| (identity(row), row)).collect();
+        let now = |(place, now): (usize, &ServerRow<ServerKeys>)| {
             let identity = identity(now);
             let before = before.get(&identity);
             let traffic = before.and_then(|before| before.traffic);
             ServerNow {
-                address: word(now, "address").to_owned(),
-                forward: word(now, "forward").to_owned(),
+                address: now.table.address.clone(),
+                forward: now.table.forward.clone(),
                 state: now.state,
                 counts: Counts {
                     weight: Some(now.weight),
@@ -371,11 +372,7 @@ fn quantiles(before: Option<&Latency>, now: Option<&Latency>) -> Option<Quantile
     (answered > 0).then_some(Quantiles { answered, p50_seconds, p99_seconds })
 }
 
-fn identity(server: &ServerRow) -> String {
+fn identity(server: &ServerRow<ServerKeys>) -> String {
     let gone = if server.departed { " removed" } else { "" };
-    format!("{} {}{gone}", word(server, "address"), word(server, "forward"))
-}
-
-fn word<'a>(server: &'a ServerRow, key: &str) -> &'a str {
-    server.table.0.get(key).and_then(Value::as_str).unwrap_or_default()
+    format!("{} {}{gone}", server.table.address, server.table.forward)
 }

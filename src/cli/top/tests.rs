@@ -9,7 +9,7 @@ use crate::control::api::{Overview, Status};
 use crate::control::desired::{Edit, Rest, ServerState, ServiceRef};
 use crate::control::rates::Rate;
 use crate::control::report::{Connections, Latency, Report, Traffic, Worker};
-use crate::control::view::{ServerRow, ServiceSum};
+use crate::control::view::{ServerKeys, ServerRow, ServiceSum};
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// A director so many seconds after its start: each service has as many servers as its number says, and the number of a
 /// server is how many connections it gets in a second.
-fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
+fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview<ServerKeys> {
     let traffic = |rate: u64| Traffic {
         connections: rate * seconds,
         in_packets: 10 * rate * seconds,
@@ -75,7 +75,9 @@ fn overview(seconds: u64, servers: &[u64], wanted: &Wanted) -> Overview {
             service: key,
         }
     };
-    let fits = |sum: &ServiceSum| sum.service.contains(&wanted.filter) || sum.name.contains(&wanted.filter);
+    let fits = |sum: &ServiceSum<ServerKeys>| {
+        sum.service.contains(&wanted.filter) || sum.name.contains(&wanted.filter)
+    };
     let count = |rate: u64| rate * seconds;
     let totals = Report {
         forwarded: count(1500),
