@@ -29,12 +29,41 @@ pub struct Control {
     /// `metrics`: where Prometheus may read the metrics, over plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// `server_histograms`: of whom the metrics have the answer times.
+    pub server_histograms: ServerHistograms,
     /// `listen` and what it needs: the same over TCP.
     #[serde(flatten)]
     pub remote: Option<Remote>,
     /// Whether the file has the section: then what it asks for must be had for the director to start.
     #[serde(skip)]
     pub is_written: bool,
+}
+
+/// Whether the metrics have a histogram of each server, 2.5 KB each time that they are read, beside those of services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerHistograms {
+    /// Of so many servers at most: [`ServerHistograms::AUTO`].
+    #[default]
+    Auto,
+    /// However many there are.
+    Always,
+    /// Of services alone.
+    Never,
+}
+
+impl ServerHistograms {
+    /// Servers that have theirs if nobody says otherwise.
+    pub const AUTO: usize = 1000;
+
+    /// Whether they are wanted of so many servers.
+    pub fn are_wanted_of(self, servers: usize) -> bool {
+        match self {
+            ServerHistograms::Auto => servers <= ServerHistograms::AUTO,
+            ServerHistograms::Always => true,
+            ServerHistograms::Never => false,
+        }
+    }
 }
 
 /// The control socket over TCP, with TLS and a token.
@@ -60,6 +89,7 @@ impl Default for Control {
             state_dir: "/var/lib/lvx".into(),
             watch: false,
             metrics: None,
+            server_histograms: ServerHistograms::default(),
             remote: None,
             is_written: false,
         }

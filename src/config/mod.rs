@@ -13,7 +13,7 @@ mod toml;
 mod written;
 
 pub use care::{Care, OnDown, Passive};
-pub use control::{Control, Remote, SOCKET};
+pub use control::{Control, Remote, SOCKET, ServerHistograms};
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use notify::{Informed, Notify};
 pub use slow_start::SlowStartKeys;

@@ -14,7 +14,7 @@ pub use conditions::{
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
-use crate::config::{Config, Director, Informed, Removed, Service, SlowStartKeys};
+use crate::config::{Config, Control, Director, Informed, Removed, ServerHistograms, Service, SlowStartKeys};
 use crate::net::{Endpoint, Proto};
 use crate::service::check::{Kind, Script, Via};
 use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
@@ -203,6 +203,11 @@ impl Desired {
         Config { services, ..Config::clone(&self.rest) }
     }
 
+    /// What it says of the control socket and the metrics.
+    pub fn control(&self) -> &Control {
+        &self.rest.control
+    }
+
     /// Whether servers are to be probed along the data path.
     pub fn wants_probes(&self) -> bool {
         let mut checks = self.services.iter().flat_map(|service| service.named_checks());
@@ -233,7 +238,9 @@ impl Desired {
         if fixed(&ours.director) != fixed(&theirs.director) {
             return Some("workers, cores, poll, xdp_mode, busy_poll or frames");
         }
-        (ours.control != theirs.control).then_some("the control section")
+        let fixed =
+            |control: &Control| Control { server_histograms: ServerHistograms::default(), ..control.clone() };
+        (fixed(&ours.control) != fixed(&theirs.control)).then_some("the control section")
     }
 }
 

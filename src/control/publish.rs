@@ -8,10 +8,9 @@ mod ramps;
 #[cfg(test)]
 mod tests;
 
-pub use ids::Baselines;
+pub use ids::{Baselines, Counted};
 
 use super::desired::{Desired, Effect, Key};
-use super::report::Traffic;
 use crate::config::{Config, OnDown, Real, Removed, Service};
 use crate::conntrack::Table;
 use crate::dataplane::counters::Counters;
@@ -44,7 +43,7 @@ pub struct Publisher {
     hops: Arc<NextHops>,
     departed: HashMap<Key, HashMap<Identity, Departed>>,
     /// What servers that are gone for good have counted, by service.
-    retired: HashMap<Key, Traffic>,
+    retired: HashMap<Key, Counted>,
     conduct: Conduct,
     partial_checksums: Vec<bool>,
     /// Whether some servers ramp.
@@ -314,7 +313,7 @@ impl Publisher {
                 let keep = now.saturating_duration_since(idle_since) < GRACE;
                 if !keep {
                     let sum = retired.entry(*key).or_default();
-                    *sum = sum.plus(ids.traffic(departed.real.id));
+                    *sum = sum.plus(&ids.counted(departed.real.id));
                     ids.give(departed.real.id);
                     gone = true;
                 }
@@ -383,7 +382,7 @@ impl Publisher {
     }
 
     /// What servers counted that are gone for good, by service.
-    pub fn retired(&self) -> &HashMap<Key, Traffic> {
+    pub fn retired(&self) -> &HashMap<Key, Counted> {
         &self.retired
     }
 

@@ -11,7 +11,7 @@ use super::desired::{Desired, Key, ServerState};
 use super::drains::{Draining, InMaintenance};
 use super::gather;
 use super::health::Health;
-use super::publish::{Baselines, Publisher};
+use super::publish::{Baselines, Counted, Publisher};
 use super::rates::{Rate, Rates};
 use super::report::{Latency, Report, Traffic};
 use super::rounds::Count;
@@ -40,7 +40,7 @@ pub struct View {
     pub file: PathBuf,
     services: Arc<Services>,
     departed: HashMap<Key, Vec<RealServer>>,
-    retired: HashMap<Key, Traffic>,
+    retired: HashMap<Key, Counted>,
     baselines: Baselines,
     rates: Arc<Rates>,
     /// Connections of drained servers, as they were counted last.
@@ -273,9 +273,18 @@ impl View {
     /// What the servers of a service have counted together, those since removed included.
     pub fn traffic_of(&self, service: &VirtualService) -> Traffic {
         let key = Key::from(service);
-        let retired = self.retired.get(&key).copied().unwrap_or_default();
+        let retired = self.retired.get(&key).map_or_else(Traffic::default, |counted| counted.traffic);
         let reals = service.reals.iter().chain(self.departed_from(key));
         reals.fold(retired, |sum, real| sum.plus(self.traffic(real.id)))
+    }
+
+    /// How long the servers of a service have taken to answer together, those since removed included, if they ever did.
+    pub fn latency_of(&self, service: &VirtualService) -> Option<counters::Latency> {
+        let key = Key::from(service);
+        let retired = self.retired.get(&key).map(|counted| counted.latency).unwrap_or_default();
+        let reals = service.reals.iter().chain(self.departed_from(key));
+        let all = reals.filter_map(|real| self.latency(real.id)).fold(retired, |sum, more| sum.plus(&more));
+        (all.count() > 0).then_some(all)
     }
 
     /// Takes these counts up into the rates.

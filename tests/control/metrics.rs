@@ -140,6 +140,38 @@ fn a_service_says_how_many_of_its_servers_are_how_and_whether_enough_are_well() 
 }
 
 #[test]
+fn histograms_of_servers_are_there_as_the_operator_says_those_of_services_always() {
+    const SERVER: &str = "\nlvx_server_latency_seconds_count{";
+    let answered = |office: &Office| {
+        let counters = &office.shared.counters[0];
+        [(0, 900), (1, 20)].into_iter().for_each(|(id, micros)| counters.count_latency(RealId(id), micros));
+    };
+    let of_service = |name: &str, address: &str| {
+        format!(
+            "lvx_service_latency_seconds_count{{service=\"{name}\",protocol=\"tcp\",address=\"{address}\"}}"
+        )
+    };
+    let web = of_service("web", "192.0.2.1:80");
+    let office = Office::with("server_histograms = \"never\"", SERVICES);
+    let file = std::fs::read_to_string(&office.file).unwrap();
+    answered(&office);
+    for (now, servers) in [("never", 0), ("always", 2), ("auto", 2), ("never", 0)] {
+        std::fs::write(&office.file, file.replace("never", now)).unwrap();
+        office.client.reload().unwrap();
+        let text = classic(&office);
+        is_valid_classic(&text);
+        assert_eq!((value(&text, &web), text.matches(SERVER).count()), (Some("2"), servers), "{now}");
+    }
+    drop(office);
+
+    let large = Office::with("", &many_servers());
+    answered(&large);
+    let text = classic(&large);
+    assert_eq!(value(&text, &of_service("tcp 192.0.2.1:80", "192.0.2.1:80")), Some("2"));
+    assert_eq!(text.matches(SERVER).count(), 0);
+}
+
+#[test]
 fn a_port_of_its_own_has_the_metrics_and_nothing_else() {
     let at = own_address();
     let office = Office::with(&format!("metrics = \"{at}\""), SERVICES);

@@ -106,6 +106,7 @@ fn prometheus_reads_what_has_passed_and_every_server_has_its_answer_times() {
     assert!(number(&bed, "scrape_samples_scraped") >= samples(&classic) as f64 - 200.0);
     // Each HTTP connection was answered, and no UDP one is measured.
     assert_eq!(number(&bed, "sum(lvx_server_latency_seconds_count)"), 60.0);
+    assert_eq!(number(&bed, "lvx_service_latency_seconds_count"), 60.0);
     for (server, forward) in [(1, "nat"), (2, "dr"), (3, "tun")] {
         let server = bed.plan.server(server).unwrap();
         let at = SocketAddr::new(server.rip, server.http.port());

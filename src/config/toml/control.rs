@@ -1,8 +1,8 @@
 //! `[control]`.
 
 use super::section::Section;
-use super::value::{boolean, name, path, quoted, wrong_type};
-use crate::config::{Control, Remote};
+use super::value::{boolean, name, one_of, path, quoted, wrong_type};
+use crate::config::{Control, Remote, ServerHistograms};
 use ::toml::Spanned;
 use ::toml::de::DeValue;
 use std::net::SocketAddr;
@@ -23,6 +23,16 @@ pub(super) fn control(root: &mut Section<'_>) -> Control {
         state_dir: section.optional("state_dir", path).map_or(default.state_dir, Spanned::into_inner),
         watch: section.optional("watch", boolean).map_or(default.watch, Spanned::into_inner),
         metrics: section.optional("metrics", listen).map(Spanned::into_inner),
+        server_histograms: section
+            .optional(
+                "server_histograms",
+                one_of(&[
+                    ("auto", ServerHistograms::Auto),
+                    ("always", ServerHistograms::Always),
+                    ("never", ServerHistograms::Never),
+                ]),
+            )
+            .map_or(default.server_histograms, Spanned::into_inner),
         remote: remote(&mut section),
         is_written: true,
     };

@@ -19,6 +19,9 @@ const TRAFFIC: [Column<Traffic>; 5] = [
 ];
 const SEEN_ALWAYS: usize = 3;
 
+const LATENCY: &str =
+    "From a client's first SYN to the server's SYN-ACK or, where that passes elsewhere, to the client's ACK.";
+
 /// A server of a service, one that was removed and has connections yet included.
 struct Row<'v> {
     service: &'v VirtualService,
@@ -61,7 +64,15 @@ fn services(page: &mut Page<'_>, view: &View) -> fmt::Result {
             })
         })?;
     }
-    Ok(())
+    page.histogram("lvx_service_latency_seconds", LATENCY, |family| {
+        view.services().iter().try_for_each(|service| {
+            let Some(latency) = view.latency_of(service) else { return Ok(()) };
+            let (protocol, address) = (service.proto.word(), &service.endpoint);
+            let labels: &Labels<'_> =
+                &[("service", &service.name), ("protocol", &protocol), ("address", address)];
+            family.distribution(labels, &latency, 1e6)
+        })
+    })
 }
 
 /// How services are, as far as that depends on how their servers are.
@@ -125,8 +136,11 @@ fn servers(page: &mut Page<'_>, view: &View) -> fmt::Result {
             family.put(labels, 1u64)
         })
     })?;
-    let help = "From a client's first SYN to the server's SYN-ACK or, where that passes elsewhere, to the client's ACK.";
-    page.histogram("lvx_server_latency_seconds", help, |family| {
+    let desired = &view.desired;
+    if !desired.control().server_histograms.are_wanted_of(desired.servers()) {
+        return Ok(());
+    }
+    page.histogram("lvx_server_latency_seconds", LATENCY, |family| {
         rows.iter().try_for_each(|row| {
             let all = row.reals.iter().filter_map(|real| view.latency(real.id));
             match all.reduce(|sum, more| sum.plus(&more)) {

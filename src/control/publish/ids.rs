@@ -7,6 +7,21 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// What a server has counted, or several.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counted {
+    /// Packets and bytes.
+    pub traffic: Traffic,
+    /// How long answers took.
+    pub latency: Latency,
+}
+
+impl Counted {
+    pub(super) fn plus(&self, other: &Counted) -> Counted {
+        Counted { traffic: self.traffic.plus(other.traffic), latency: self.latency.plus(&other.latency) }
+    }
+}
+
 /// What the counters of an id stood at when its server got it, or was counted from zero again.
 #[derive(Debug, Clone, Default)]
 pub struct Baselines {
@@ -84,8 +99,11 @@ impl Ids {
     }
 
     /// What an id's present server has counted.
-    pub(super) fn traffic(&self, id: RealId) -> Traffic {
-        self.baselines.since(id, &self.counters)
+    pub(super) fn counted(&self, id: RealId) -> Counted {
+        Counted {
+            traffic: self.baselines.since(id, &self.counters),
+            latency: self.baselines.latency_since(id, &self.counters).unwrap_or_default(),
+        }
     }
 
     /// Counts an id's traffic from 0.

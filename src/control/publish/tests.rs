@@ -78,6 +78,7 @@ fn an_id_is_given_back_only_after_its_last_connection_and_a_while() {
     let real = server(&publisher, SERVER).unwrap();
     real.live.opened(Standing::Inactive);
     counters.real(real.id).connections.add(3);
+    counters.count_latency(real.id, 900);
     publisher.set_services(&services(&["10.0.0.1:80"], &[])).unwrap();
 
     let start = Instant::now();
@@ -87,7 +88,8 @@ fn an_id_is_given_back_only_after_its_last_connection_and_a_while() {
     assert!(!publisher.retire(start + 3 * GRACE - Duration::from_millis(1)));
     assert!(publisher.retire(start + 3 * GRACE));
     assert!(publisher.departed_from(key("10.0.0.1:80")).next().is_none());
-    assert_eq!(publisher.retired()[&key("10.0.0.1:80")].connections, 3);
+    let retired = publisher.retired()[&key("10.0.0.1:80")];
+    assert_eq!((retired.traffic.connections, retired.latency.count()), (3, 1));
     assert!(!publisher.retire(start + 4 * GRACE), "once");
 }
 
@@ -178,7 +180,7 @@ fn a_service_counted_from_zero_leaves_the_others_counts() {
         counters.count_latency(RealId(id), 100);
     }
     publisher.zero(key("10.0.0.1:80"));
-    assert_eq!([0, 1].map(|id| publisher.ids.traffic(RealId(id)).connections), [0, 5]);
+    assert_eq!([0, 1].map(|id| publisher.ids.counted(RealId(id)).traffic.connections), [0, 5]);
     let latency = |id| publisher.baselines().latency_since(RealId(id), std::slice::from_ref(&counters));
     assert_eq!([0, 1].map(|id| latency(id).map(|latency| latency.count())), [None, Some(1)]);
 }

@@ -5,7 +5,6 @@ use crate::config::{Real, Service, Written};
 use crate::control::desired::Key;
 use crate::control::rates::Rate;
 use crate::control::report::{Latency, Traffic};
-use crate::dataplane::counters;
 use crate::service::VirtualService;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
@@ -33,7 +32,7 @@ pub struct ServiceSum<T = Written> {
     pub traffic: Traffic,
     /// The same by the second.
     pub rate: Rate,
-    /// How long its servers took to answer, if they did.
+    /// How long its servers took to answer together, if they did, servers since removed included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
     /// Its servers with all of this, if it is opened.
@@ -105,19 +104,14 @@ impl View {
             persistent: 0,
             traffic: self.traffic_of(compiled),
             rate: self.rates.of_service(key),
-            latency: None,
+            latency: self.latency_of(compiled).map(Into::into),
             servers,
         };
-        let mut latency = counters::Latency::default();
         for real in compiled.reals.iter().chain(self.departed_from(key)) {
             sum.active += u64::from(real.live.active());
             sum.inactive += u64::from(real.live.inactive());
             sum.persistent += u64::from(real.live.templates());
-            if let Some(of_real) = self.latency(real.id) {
-                latency = latency.plus(&of_real);
-            }
         }
-        sum.latency = (latency.count() > 0).then(|| latency.into());
         Some(sum)
     }
 }

@@ -26,11 +26,15 @@ fn what_is_wrong_with_the_control_section_is_said() {
                 "metrics = 9180",
                 "control: metrics is the integer 9180 (allowed: an address with a port, such as \"127.0.0.1:9180\" or \"[::]:9180\")",
             ),
+            (
+                "server_histograms = \"allways\"",
+                "control: server_histograms \"allways\" is unknown; did you mean \"always\"? (allowed: auto, always, never)",
+            ),
             ("tls_key = \"/k\"", "control: tls_key is for listen, which is missing (allowed: together)"),
             (
                 "sockets = 1",
                 "control: key \"sockets\" is unknown; did you mean \"socket\"? (allowed: socket, mode, owner, \
-              group, state_dir, watch, metrics, tls_certificate, tls_key, token_file, listen)",
+              group, state_dir, watch, metrics, server_histograms, tls_certificate, tls_key, token_file, listen)",
             ),
         ],
     );
