@@ -313,6 +313,10 @@ impl Road {
             }
             Touched::Condemned => return self.condemned(frame, pending, found, view),
         }
+        if self.waits_in_vain(&pending.packet, found, view.snapshot) {
+            self.end(found, view.snapshot);
+            return self.miss(frame, pending, view);
+        }
         match self.tracker.table().answered(found, flags, view.moment()) {
             Some(micros) => self.counters.count_latency(found.real(), micros),
             None => self.count_in_vain(found, flags),
@@ -322,6 +326,18 @@ impl Road {
         }
         self.clamp(frame, &pending.packet, found, view.snapshot);
         self.forward(frame, &pending.packet, found, view);
+    }
+
+    /// Whether a client asks once more for a connection to a server that gets nothing new by now, since it is down, or was
+    /// removed: another one answers.
+    fn waits_in_vain(&self, packet: &Packet, found: Found, snapshot: &Snapshot) -> bool {
+        let asks = packet.flags.has(TcpFlags::SYN) && found.direction() == Direction::Original;
+        if !asks || found.state() != State::SynRecv {
+            return false;
+        }
+        let services = &snapshot.services;
+        let service = services.table().addressed_by(&packet.key);
+        service.is_some_and(|service| services.real(service, found.real()).is_none_or(|real| real.is_shut))
     }
 
     /// Counts what speaks against the server: a reset in the place of its answer, or a client that asks again.

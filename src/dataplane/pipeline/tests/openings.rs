@@ -45,6 +45,38 @@ fn answers_refusals_and_repeated_syns_are_counted_once_each() {
     assert_eq!(counted(&worker), both);
 }
 
+/// Publishes the TCP service once more, changed.
+fn change(world: &World, change: impl FnOnce(&mut VirtualService)) {
+    let before = world.published.current();
+    let services = before.services.table().services().iter();
+    let mut services: Vec<VirtualService> = services.map(|service| VirtualService::clone(service)).collect();
+    change(&mut services[0]);
+    let services = Services::new(ServiceTable::new(services), None).into();
+    let snapshot = Snapshot::new(services, &[], world.hops.clone(), &Conduct::default(), vec![true, false]);
+    world.published.publish(Arc::new(snapshot));
+}
+
+#[test]
+fn a_client_that_asks_again_for_a_server_that_is_down_or_gone_is_scheduled_anew() {
+    let server = |worker: &mut Pipeline, cport, flags| send(worker, &request(cport, flags)).1[5] - 11;
+    for method in Method::ALL {
+        let world = World::new(10, &[(method, 1), (method, 0)]);
+        let mut worker = world.worker(0);
+        assert_eq!([1, 2, 3].map(|cport| server(&mut worker, cport, SYN)), [0; 3], "{method}");
+        server(&mut worker, 2, ACK);
+        // A quiesced server finishes what it was asked for.
+        world.publish(&[(method, 0), (method, 1)]);
+        assert_eq!(server(&mut worker, 1, SYN), 0, "{method}");
+        change(&world, |service| service.reals[0].is_shut = true);
+        assert_eq!([server(&mut worker, 1, SYN), server(&mut worker, 1, ACK)], [1, 1], "{method}");
+        assert_eq!(server(&mut worker, 2, ACK), 0, "{method}: an open connection stays");
+        let live = |id: usize| world.published.current().decisions[id].as_ref().unwrap().live.connections();
+        assert_eq!([live(0), live(2)], [2, 1], "{method}");
+        change(&world, |service| drop(service.reals.remove(0)));
+        assert_eq!(server(&mut worker, 3, SYN), 1, "{method}");
+    }
+}
+
 #[test]
 fn where_replies_pass_elsewhere_the_clients_ack_is_the_answer_and_its_reset_is_none() {
     for method in [Method::Dr, Method::Tun] {
