@@ -18,7 +18,7 @@ use super::rounds::Count;
 use super::starts::Starting;
 use crate::config::{Real, Service, Written};
 use crate::conntrack::Table;
-use crate::dataplane::counters::{self, Counters, Turn};
+use crate::dataplane::counters::{self, Counters, Opened, Turn};
 use crate::dataplane::port::counters::PortCounters;
 use crate::dataplane::snapshot::Services;
 use crate::net::{Endpoint, Tick};
@@ -258,6 +258,11 @@ impl View {
     /// What a server has counted.
     pub fn traffic(&self, id: RealId) -> Traffic {
         self.baselines.since(id, &self.counters)
+    }
+
+    /// How a server has dealt with the connections that were opened to it; the counts may have begun with another server.
+    pub fn opened(&self, id: RealId) -> Opened {
+        Opened::of(id, &self.counters)
     }
 
     /// How long a server has taken to answer, if it ever did.

@@ -185,7 +185,7 @@ impl Witnesses {
         }
         let workers = &self.workers;
         let suspects = self.watched.iter_mut().filter_map(|watched| {
-            let cause = watched.witness.look(opened(workers, watched.real), watched.passive, now)?;
+            let cause = watched.witness.look(Opened::of(watched.real, workers), watched.passive, now)?;
             Some((watched.key, watched.server, cause))
         });
         let suspects = suspects.collect();
@@ -204,16 +204,11 @@ impl Witnesses {
                 let (real, server) = (compiled.id, real.endpoint);
                 let witness = before
                     .remove(&(real, server))
-                    .unwrap_or_else(|| Witness::new(opened(&self.workers, real), now));
+                    .unwrap_or_else(|| Witness::new(Opened::of(real, &self.workers), now));
                 self.watched.push(Watched { real, key, server, passive, witness });
             }
         }
     }
-}
-
-/// What all workers have counted of a server.
-fn opened(workers: &[Arc<Counters>], real: RealId) -> Opened {
-    workers.iter().fold(Opened::default(), |sum, worker| sum.plus(worker.real(real).openings.get()))
 }
 
 #[cfg(test)]

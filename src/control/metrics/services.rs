@@ -4,6 +4,7 @@ use super::page::{Column, Family, Labels, Page};
 use crate::control::desired::{Key, ServerState};
 use crate::control::report::Traffic;
 use crate::control::view::View;
+use crate::dataplane::counters::Opened;
 use crate::service::{RealServer, VirtualService};
 use std::fmt;
 
@@ -21,6 +22,21 @@ const SEEN_ALWAYS: usize = 3;
 
 const LATENCY: &str =
     "From a client's first SYN to the server's SYN-ACK or, where that passes elsewhere, to the client's ACK.";
+
+/// What speaks against a server. Each begins again at 0 after 2^32, as counters may.
+const OPENINGS: [Column<Opened>; 3] = [
+    (
+        "refused_connections",
+        "Connections that it has answered with a reset, as far as these pass here.",
+        |opened| opened.refused.into(),
+    ),
+    (
+        "unreachable_packets",
+        "Packets that could not reach it, by an ICMP error's word or for want of its MAC.",
+        |opened| opened.unreachable.into(),
+    ),
+    ("repeated_syns", "SYNs that clients have sent again.", |opened| opened.repeated.into()),
+];
 
 /// A server of a service, one that was removed and has connections yet included.
 struct Row<'v> {
@@ -109,6 +125,12 @@ fn servers(page: &mut Page<'_>, view: &View) -> fmt::Result {
             rows.iter().filter(is_seen).try_for_each(|row| {
                 row.put(family, row.reals.iter().map(|real| count(&view.traffic(real.id))).sum::<u64>())
             })
+        })?;
+    }
+    for (word, help, count) in OPENINGS {
+        page.counter(&format!("lvx_server_{word}"), help, |family| {
+            let sum = |row: &Row<'_>| row.reals.iter().map(|real| count(&view.opened(real.id))).sum::<u64>();
+            rows.iter().try_for_each(|row| row.put(family, sum(row)))
         })?;
     }
     let live: [Column<RealServer>; 3] = [

@@ -1,6 +1,9 @@
 //! How each server deals with the connections that are opened to it, as far as packets tell: what is wrong with a server
 //! shows here before anybody asks it.
 
+use super::Counters;
+use crate::service::RealId;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A counter with one writer, which begins again at 0 after 2^32: only differences mean something.
@@ -63,6 +66,11 @@ impl Openings {
 }
 
 impl Opened {
+    /// What all of these workers have seen of a server.
+    pub fn of(real: RealId, workers: &[Arc<Counters>]) -> Opened {
+        workers.iter().fold(Opened::default(), |sum, worker| sum.plus(worker.real(real).openings.get()))
+    }
+
     /// The counts of both.
     #[must_use]
     pub fn plus(self, other: Opened) -> Opened {
