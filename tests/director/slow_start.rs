@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What the director says of the last server: connections that all have been given, and it; and the part of its share
-/// that it may have, in percent, and at most: three halves where it has fewer connections than others after its ramp.
+/// that it may have, in percent, and at most: three halves after its ramp, while it has fewer
+/// connections than others: a few may be lacking yet when the director ends that.
 struct Look {
     all: u64,
     its: u64,
@@ -24,7 +25,8 @@ impl Look {
         let given = |server: &ServerRow| server.traffic.unwrap().connections;
         let last = servers.last().unwrap();
         let percent = last.start.map_or(100.0, |start| start.share_percent);
-        let at_most = if last.start.is_some_and(|start| start.left_seconds == 0) { 150.0 } else { percent };
+        let has_ramped = last.start.is_none_or(|start| start.left_seconds == 0);
+        let at_most = if has_ramped { 150.0 } else { percent };
         Look { all: servers.iter().map(given).sum(), its: given(last), percent, at_most }
     }
 }
