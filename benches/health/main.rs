@@ -4,9 +4,10 @@
 //! cargo bench --bench health [-- [tcp] [http] [10000] [10s]]     as root: in a namespace of its own
 //! ```
 //!
-//! Each server is an address of its own on the loopback interface, so that the thread's time includes what the kernel does
-//! there for both ends of a connection, the server's too: over a wire that would be another machine's, or softirqs'.
+//! Each server is an address of its own on the loopback interface. What arrives there is dealt with on the last core (RPS),
+//! as other machines and a card's interrupts would deal with it; the thread itself runs on the first.
 
+use lvx::dataplane::worker::cores;
 use lvx::health::{Driver, Health, Target};
 use lvx::lab::{Namespace, Process};
 use lvx::net::Endpoint;
@@ -40,6 +41,9 @@ fn main() -> Outcome<()> {
     let seconds = words.iter().find_map(|word| word.strip_suffix('s')?.parse().ok()).unwrap_or(10);
     let namespace = Namespace::create(&format!("lvx-health-{}", std::process::id()))?;
     namespace.batch("link set lo up")?;
+    let last = cores().last().copied().unwrap_or(0);
+    let receive = format!("echo {:x} > /sys/class/net/lo/queues/rx-0/rps_cpus", 1u64 << last);
+    namespace.exec(&["sh", "-c", &receive])?;
     let dir = tempfile::tempdir()?;
     let _servers = servers(&namespace, dir.path(), wants("http"))?;
     println!(
@@ -120,6 +124,7 @@ struct Found {
 fn measure(namespace: &Namespace, targets: Vec<Target>, lasts: Duration) -> Outcome<Found> {
     let (tell, told) = mpsc::channel();
     let prepare = move || {
+        core_affinity::set_for_current(core_affinity::CoreId { id: cores().first().copied().unwrap_or(0) });
         // Whoever waits for it is there.
         let _ = tell.send(rustix::thread::gettid().as_raw_nonzero().get());
     };

@@ -3,8 +3,10 @@
 use super::Failure;
 use super::probe::Ask;
 use crate::net::Proto;
+use rustix::net::sockopt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Who sends the segment behind the server's SYN-ACK.
@@ -21,7 +23,6 @@ pub(super) enum Ack {
 /// TIME_WAIT.
 pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failure> {
     ask.is("connecting");
-    let failed = |error: &io::Error| Failure::of_system("connect", error);
     let on_path = ask.path_socket(Proto::Tcp)?;
     let peer = on_path.as_ref().map_or(ask.target.peer(), |(_, [_, vip])| *vip);
     let opened = match on_path {
@@ -29,11 +30,15 @@ pub(super) async fn connect(ask: &Ask<'_>, ack: Ack) -> Result<TcpStream, Failur
         None => direct(peer, ask.target.check.source),
     };
     let socket = opened.and_then(|socket| set_up(socket, ack)).map_err(|error| failed(&error))?;
-    socket.connect(peer).await.map_err(|error| {
-        // Nobody here forbids it by this word: an ICMPv6 error has said so, as a firewall before the server sends it.
-        let is_refused = error.raw_os_error() == Some(libc::EACCES);
-        Failure { is_own: !is_refused && failed(&error).is_own, ..failed(&error) }
-    })
+    socket.connect(peer).await.map_err(|error| failed(&error))
+}
+
+/// Why a connection cannot be opened.
+pub(super) fn failed(error: &io::Error) -> Failure {
+    let failure = Failure::of_system("connect", error);
+    // Nobody here forbids it by this word: an ICMPv6 error has said so, as a firewall before the server sends it.
+    let is_refused = error.raw_os_error() == Some(libc::EACCES);
+    Failure { is_own: !is_refused && failure.is_own, ..failure }
 }
 
 fn bound(socket: TcpSocket, source: SocketAddr) -> io::Result<TcpSocket> {
@@ -52,12 +57,20 @@ fn direct(peer: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
 
 fn set_up(socket: TcpSocket, ack: Ack) -> io::Result<TcpSocket> {
     socket.set_zero_linger()?;
-    match ack {
-        Ack::AtOnce => socket.set_nodelay(true)?,
-        #[cfg(target_os = "linux")]
-        Ack::Later => rustix::net::sockopt::set_tcp_quickack(&socket, false)?,
-        #[cfg(not(target_os = "linux"))]
-        Ack::Later => {}
-    }
+    ack.ask_of(&socket)?;
     Ok(socket)
+}
+
+impl Ack {
+    /// Has a socket do so with its next connection.
+    pub(super) fn ask_of(self, socket: impl AsFd) -> io::Result<()> {
+        match self {
+            Ack::AtOnce => sockopt::set_tcp_nodelay(socket, true)?,
+            #[cfg(target_os = "linux")]
+            Ack::Later => sockopt::set_tcp_quickack(socket, false)?,
+            #[cfg(not(target_os = "linux"))]
+            Ack::Later => {}
+        }
+        Ok(())
+    }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 /// What targets share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    pub(super) tcp: tcp::Sockets,
     pub(super) tls: tls::Configs,
     pub(super) ping: ping::Sockets,
     pub(super) scripts: script::Turns,
@@ -25,7 +26,7 @@ pub(super) struct Shared {
 /// What a target's probes need, made ready once: patterns, requests, certificates.
 #[derive(Debug)]
 pub(super) enum Prober {
-    Tcp,
+    Tcp(Arc<Shared>),
     Ping(Arc<Shared>),
     Tls(tls::Connector),
     Http(Box<http::Prober>),
@@ -91,7 +92,7 @@ impl Prober {
     /// What it takes to make this check; a failure of the director's own if it lacks something.
     pub(super) fn of(check: &Check, shared: &Arc<Shared>) -> Result<Prober, Failure> {
         Ok(match &check.kind {
-            Kind::Tcp => Prober::Tcp,
+            Kind::Tcp => Prober::Tcp(shared.clone()),
             Kind::Ping => Prober::Ping(shared.clone()),
             Kind::Tls(options) => Prober::Tls(tls::Connector::of(options, &[], &shared.tls)?),
             Kind::Http(options) => Prober::Http(Box::new(http::Prober::of(options, &shared.tls)?)),
@@ -117,7 +118,7 @@ impl Prober {
         // The larger ones are boxed, to take their room only while they are under way.
         let probe = async {
             match self {
-                Prober::Tcp => tcp::probe(&ask).await,
+                Prober::Tcp(shared) => tcp::probe(&ask, &shared.tcp).await,
                 Prober::Ping(shared) => ping::probe(&ask, &shared.ping).await,
                 Prober::Tls(connector) => Box::pin(tls::probe(&ask, connector)).await,
                 Prober::Http(http) => Box::pin(http.probe(&ask)).await,
