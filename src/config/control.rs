@@ -39,7 +39,7 @@ pub struct Control {
     pub is_written: bool,
 }
 
-/// Whether the metrics have a histogram of each server, 2.5 KB each time that they are read, beside those of services.
+/// Whether the metrics have a histogram of each server, 2.3 KB each time that they are read, beside those of services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerHistograms {
