@@ -255,6 +255,14 @@ impl View {
         Some(Draining::of(&drain, real, self.drained.get(&real.id), self.uptime()))
     }
 
+    /// For how many seconds a service's server has been as it is, if its checks or somebody's word made it so.
+    pub fn state_seconds(&self, key: Key, real: &RealServer) -> Option<u64> {
+        let condition = self.desired.conditions().of(key, real.endpoint)?;
+        let since = condition.leave().map(|leave| leave.since);
+        let since = since.or_else(|| condition.finding.as_ref().map(|finding| finding.since))?;
+        Some(self.uptime().saturating_sub(since).as_secs())
+    }
+
     /// What a server has counted.
     pub fn traffic(&self, id: RealId) -> Traffic {
         self.baselines.since(id, &self.counters)

@@ -131,12 +131,16 @@ fn a_service_says_how_many_of_its_servers_are_how_and_whether_enough_are_well() 
             .map(|flag| value(&text, &format!("lvx_service_{flag}{{service=\"web\"}}")).unwrap().to_owned());
         (servers, flags.concat())
     };
+    let timed =
+        |office: &Office| classic(office).matches("\nlvx_server_state_seconds{service=\"web\"").count();
     assert_eq!(values(&office), ([2, 0, 0, 0, 0, 0], "00".to_owned()));
+    assert_eq!(timed(&office), 0, "nobody has said how they are");
     let edits =
         r#"[{ "edit": "maintain", "server": "10.0.0.1" }, { "edit": "drain", "server": "10.0.0.2" }]"#;
     let edits: Vec<Edit> = serde_json::from_str(edits).unwrap();
     office.client.edit(&Transaction { edits, ..Transaction::default() }).unwrap();
     assert_eq!(values(&office), ([0, 0, 0, 0, 1, 1], "10".to_owned()));
+    assert_eq!(timed(&office), 2);
 }
 
 #[test]

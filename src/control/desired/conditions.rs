@@ -357,8 +357,8 @@ fn of_real<'a>(of: Option<&'a OfService>, real: &Real) -> &'a Condition {
     of.and_then(|of| of.servers.get(&real.endpoint)).unwrap_or(&NOTHING)
 }
 
-/// As [`Conditions::fails_open`]. Servers that are drained, quiesced or in maintenance do not count; as long as some have not been asked yet,
-/// nobody knows; and where there is a sorry server, it is there for that.
+/// As [`Conditions::fails_open`]. Servers that are drained, quiesced or in maintenance do not count; as long as some
+/// have not been asked yet, nobody knows; and where there is a sorry server, it is there for that.
 fn fails_open(service: &Service, of: Option<&OfService>, states: &[ServerState]) -> bool {
     let (Some(percent), None) = (service.care.fail_open_percent, &service.sorry) else { return false };
     let (mut well, mut down) = (0, 0);

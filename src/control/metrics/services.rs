@@ -45,6 +45,8 @@ struct Row<'v> {
     weight: u16,
     /// In a word.
     state: String,
+    /// For how long it has been so, if that is known.
+    for_seconds: Option<u64>,
     /// Under this address and method; after a change of what ports lead to it there may be several.
     reals: Vec<&'v RealServer>,
 }
@@ -158,6 +160,11 @@ fn servers(page: &mut Page<'_>, view: &View) -> fmt::Result {
             family.put(labels, 1u64)
         })
     })?;
+    let help = "For how long it has been so, if its checks or somebody's word made it so.";
+    page.gauge("lvx_server_state_seconds", help, |family| {
+        let known = rows.iter().filter_map(|row| Some((row, row.for_seconds?)));
+        known.into_iter().try_for_each(|(row, seconds)| row.put(family, seconds))
+    })?;
     let desired = &view.desired;
     if !desired.control().server_histograms.are_wanted_of(desired.servers()) {
         return Ok(());
@@ -181,6 +188,7 @@ fn rows(view: &View) -> Vec<Row<'_>> {
         let states = view.states(key, &service.reals);
         rows.extend(service.reals.iter().zip(states).map(|(real, state)| Row {
             state: state.to_string(),
+            for_seconds: view.state_seconds(key, real),
             weight: real.weight,
             ..Row::new(service, real)
         }));
@@ -198,7 +206,7 @@ impl<'v> Row<'v> {
     /// One that has left.
     fn new(service: &'v VirtualService, real: &'v RealServer) -> Row<'v> {
         let (server, state) = (real.endpoint.to_string(), "departed".to_owned());
-        Row { service, server, weight: 0, state, reals: vec![real] }
+        Row { service, server, weight: 0, state, for_seconds: None, reals: vec![real] }
     }
 
     fn forward(&self) -> &'static str {
