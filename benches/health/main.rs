@@ -4,8 +4,9 @@
 //! cargo bench --bench health [-- [tcp] [http] [10000] [10s]]     as root: in a namespace of its own
 //! ```
 //!
-//! Each server is an address of its own on the loopback interface. What arrives there is dealt with on the last core (RPS),
-//! as other machines and a card's interrupts would deal with it; the thread itself runs on the first.
+//! Each server is an address of its own. Those of TCP are behind a TUN device whose far end (`wire.py`) looks for packets all
+//! the time on the last core: what the thread pays for is to send, as by a card. Those of HTTP are nginx, on the loopback
+//! interface. The thread runs on the first core.
 
 use lvx::dataplane::worker::cores;
 use lvx::health::{Driver, Health, Target};
@@ -14,7 +15,7 @@ use lvx::net::Endpoint;
 use lvx::service::check::{Check, Http, Kind, Pace};
 use std::error::Error;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -41,11 +42,9 @@ fn main() -> Outcome<()> {
     let seconds = words.iter().find_map(|word| word.strip_suffix('s')?.parse().ok()).unwrap_or(10);
     let namespace = Namespace::create(&format!("lvx-health-{}", std::process::id()))?;
     namespace.batch("link set lo up")?;
-    let last = cores().last().copied().unwrap_or(0);
-    let receive = format!("echo {:x} > /sys/class/net/lo/queues/rx-0/rps_cpus", 1u64 << last);
-    namespace.exec(&["sh", "-c", &receive])?;
     let dir = tempfile::tempdir()?;
-    let _servers = servers(&namespace, dir.path(), wants("http"))?;
+    let _wire = wants("tcp").then(|| wire(&namespace, dir.path())).transpose()?;
+    let _nginx = wants("http").then(|| nginx(&namespace, dir.path())).transpose()?;
     println!(
         "{count} servers, each asked every {INTERVAL:?}, with a timeout of {TIMEOUT:?}, for {seconds} s"
     );
@@ -53,10 +52,11 @@ fn main() -> Outcome<()> {
         "{:<6} {:>9} {:>12} {:>15} {:>15} {:>7}",
         "", "of a core", "per probe", "probes a second", "latest verdict", "failed"
     );
-    let kinds = [("tcp", TCP, Kind::Tcp), ("http", HTTP, Kind::Http(Box::<Http>::default()))];
-    for (name, port, kind) in kinds.into_iter().filter(|(name, ..)| wants(name)) {
+    let http = Kind::Http(Box::<Http>::default());
+    let kinds = [("tcp", [10, 1, 0, 1], TCP, Kind::Tcp), ("http", [127, 1, 0, 1], HTTP, http)];
+    for (name, first, port, kind) in kinds.into_iter().filter(|(name, ..)| wants(name)) {
         let Found { of_a_core, probes, latest, failures } =
-            measure(&namespace, targets(count, port, kind), Duration::from_secs(seconds))?;
+            measure(&namespace, targets(count, first, port, kind), Duration::from_secs(seconds))?;
         println!(
             "{name:<6} {:>7.1} % {:>9.1} µs {:>15.0} {:>12.0} ms {failures:>7}",
             of_a_core * 100.0,
@@ -68,14 +68,19 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
+/// Who accepts connections at every address of 10.0.0.0/8.
+fn wire(namespace: &Namespace, dir: &Path) -> Outcome<Process> {
+    let log = dir.join("wire");
+    let last = cores().last().copied().unwrap_or(0).to_string();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/health/wire.py");
+    let wire = namespace.spawn(&["python3", script, "wire", &last], &log)?;
+    until(&log, || Ok(fs::read_to_string(&log)?.contains("ready")))?;
+    namespace.batch("address add 10.0.0.1/8 dev wire\nlink set wire up")?;
+    Ok(wire)
+}
+
 /// Who answers at every address of the loopback interface.
-fn servers(namespace: &Namespace, dir: &Path, with_http: bool) -> Outcome<(TcpListener, Option<Process>)> {
-    let any = |port| (Ipv4Addr::UNSPECIFIED, port);
-    // Nobody takes from its queue: probes end by a reset before they are in it.
-    let tcp = namespace.inside(|| TcpListener::bind(any(TCP)))??;
-    if !with_http {
-        return Ok((tcp, None));
-    }
+fn nginx(namespace: &Namespace, dir: &Path) -> Outcome<Process> {
     let file = dir.join("nginx.conf");
     let http = format!(
         "access_log off; client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; \
@@ -89,20 +94,26 @@ fn servers(namespace: &Namespace, dir: &Path, with_http: bool) -> Outcome<(TcpLi
     )?;
     let [prefix, file] = [dir, &file].map(|path| path.display().to_string());
     let nginx = namespace.spawn(&["nginx", "-e", "stderr", "-p", &prefix, "-c", &file], &dir.join("log"))?;
+    until(&dir.join("log"), || Ok(namespace.inside(|| TcpStream::connect(("127.0.0.1", HTTP)).is_ok())?))?;
+    Ok(nginx)
+}
+
+/// Waits until that is so, which those who write this log are to bring about.
+fn until(log: &Path, is_so: impl Fn() -> Outcome<bool>) -> Outcome<()> {
     let until = Instant::now() + Duration::from_secs(10);
-    while namespace.inside(|| TcpStream::connect(("127.0.0.1", HTTP)).is_err())? {
+    while !is_so()? {
         if Instant::now() > until {
-            return Err(fs::read_to_string(dir.join("log"))?.into());
+            return Err(fs::read_to_string(log)?.into());
         }
         sleep(Duration::from_millis(20));
     }
-    Ok((tcp, Some(nginx)))
+    Ok(())
 }
 
-fn targets(count: u32, port: u16, kind: Kind) -> Vec<Target> {
+fn targets(count: u32, first: [u8; 4], port: u16, kind: Kind) -> Vec<Target> {
     let pace = Pace { timeout: TIMEOUT, ..Pace::every(INTERVAL) };
     let check = Arc::new(Check { kind, pace, ..Check::default() });
-    let server = |number: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number);
+    let server = |number: u32| Ipv4Addr::from(u32::from(Ipv4Addr::from(first)) + number);
     (0..count)
         .map(|number| {
             let server = Endpoint::from(SocketAddr::from((server(number), port)));
