@@ -89,6 +89,10 @@ fn rest() -> impl TypedValueParser<Value = Rest> {
     })
 }
 
+fn make(client: &Client, edit: Edit) -> Result<Changed, ClientError> {
+    client.edit(&Transaction { edits: vec![edit], ..Transaction::default() })
+}
+
 impl Whom {
     /// Begins a drain.
     pub(super) fn drain(&self, client: &Client, how: &How) -> Result<Changed, ClientError> {
@@ -98,14 +102,14 @@ impl Whom {
             deadline_seconds: how.leave.deadline_seconds(),
             at_deadline: how.leave.at_deadline,
         };
-        client.edit(&Transaction { edits: vec![drain], ..Transaction::default() })
+        make(client, drain)
     }
 
     /// Ends it.
     pub(super) fn undrain(&self, client: &Client) -> Result<Changed, ClientError> {
         let service = self.service.clone().map(ServiceRef);
         let undrain = Edit::Undrain { service, server: self.server.clone() };
-        client.edit(&Transaction { edits: vec![undrain], ..Transaction::default() })
+        make(client, undrain)
     }
 
     /// Begins its maintenance, or ends it.
@@ -121,7 +125,7 @@ impl Whom {
                 at_deadline: work.leave.at_deadline,
             },
         };
-        client.edit(&Transaction { edits: vec![edit], ..Transaction::default() })
+        make(client, edit)
     }
 
     /// Begins a drain, and watches it until it ends: with exit code 0 if no connection is left.

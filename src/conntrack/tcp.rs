@@ -81,8 +81,8 @@ const fn moved(phase: Phase, row: usize, direction: usize) -> Phase {
 
 /// What no phase has: set where a segment is worth a look although the state may stay as it is. That is a client's SYN
 /// that is repeated: where answers bypass the director, it has to leave as the first did, with its MSS lowered; and it
-/// speaks against the server. It is the server's answer to a SYN, which is timed. And it is every packet of SCTP but data: [`sctp::next`] says what becomes
-/// of it.
+/// speaks against the server. It is the server's answer to a SYN, which is timed. And it is every packet of SCTP but
+/// data: [`sctp::next`] says what becomes of it.
 const LOOK: u8 = Phase::BITS + 1;
 
 /// The three tables as one: phase 6 bits, row 3 bits, direction 1 bit.

@@ -14,7 +14,9 @@ pub use conditions::{
 pub use edit::{Applied, Edit, EditError, EditErrors, Zeroed};
 pub use plan::{Act, Change, ConditionChange, Plan, PlanFor, ServerPlan, ServicePlan, plan};
 
-use crate::config::{Config, Control, Director, Informed, Removed, ServerHistograms, Service, SlowStartKeys};
+use crate::config::{
+    Config, Control, Director, Informed, Real, Removed, ServerHistograms, Service, SlowStartKeys,
+};
 use crate::net::{Endpoint, Proto};
 use crate::service::check::{Kind, Script, Via};
 use crate::service::{Conduct, Group, SlowStart, Timeouts, VirtualService};
@@ -134,6 +136,12 @@ impl Desired {
     /// The service of a key.
     pub fn find(&self, key: Key) -> Option<&Arc<Service>> {
         self.places.get(&key).map(|&place| &self.services[place])
+    }
+
+    /// A service's server, and the service.
+    pub fn find_server(&self, key: Key, server: Endpoint) -> Option<(&Arc<Service>, &Real)> {
+        let service = self.find(key)?;
+        Some((service, service.reals.iter().find(|real| real.endpoint == server)?))
     }
 
     /// Where the service of a key is among [`Desired::services`].

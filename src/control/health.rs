@@ -80,8 +80,7 @@ pub fn news(before: &Desired, after: &Desired, findings: &[(Key, Endpoint, Optio
     let mut news = Vec::new();
     let mut services = Vec::new();
     for (key, server, finding) in findings {
-        let Some(service) = after.find(*key) else { continue };
-        let Some(real) = service.reals.iter().find(|real| real.endpoint == *server) else { continue };
+        let Some((service, real)) = after.find_server(*key, *server) else { continue };
         let holds = |desired: &Desired| desired.conditions().of(*key, *server).cloned().unwrap_or_default();
         let (was, is) = (holds(before), holds(after));
         let unasked = |condition: &Condition| {

@@ -313,17 +313,21 @@ impl Conditions {
         self.0.keys().chain(other.0.keys()).filter(differs).copied().collect()
     }
 
+    /// Whether a server is in maintenance.
+    pub fn is_maintained(&self, key: Key, server: Endpoint) -> bool {
+        self.of(key, server).is_some_and(|condition| condition.maintenance.is_some())
+    }
+
     /// Whether the same servers are in maintenance under these and those.
     pub fn same_maintenance(&self, other: &Conditions) -> bool {
-        let is_in = |conditions: &Conditions, key: Key, server: Endpoint| {
-            conditions.of(key, server).is_some_and(|condition| condition.maintenance.is_some())
-        };
         let of = |conditions: &Conditions, key: Key| -> Vec<Endpoint> {
             conditions.0.get(&key).map(|of| of.servers.keys().copied().collect()).unwrap_or_default()
         };
         self.unlike(other).into_iter().all(|key| {
             let servers = of(self, key).into_iter().chain(of(other, key));
-            servers.into_iter().all(|server| is_in(self, key, server) == is_in(other, key, server))
+            servers
+                .into_iter()
+                .all(|server| self.is_maintained(key, server) == other.is_maintained(key, server))
         })
     }
 

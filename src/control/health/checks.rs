@@ -137,8 +137,7 @@ impl Checks {
             concerned.extend(asked.by.iter().copied());
         }
         let news = |(key, server)| {
-            let service = desired.find(key)?;
-            let real = service.reals.iter().find(|real| real.endpoint == server)?;
+            let (service, real) = desired.find_server(key, server)?;
             self.news(desired, service, real)
         };
         concerned.into_iter().filter_map(news).collect()
@@ -146,8 +145,7 @@ impl Checks {
 
     /// Has a server that others have seen fail be suspect for this `cause` until its checks have been made.
     pub fn suspect(&self, desired: &Desired, (key, server): (Key, Endpoint), cause: &str) {
-        let Some(service) = desired.find(key) else { return };
-        let Some(real) = service.reals.iter().find(|real| real.endpoint == server) else { return };
+        let Some((service, real)) = desired.find_server(key, server) else { return };
         for check in service.checks_of(real) {
             self.driver.suspect(&target(service, real, check), cause.to_owned());
         }
@@ -220,8 +218,7 @@ impl Checks {
 }
 
 fn is_maintained(desired: &Desired, service: &Service, real: &Real) -> bool {
-    let condition = desired.conditions().of(Key::of(service), real.endpoint);
-    condition.is_some_and(|condition| condition.maintenance.is_some())
+    desired.conditions().is_maintained(Key::of(service), real.endpoint)
 }
 
 fn target(service: &Service, real: &Real, NamedCheck { check, .. }: &NamedCheck) -> Target {
